@@ -1,0 +1,5 @@
+"""Permet ``python -m fabrique``."""
+
+from fabrique.ligne_de_commande import main
+
+main()

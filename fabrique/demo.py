@@ -1,0 +1,128 @@
+"""La démonstration : affiner le Falcon de poche en 4 bits et montrer ce que cela change."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from datasets import Dataset
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from fabrique.corpus import jeu, lire_corpus
+from fabrique.entrainement import Reglages, entrainer, memoire_pic
+from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
+from fabrique.generation import generer
+from fabrique.machine import POCHE, en_go
+from fabrique.modeles import charger, couches_quatre_bits
+from fabrique.suivi import en_duree
+
+#: Trois questions du jeu de test, montrées avant et après, de domaines différents.
+CATEGORIES_MONTREES = ("identite", "logement", "retraite")
+
+
+def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
+    """Affine, mesure avant et après sur le jeu de test, écrit ``rapport.json``.
+
+    Returns:
+        Le contenu de ``rapport.json`` (section « contrats » de la conception).
+    """
+    depart, console = time.monotonic(), Console(highlight=False)
+    tokenizer, modele = charger(POCHE.modele, quantification=POCHE.quantification)
+    corpus = lire_corpus("demarches")
+    test = jeu(corpus, "test")
+    montres = exemples_montres(test)
+    console.print("\nMesure avant apprentissage, sur des questions jamais apprises…")
+    perte_avant = pertes(modele, tokenizer, test)
+    avant = [_repondre(modele, tokenizer, exemple) for exemple in montres]
+    resultat = entrainer(modele, tokenizer, corpus, Reglages.du_profil(POCHE), sortie / "adaptateur")
+    console.print("\nMesure après apprentissage…")
+    ecart = comparer_pertes(perte_avant, pertes(resultat.modele, tokenizer, test))
+    reponses = mesurer_reponses(resultat.modele, tokenizer, test)
+    apres = [reponses.textes[test["id"].index(exemple["id"])] for exemple in montres]
+    for exemple, reponse_avant, reponse_apres in zip(montres, avant, apres, strict=True):
+        _montrer(console, exemple, reponse_avant, reponse_apres)
+    rapport = {
+        "couches_4bits": len(couches_quatre_bits(resultat.modele)),
+        "perte_avant": round(ecart.avant, 4),
+        "perte_apres": round(ecart.apres, 4),
+        "gain": round(ecart.gain, 4),
+        "gain_ic95": [round(borne, 4) for borne in ecart.ic95],
+        "taux_fin": round(reponses.taux_fin, 4),
+        "longueur_mediane": reponses.longueur_mediane,
+        "longueur_reference": reponses.longueur_reference,
+        "jetons_par_seconde": round(resultat.jetons_par_seconde, 1),
+        "memoire_pic": memoire_pic(),
+        "duree_s": round(time.monotonic() - depart, 1),
+        "questions_de_test": len(test),
+        "adaptateur": str(resultat.dossier),
+    }
+    (sortie / "rapport.json").write_text(
+        json.dumps(rapport, ensure_ascii=False, indent=2), encoding="utf-8"
+    )
+    _conclure(console, rapport, resultat.duree_s, sortie)
+    return rapport
+
+
+def exemples_montres(test: Dataset) -> list[dict]:
+    """Le premier exemple du jeu de test, sans texte joint, de chaque catégorie montrée."""
+    return [
+        next(e for e in test if e["categorie"] == categorie and not e["input"])
+        for categorie in CATEGORIES_MONTREES
+    ]
+
+
+def _repondre(modele, tokenizer, exemple: dict) -> str:
+    return generer(
+        modele, tokenizer, exemple["instruction"], exemple["input"], max_new_tokens=80, afficher=False
+    )
+
+
+def _montrer(console: Console, exemple: dict, avant: str, apres: str) -> None:
+    console.print(
+        Panel(
+            f"[bold]Avant[/]\n{_echapper(avant)} […]\n\n[bold]Après[/]\n{_echapper(apres)}",
+            title=_echapper(exemple["instruction"][:90]),
+            width=96,
+        )
+    )
+
+
+def _echapper(texte: str) -> str:
+    return texte.replace("[", r"\[")
+
+
+def _conclure(console: Console, rapport: dict, duree_apprentissage: float, sortie: Path) -> None:
+    table = Table(title="Ce que le réglage fin a changé", show_header=False, width=96)
+    bas, haut = (f"{100 * borne:.1f}" for borne in rapport["gain_ic95"])
+    lignes = [
+        ("Couches en 4 bits", str(rapport["couches_4bits"])),
+        (
+            f"Perte sur {rapport['questions_de_test']} réponses jamais apprises",
+            f"{rapport['perte_avant']:.3f} → {rapport['perte_apres']:.3f} nats par jeton",
+        ),
+        ("Baisse relative", f"{100 * rapport['gain']:.1f}\u00a0% (intervalle à 95\u00a0% : {bas} à {haut}\u00a0%)"),
+        ("Réponses closes par le jeton de fin", f"{100 * rapport['taux_fin']:.0f}\u00a0%"),
+        (
+            "Longueur médiane",
+            f"{rapport['longueur_mediane']:.0f} jetons (références : {rapport['longueur_reference']:.0f})",
+        ),
+        ("Jetons utiles par seconde", f"{rapport['jetons_par_seconde']:.0f}"),
+        ("Mémoire au plus haut", en_go(rapport["memoire_pic"])),
+        ("Durée", f"{en_duree(rapport['duree_s'])}, dont apprentissage {en_duree(duree_apprentissage)}"),
+        ("Adaptateur", rapport["adaptateur"]),
+        ("Rapport", str(sortie / "rapport.json")),
+    ]
+    for nom, valeur in lignes:
+        table.add_row(nom, valeur.replace(".", ",") if "/" not in valeur else valeur)
+    console.print(table)
+    console.print(
+        "\nEt maintenant :\n"
+        f"  .venv/bin/fabrique generer --model falcon-poche --adaptateur {rapport['adaptateur']} "
+        "--instruction \"Comment obtenir un passeport ?\"\n"
+        "  make cours      ouvre le premier carnet\n"
+        "  make test       vérifie tout\n",
+        soft_wrap=True,
+    )

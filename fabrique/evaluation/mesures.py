@@ -1,0 +1,127 @@
+"""La perte sur des exemples jamais appris, avant et après, et la forme des réponses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from datasets import Dataset
+from scipy.stats import bootstrap
+from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
+
+from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
+from fabrique.generation import base_ou_affine, generer_par_lots
+
+
+@dataclass(frozen=True)
+class ComparaisonPertes:
+    """Perte moyenne par exemple (nats par jeton de réponse, jeton de fin exclu), et son écart.
+
+    ``gain`` est la baisse relative de la perte moyenne ; ``ic95`` son intervalle à 95 %, par
+    rééchantillonnage apparié des exemples.
+    """
+
+    avant: float
+    apres: float
+    gain: float
+    ic95: tuple[float, float]
+    exemples: int
+
+
+@torch.inference_mode()
+def pertes(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Dataset,
+    *,
+    adaptateur: bool = True,
+    cutoff_len: int = 512,
+    avec_fin: bool = False,
+    lot: int = 8,
+) -> np.ndarray:
+    """Perte de chaque exemple : moyenne, sur sa réponse, de −ln(probabilité du jeton attendu).
+
+    Args:
+        adaptateur: ``False`` mesure la base.
+        cutoff_len: au-delà, l'exemple est coupé.
+        avec_fin: compte aussi le jeton de fin, que la base n'a aucune raison de prévoir.
+
+    Returns:
+        Un tableau de forme (nombre d'exemples,), en nats par jeton.
+    """
+    assembler = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)
+    exemples = [exemple_en_jetons(tokenizer, e, cutoff_len) for e in corpus]
+    if not avec_fin:
+        for exemple in exemples:
+            exemple["labels"][-1] = SANS_PERTE
+    ordre = sorted(range(len(exemples)), key=lambda rang: len(exemples[rang]["input_ids"]))
+    valeurs = np.zeros(len(exemples))
+    modele.eval()
+    with base_ou_affine(modele, adaptateur):
+        for debut in range(0, len(ordre), lot):
+            rangs = ordre[debut : debut + lot]
+            entrees = assembler([exemples[rang] for rang in rangs]).to(modele.device)
+            etiquettes = entrees.pop("labels")[:, 1:]
+            logits = modele(**entrees).logits[:, :-1].float()
+            par_jeton = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
+            )
+            comptes = (etiquettes != SANS_PERTE).sum(dim=1).clamp(min=1)
+            valeurs[rangs] = (par_jeton.sum(dim=1) / comptes).cpu().numpy()
+    return valeurs
+
+
+def comparer_pertes(avant: np.ndarray, apres: np.ndarray, graine: int = 0) -> ComparaisonPertes:
+    """Compare deux pertes mesurées sur les mêmes exemples.
+
+    Source : Efron et Tibshirani, 1993, pour le rééchantillonnage apparié (scipy).
+    """
+    intervalle = bootstrap(
+        (avant, apres),
+        lambda a, b, axis=-1: 1 - b.mean(axis=axis) / a.mean(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(graine),
+    ).confidence_interval
+    return ComparaisonPertes(
+        avant=float(avant.mean()),
+        apres=float(apres.mean()),
+        gain=float(1 - apres.mean() / avant.mean()),
+        ic95=(float(intervalle.low), float(intervalle.high)),
+        exemples=len(avant),
+    )
+
+
+@dataclass(frozen=True)
+class Reponses:
+    """La forme des réponses : part close par le jeton de fin, longueurs médianes en jetons."""
+
+    textes: list[str]
+    taux_fin: float
+    longueur_mediane: float
+    longueur_reference: float
+
+
+def mesurer_reponses(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Dataset,
+    *,
+    adaptateur: bool = True,
+    max_new_tokens: int = 320,
+) -> Reponses:
+    """Fait répondre le modèle à tout un corpus et mesure la forme de ses réponses."""
+    reponses = generer_par_lots(
+        modele, tokenizer, list(corpus), adaptateur=adaptateur, max_new_tokens=max_new_tokens
+    )
+    longueur = lambda texte: len(tokenizer(texte, add_special_tokens=False)["input_ids"])  # noqa: E731
+    return Reponses(
+        textes=[texte for texte, _ in reponses],
+        taux_fin=sum(finie for _, finie in reponses) / len(reponses),
+        longueur_mediane=median(longueur(texte) for texte, _ in reponses),
+        longueur_reference=median(longueur(reference) for reference in corpus["output"]),
+    )

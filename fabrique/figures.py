@@ -1,0 +1,112 @@
+"""Les figures : lisibles par les daltoniens, titrées par leur résultat, décrites en texte."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+#: Palette d'Okabe et Ito (2008), que toutes les formes de daltonisme distinguent.
+BLEU, ORANGE, VERT, ROSE, CIEL, ROUGE, JAUNE, NOIR = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#000000",
+)
+
+
+def nouvelle_figure(titre: str, largeur: float = 8, hauteur: float = 3.6, **axes):
+    """Une figure et ses axes, au style du cours.
+
+    Args:
+        titre: le résultat, en une phrase.
+        axes: arguments de ``Figure.subplots`` (``ncols=2``…).
+
+    Returns:
+        La figure et les axes de matplotlib.
+    """
+    figure = Figure(figsize=(largeur, hauteur), layout="constrained", dpi=100)
+    figure.suptitle(titre, fontsize=12, fontweight="bold")
+    dessins = figure.subplots(**axes)
+    for dessin in figure.axes:
+        dessin.spines[["top", "right"]].set_visible(False)
+        dessin.grid(alpha=0.25)
+        dessin.set_axisbelow(True)
+    return figure, dessins
+
+
+def montrer(figure: Figure, texte_alternatif: str) -> None:
+    """Montre une figure avec son texte alternatif, que lisent les lecteurs d'écran.
+
+    Args:
+        texte_alternatif: ce que la figure montre, pour qui ne la voit pas ; affiché replié
+            sous l'image.
+    """
+    with io.BytesIO() as tampon:
+        figure.savefig(tampon, format="png")
+        image = base64.b64encode(tampon.getvalue()).decode()
+    alternative = html.escape(texte_alternatif, quote=True)
+    display(
+        HTML(
+            '<figure style="margin:0;background:#fff;max-width:820px">'
+            f'<img src="data:image/png;base64,{image}" alt="{alternative}" style="max-width:100%">'
+            f"<figcaption><details><summary>Description de la figure</summary>{alternative}"
+            "</details></figcaption></figure>"
+        )
+    )
+
+
+def en_francais(nombre: float, decimales: int = 0) -> str:
+    """Un nombre à la française : « 2 359 296 », « 3,42 »."""
+    return f"{nombre:,.{decimales}f}".replace(",", "\u202f").replace(".", ",")
+
+
+def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:
+    """Trace la perte et le taux d'apprentissage d'un ``ResultatEntrainement``."""
+    pas = [releve["pas"] for releve in historique]
+    pertes = [releve["perte"] for releve in historique]
+    taux = [releve["taux"] for releve in historique]
+    debut, fin = (en_francais(valeur, 2) for valeur in (pertes[0], pertes[-1]))
+    titre = titre or f"La perte passe de {debut} à {fin} en {pas[-1]} pas"
+    figure, (gauche, droite) = nouvelle_figure(titre, ncols=2)
+    gauche.plot(pas, pertes, color=BLEU, marker="o", markersize=3)
+    gauche.set(xlabel="pas d’apprentissage", ylabel="perte (nats par jeton)")
+    droite.plot(pas, taux, color=ORANGE)
+    droite.set(xlabel="pas d’apprentissage", ylabel="taux d’apprentissage")
+    montrer(
+        figure,
+        f"Deux courbes selon le pas, de 1 à {pas[-1]}. À gauche, la perte part de {debut} et "
+        f"finit à {fin}. À droite, le taux d’apprentissage monte à {max(taux):.1e}, puis descend "
+        "en ligne droite vers zéro.",
+    )
+
+
+def barres(
+    noms: Sequence[str],
+    valeurs: Sequence[float],
+    titre: str,
+    unite: str,
+    decimales: int = 2,
+    couleurs: Sequence[str] | str = BLEU,
+) -> None:
+    """Trace des barres horizontales, chacune avec sa valeur ; le texte alternatif les énumère."""
+    figure, axe = nouvelle_figure(titre, hauteur=0.9 + 0.42 * len(noms))
+    traits = axe.barh(noms, valeurs, color=couleurs)
+    axe.bar_label(traits, [en_francais(v, decimales) for v in valeurs], padding=4)
+    axe.invert_yaxis()
+    axe.set_xlabel(unite)
+    axe.margins(x=0.15)
+    enumeration = " ; ".join(
+        f"{nom} : {en_francais(v, decimales)}" for nom, v in zip(noms, valeurs, strict=True)
+    )
+    montrer(figure, f"Barres horizontales, en {unite}. {enumeration}.")
+
+

@@ -1,0 +1,122 @@
+"""Le gabarit de conversation : d'une instruction au texte envoyé au modèle.
+
+Un modèle affiné ne répond bien qu'aux textes bâtis comme ceux de son apprentissage.
+Ce module est le seul endroit où ils se bâtissent : réglage fin, génération et
+évaluation l'emploient tous trois.
+"""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from fabrique.erreurs import ErreurFabrique
+
+#: Les jetons spéciaux du Falcon de poche.
+DEBUT, FIN, REMPLISSAGE = "<|debut|>", "<|fin|>", "<|remplissage|>"
+SYSTEME, UTILISATEUR, ASSISTANT = "<|systeme|>", "<|utilisateur|>", "<|assistant|>"
+
+#: Le gabarit du Falcon de poche : un jeton par rôle, la fin après chaque réponse.
+GABARIT_POCHE = (
+    DEBUT + "{% for m in messages %}"
+    "{% if m.role == 'system' %}" + SYSTEME + "{% elif m.role == 'user' %}" + UTILISATEUR + ""
+    "{% else %}" + ASSISTANT + "{% endif %}"
+    "{{ m.content }}{% if m.role == 'assistant' %}" + FIN + "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
+)
+
+#: Le gabarit donné aux modèles qui n'en ont pas : celui d'Alpaca, en français.
+#: Source : Taori et al., 2023 (Stanford Alpaca).
+GABARIT_ALPACA = (
+    "{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content }}\n\n"
+    "{% elif m.role == 'user' %}### Instruction :\n{{ m.content }}\n\n"
+    "{% else %}### Réponse :\n{{ m.content }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### Réponse :\n{% endif %}"
+)
+
+#: Étiquette que la perte ignore (valeur de PyTorch et de transformers).
+SANS_PERTE = -100
+
+
+def en_messages(instruction: str, input: str = "", systeme: str = "") -> list[dict[str, str]]:
+    """Une instruction et son contexte sous forme de conversation."""
+    demande = f"{instruction}\n\n{input}" if input else instruction
+    consigne = [{"role": "system", "content": systeme}] if systeme else []
+    return [*consigne, {"role": "user", "content": demande}]
+
+
+def neutraliser(texte: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Empêche un texte d'utilisateur de fabriquer des jetons spéciaux.
+
+    « <|fin|> » écrit dans une question devient « < |fin|> » : les mêmes lettres, mais plus
+    un ordre donné au modèle.
+    """
+    for special in tokenizer.all_special_tokens:
+        texte = texte.replace(special, f"{special[0]} {special[1:]}")
+    return texte
+
+
+def texte_envoye(
+    tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "", systeme: str = ""
+) -> str:
+    """Le texte exact envoyé au modèle, jusqu'à l'endroit où il doit répondre."""
+    messages = [
+        {**message, "content": neutraliser(message["content"], tokenizer)}
+        for message in en_messages(instruction, input, systeme)
+    ]
+    return tokenizer.apply_chat_template(
+        messages,
+        chat_template=tokenizer.chat_template or GABARIT_ALPACA,
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+
+
+def coder(texte: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Les identifiants d'un texte, sans rien ajouter autour.
+
+    Raises:
+        ErreurFabrique: le texte contient un demi-caractère Unicode.
+    """
+    try:
+        return tokenizer(texte, add_special_tokens=False)["input_ids"]
+    except (TypeError, UnicodeEncodeError):
+        raise ErreurFabrique(
+            "le texte contient un demi-caractère Unicode (U+D800 à U+DFFF), illisible",
+            "Réenregistrez le fichier en UTF-8 depuis son logiciel d’origine",
+        ) from None
+
+
+def exemple_en_jetons(
+    tokenizer: PreTrainedTokenizerBase, exemple: dict, cutoff_len: int
+) -> dict[str, list[int]]:
+    """Un exemple prêt pour l'apprentissage : la question se lit, la réponse s'apprend.
+
+    Les étiquettes de la question valent -100, si bien que la perte ne porte que sur la
+    réponse et sur le jeton de fin. Un exemple trop long est coupé à droite et garde son
+    jeton de fin.
+
+    Args:
+        exemple: ``instruction``, ``input``, ``output``, et ``systeme`` s'il y en a un.
+        cutoff_len: longueur maximale, en jetons.
+
+    Returns:
+        ``input_ids``, ``labels`` et ``attention_mask``, de même longueur.
+    """
+    question = coder(
+        texte_envoye(
+            tokenizer,
+            exemple["instruction"],
+            exemple.get("input") or "",
+            exemple.get("systeme") or "",
+        ),
+        tokenizer,
+    )
+    reponse = coder(neutraliser(exemple["output"], tokenizer), tokenizer)
+    jetons = [*question, *reponse][: cutoff_len - 1] + [tokenizer.eos_token_id]
+    lus = min(len(question), cutoff_len - 1)
+    return {
+        "input_ids": jetons,
+        "labels": [SANS_PERTE] * lus + jetons[lus:],
+        "attention_mask": [1] * len(jetons),
+    }

@@ -1,0 +1,171 @@
+"""Faire répondre un modèle : au fil de l'eau, jusqu'au jeton de fin."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from threading import Thread
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
+
+from fabrique.gabarits import coder, texte_envoye
+
+
+def generer(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    instruction: str,
+    input: str = "",
+    *,
+    adaptateur: bool = True,
+    max_new_tokens: int = 220,
+    temperature: float = 0.0,
+    graine: int | None = None,
+    afficher: bool = True,
+) -> str:
+    """Répond à une instruction, en affichant les mots à mesure qu'ils viennent.
+
+    Args:
+        instruction: la demande, en français.
+        input: le texte à traiter, s'il y en a un.
+        adaptateur: ``False`` interroge la base sans son adaptateur, sans rien recharger.
+        max_new_tokens: longueur maximale de la réponse, en jetons.
+        temperature: 0 prend toujours le jeton le plus probable ; plus haut, on tire au sort.
+        graine: rend un tirage reproductible.
+        afficher: ``False`` rend la réponse sans l'imprimer.
+
+    Returns:
+        La réponse, sans le texte envoyé ni le jeton de fin.
+    """
+    ids = torch.tensor([coder(texte_envoye(tokenizer, instruction, input), tokenizer)])
+    return continuer(
+        modele,
+        tokenizer,
+        ids,
+        adaptateur=adaptateur,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        graine=graine,
+        afficher=afficher,
+    )
+
+
+def continuer(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texte: str | torch.Tensor,
+    *,
+    adaptateur: bool = True,
+    max_new_tokens: int = 60,
+    temperature: float = 0.0,
+    graine: int | None = None,
+    afficher: bool = False,
+) -> str:
+    """Continue un texte tel quel, sans gabarit de conversation.
+
+    Args:
+        texte: le début du texte, ou ses identifiants (forme : 1 × longueur).
+
+    Returns:
+        La suite seule.
+    """
+    if isinstance(texte, str):
+        texte = torch.tensor([[tokenizer.bos_token_id, *coder(texte, tokenizer)]])
+    if graine is not None:
+        torch.manual_seed(graine)
+    ids = texte.to(modele.device)
+    flux = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    options = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "max_new_tokens": max_new_tokens,
+        "do_sample": temperature > 0,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "use_cache": True,
+        "streamer": flux,
+        **({"temperature": temperature} if temperature > 0 else {}),
+    }
+    modele.eval()
+    with torch.inference_mode(), base_ou_affine(modele, adaptateur):
+        morceaux = _en_flux(modele, options, flux, afficher)
+    return "".join(morceaux).strip()
+
+
+def _en_flux(modele, options: dict, flux: TextIteratorStreamer, afficher: bool) -> list[str]:
+    """Génère dans un fil d'exécution et lit les mots au fur et à mesure."""
+    echecs: list[BaseException] = []
+
+    def travailler() -> None:
+        try:
+            modele.generate(**options)
+        except BaseException as cause:  # remise au fil principal, juste après la lecture
+            echecs.append(cause)
+            flux.end()
+
+    fil = Thread(target=travailler)
+    fil.start()
+    morceaux = []
+    for morceau in flux:
+        morceaux.append(morceau)
+        if afficher:
+            print(morceau, end="", flush=True)
+    fil.join()
+    if echecs:
+        raise echecs[0]
+    if afficher:
+        print()
+    return morceaux
+
+
+def generer_par_lots(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exemples: list[dict],
+    *,
+    adaptateur: bool = True,
+    max_new_tokens: int = 220,
+    lot: int = 16,
+) -> list[tuple[str, bool]]:
+    """Répond à plusieurs instructions à la fois, sans tirage au sort.
+
+    Args:
+        exemples: dictionnaires ``instruction``, ``input``.
+        lot: combien de questions avancent ensemble.
+
+    Returns:
+        Pour chaque exemple, la réponse et si elle s'est close par le jeton de fin.
+    """
+    textes = [texte_envoye(tokenizer, e["instruction"], e.get("input") or "") for e in exemples]
+    modele.eval()
+    reponses = []
+    for debut in range(0, len(textes), lot):
+        entrees = tokenizer(
+            textes[debut : debut + lot],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_token_type_ids=False,
+        ).to(modele.device)
+        with torch.inference_mode(), base_ou_affine(modele, adaptateur):
+            sorties = modele.generate(
+                **entrees,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                use_cache=True,
+            )
+        for ids in sorties[:, entrees["input_ids"].shape[1] :]:
+            finie = bool((ids == tokenizer.eos_token_id).any())
+            reponses.append((tokenizer.decode(ids, skip_special_tokens=True).strip(), finie))
+    return reponses
+
+
+def base_ou_affine(modele: PreTrainedModel, adaptateur: bool):
+    """Éteint l'adaptateur, le temps d'une réponse de la base."""
+    if isinstance(modele, PeftModel) and not adaptateur:
+        return modele.disable_adapter()
+    return nullcontext()

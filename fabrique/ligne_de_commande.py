@@ -1,0 +1,275 @@
+"""La commande ``fabrique`` : des options, des appels, aucune logique."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fabrique.erreurs import ErreurFabrique
+
+application = typer.Typer(
+    name="fabrique",
+    help="Fabriquer son propre modèle de langage, en français.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="N’imprime qu’un objet JSON.")]
+
+
+@application.command()
+def machine(en_json: Json = False) -> None:
+    """Décrit la machine, les versions et le profil choisi."""
+    from fabrique.machine import choisir_profil, decrire, examiner
+
+    vue = examiner()
+    profil = choisir_profil(vue)
+    if en_json:
+        print(json.dumps({"machine": asdict(vue), "profil": asdict(profil)}, ensure_ascii=False))
+    else:
+        print(decrire(vue, profil))
+
+
+@application.command()
+def finetune(
+    dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")],
+    lora_out_dir: Annotated[Path, typer.Option("--lora_out_dir", help="Dossier de l’adaptateur.")],
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    weights: Annotated[
+        str, typer.Option("--weights", help="Dossier ou dépôt des poids, s’il diffère du modèle.")
+    ] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    data_type: Annotated[
+        str, typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output).")
+    ] = "alpaca",
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+    ] = "nf4",
+    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
+    batch_size: Annotated[int, typer.Option("--batch_size", help="Exemples par pas.")] = 2,
+    epochs: Annotated[float, typer.Option("--epochs", help="Passages sur le corpus.")] = 1,
+    lr: Annotated[float, typer.Option("--lr", help="Taux d’apprentissage.")] = 3e-4,
+    cutoff_len: Annotated[int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")] = 256,
+    lora_r: Annotated[int, typer.Option("--lora_r", help="Rang de l’adaptateur.")] = 8,
+    lora_alpha: Annotated[float, typer.Option("--lora_alpha", help="Échelle de l’adaptateur.")] = 16,
+    lora_dropout: Annotated[float, typer.Option("--lora_dropout", help="Part éteinte.")] = 0.05,
+    warmup_steps: Annotated[int, typer.Option("--warmup_steps", help="Pas de montée.")] = 5,
+    save_steps: Annotated[int, typer.Option("--save_steps", help="Pas entre points de reprise.")] = 50,
+    save_total_limit: Annotated[int, typer.Option("--save_total_limit", help="Points gardés.")] = 3,
+    logging_steps: Annotated[int, typer.Option("--logging_steps", help="Pas entre relevés.")] = 5,
+    target_modules: Annotated[
+        str, typer.Option("--target_modules", help="Couches, par exemple '[\"query_key_value\"]'.")
+    ] = '["query_key_value"]',
+    val_set_size: Annotated[
+        float, typer.Option("--val_set_size", help="Part ou nombre d’exemples mis de côté.")
+    ] = 0.1,
+) -> None:
+    """Affine un modèle : les options de la commande falcontune de 2023."""
+    from fabrique.affinage import affiner
+    from fabrique.entrainement import Reglages
+
+    reglages = Reglages(
+        learning_rate=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        mbatch_size=mbatch_size,
+        cutoff_len=cutoff_len,
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        target_modules=_couches(target_modules),
+        warmup_steps=warmup_steps,
+        save_steps=save_steps,
+        save_total_limit=save_total_limit,
+        logging_steps=logging_steps,
+        val_set_size=val_set_size,
+    )
+    if data_type != "alpaca":
+        raise ErreurFabrique(
+            f"la forme « {data_type} » n’est pas lue", "Donnez « alpaca »", champ="data_type"
+        )
+    affiner(weights or model, dataset, lora_out_dir, reglages, quantification, revision or None)
+
+
+@application.command()
+def generer(
+    instruction: Annotated[str, typer.Option("--instruction", help="La demande.")],
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
+    texte: Annotated[str, typer.Option("--input", help="Texte à traiter.")] = "",
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+    ] = "nf4",
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
+    temperature: Annotated[float, typer.Option("--temperature", help="0 : sans tirage.")] = 0.0,
+) -> None:
+    """Répond à une instruction, au fil de l’eau."""
+    from fabrique import generation, modeles
+
+    tokenizer, modele = modeles.charger(
+        model, quantification, revision=revision or None, silencieux=True
+    )
+    if adaptateur:
+        modele = modeles.charger_adaptateur(modele, adaptateur)
+    generation.generer(
+        modele,
+        tokenizer,
+        instruction,
+        texte,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+    )
+
+
+@application.command()
+def preentrainer(
+    texte: Annotated[
+        list[str],
+        typer.Option("--texte", help="fichier.txt ou .jsonl[.gz], suivi de :part_debut:part_fin."),
+    ],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de travail et du modèle.")],
+    pas: Annotated[int, typer.Option("--pas", help="Nombre de pas.")] = 4000,
+    pas_mesure: Annotated[int, typer.Option("--pas_mesure", help="Pas entre mesures.")] = 200,
+    couches: Annotated[int, typer.Option("--couches", help="Nombre de blocs.")] = 8,
+    largeur: Annotated[int, typer.Option("--largeur", help="Taille des vecteurs.")] = 320,
+    tetes: Annotated[int, typer.Option("--tetes", help="Têtes d’attention.")] = 5,
+    vocabulaire: Annotated[int, typer.Option("--vocabulaire", help="Entrées du tokenizer.")] = 8192,
+    longueur: Annotated[int, typer.Option("--longueur", help="Jetons par fenêtre.")] = 512,
+    lot: Annotated[int, typer.Option("--lot", help="Fenêtres par pas.")] = 8,
+    lr: Annotated[float, typer.Option("--lr", help="Taux d’apprentissage.")] = 3e-3,
+    graine: Annotated[int, typer.Option("--graine", help="Graine du hasard.")] = 2026,
+    depart: Annotated[str, typer.Option("--depart", help="Modèle à prolonger.")] = "",
+    compiler: Annotated[
+        bool, typer.Option("--compiler", help="torch.compile : plus rapide, demande g++.")
+    ] = False,
+) -> None:
+    """Préentraîne un petit Falcon sur vos textes ; relancée, la commande reprend."""
+    from fabrique.preentrainement import (
+        ReglagesPreentrainement,
+        lire_source,
+        preentrainer,
+    )
+
+    reglages = ReglagesPreentrainement(
+        couches=couches,
+        largeur=largeur,
+        tetes=tetes,
+        vocabulaire=vocabulaire,
+        longueur=longueur,
+        lot=lot,
+        pas=pas,
+        learning_rate=lr,
+        graine=graine,
+        pas_mesure=pas_mesure,
+    )
+    dossier = preentrainer(
+        [lire_source(description) for description in texte],
+        sortie,
+        reglages,
+        depart=Path(depart) if depart else None,
+        compiler=compiler,
+    )
+    print(f"Modèle écrit dans {dossier}.")
+
+
+@application.command()
+def demo(
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du rapport.")] = Path(
+        "sorties/demo"
+    ),
+) -> None:
+    """Affine le Falcon de poche en 4 bits et montre ce que cela change."""
+    from fabrique.demo import demontrer
+
+    demontrer(sortie)
+
+
+def _couches(texte: str) -> tuple[str, ...] | str:
+    """« ["query_key_value"] », « query_key_value,dense » ou « all-linear »."""
+    if texte == "all-linear":
+        return texte
+    try:
+        valeur = ast.literal_eval(texte) if texte.startswith("[") else texte.split(",")
+        return tuple(str(nom).strip() for nom in valeur)
+    except (ValueError, SyntaxError):
+        raise ErreurFabrique(
+            "la liste de couches ne se lit pas",
+            "Écrivez par exemple --target_modules='[\"query_key_value\"]'",
+            champ="target_modules",
+        ) from None
+
+
+def principal(arguments: list[str] | None = None) -> int:
+    """Lance la commande et rend son code de sortie : 0 fait, 1 à corriger, 2 machine."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        application(args=arguments, standalone_mode=False)
+    except ErreurFabrique as erreur:
+        return _echouer(erreur, "--json" in arguments)
+    except typer.Exit as sortie:
+        return sortie.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return _echouer(ErreurFabrique("commande interrompue", "Relancez-la"), False)
+    except OSError as cause:
+        from fabrique.erreurs import MACHINE
+
+        erreur = ErreurFabrique(
+            f"le disque ou le système refuse l’opération ({cause.strerror or cause})",
+            "Vérifiez la place libre et les droits",
+            cause.filename,
+            code=MACHINE,
+        )
+        return _echouer(erreur, "--json" in arguments)
+    except Exception as cause:
+        usage = _usage(cause)
+        if usage is None:
+            raise
+        return _echouer(usage, "--json" in arguments)
+    return 0
+
+
+def _usage(cause: Exception) -> ErreurFabrique | None:
+    """Traduit une erreur d'usage de typer ; None si c'en est une autre."""
+    noms = {classe.__name__ for classe in type(cause).__mro__}
+    if "UsageError" not in noms:
+        return None
+    option = getattr(cause, "option_name", None) or getattr(
+        getattr(cause, "param", None), "opts", [""]
+    )[0]
+    if "NoSuchOption" in noms:
+        message = f"l’option {option} n’existe pas"
+    elif "MissingParameter" in noms:
+        message = f"l’option {option} est obligatoire"
+    elif "BadParameter" in noms:
+        message = f"la valeur de l’option {option} ne convient pas"
+    else:
+        message = "la commande ou ses options ne sont pas comprises"
+    return ErreurFabrique(message, "Tapez « fabrique --help » ou « fabrique COMMANDE --help »")
+
+
+def _echouer(erreur: ErreurFabrique, en_json: bool) -> int:
+    if en_json:
+        print(json.dumps(erreur.en_dictionnaire(), ensure_ascii=False))
+    else:
+        print(str(erreur), file=sys.stderr)
+    return erreur.code
+
+
+def main() -> None:
+    """Point d'entrée installé : ``fabrique``."""
+    sys.exit(principal())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""La machine et le profil : tout ce qui dépend du matériel se décide ici."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psutil
+import torch
+
+from fabrique.erreurs import MACHINE, ErreurFabrique
+
+GO = 1024**3
+BIBLIOTHEQUES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
+#: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte.
+MEMOIRE_GPU_MINIMALE = 12 * GO
+#: Place nécessaire pour le Falcon de poche et ses points de reprise, et pour Falcon-7B.
+DISQUE_MINIMAL = {"poche": 1 * GO, "7b": 20 * GO}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Ce que la machine offre ; mémoires et disque en octets."""
+
+    gpu: str | None
+    memoire_gpu: int
+    bf16: bool
+    memoire_vive: int
+    disque_libre: int
+    coeurs: int
+    colab: bool
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Profil:
+    """Tout ce qu'un carnet fait dépendre de la machine.
+
+    ``calcul`` est le type des calculs, ``mbatch_size`` le nombre d'exemples traités
+    ensemble, ``batch_size`` celui d'un pas d'apprentissage, ``recalcul`` dit si les
+    activations sont recalculées pour épargner la mémoire.
+    """
+
+    nom: str
+    modele: str
+    quantification: str
+    calcul: str
+    cutoff_len: int
+    mbatch_size: int
+    batch_size: int
+    epochs: float
+    learning_rate: float
+    lora_r: int
+    target_modules: tuple[str, ...] | str
+    recalcul: bool
+    max_new_tokens: int
+    exemples: int | None
+    duree_annoncee: str
+    pourquoi: str
+    avertissements: tuple[str, ...] = field(default=())
+
+
+POCHE = Profil(
+    nom="poche",
+    modele="falcon-poche",
+    quantification="nf4",
+    calcul="float32",
+    cutoff_len=384,
+    mbatch_size=4,
+    batch_size=4,
+    epochs=3,
+    learning_rate=3e-3,
+    lora_r=8,
+    target_modules="all-linear",
+    recalcul=False,
+    max_new_tokens=220,
+    exemples=None,
+    duree_annoncee="trois à cinq minutes sur deux cœurs",
+    pourquoi="aucun GPU utilisable : le Falcon de poche, embarqué, suffit pour tout voir",
+)
+T4 = Profil(
+    nom="t4",
+    modele="falcon-7b-instruct",
+    quantification="nf4",
+    calcul="float16",
+    cutoff_len=256,
+    mbatch_size=4,
+    batch_size=4,
+    epochs=1,
+    learning_rate=3e-4,
+    lora_r=8,
+    target_modules=("query_key_value",),
+    recalcul=True,
+    max_new_tokens=220,
+    exemples=None,
+    duree_annoncee="mesurée dès les premiers pas",
+    pourquoi="un GPU sans bf16 natif (T4) : Falcon-7B en 4 bits, calcul en fp16",
+)
+GPU = replace(
+    T4,
+    nom="gpu",
+    calcul="bfloat16",
+    pourquoi="un GPU récent : Falcon-7B en 4 bits, calcul en bf16",
+)
+PROFILS = {profil.nom: profil for profil in (POCHE, T4, GPU)}
+
+
+def examiner(dossier: str | Path = ".") -> Machine:
+    """Regarde la machine, sans rien modifier.
+
+    Args:
+        dossier: où mesurer la place libre sur le disque.
+    """
+    gpu = torch.cuda.is_available()
+    carte = torch.cuda.get_device_properties(0) if gpu else None
+    return Machine(
+        gpu=carte.name if carte else None,
+        memoire_gpu=carte.total_memory if carte else 0,
+        # is_bf16_supported() compte l'émulation : seule la génération de la carte fait foi.
+        bf16=bool(carte and carte.major >= 8),
+        memoire_vive=psutil.virtual_memory().total,
+        disque_libre=shutil.disk_usage(_existant(Path(dossier))).free,
+        coeurs=len(psutil.Process().cpu_affinity())
+        if hasattr(psutil.Process, "cpu_affinity")
+        else os.cpu_count() or 1,
+        colab="google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ,
+        versions={"python": platform.python_version(), **_versions()},
+    )
+
+
+def choisir_profil(machine: Machine) -> Profil:
+    """Choisit le profil de la machine ; ``FABRIQUE_PROFIL`` (poche, t4, gpu) force ce choix.
+
+    Raises:
+        ErreurFabrique: nom de profil inconnu, ou bf16 demandé sur une carte qui l'émule.
+    """
+    force = os.environ.get("FABRIQUE_PROFIL")
+    if force and force not in PROFILS:
+        raise ErreurFabrique(
+            f"le profil « {force} » n’existe pas",
+            f"Donnez à FABRIQUE_PROFIL l’une de ces valeurs : {', '.join(PROFILS)}",
+        )
+    if force in ("t4", "gpu") and machine.gpu is None:
+        raise ErreurFabrique(
+            f"le profil « {force} » demande un GPU et aucun n’est visible",
+            "Dans Colab, choisissez Exécution > Modifier le type d’exécution > T4, "
+            "ou retirez FABRIQUE_PROFIL",
+            code=MACHINE,
+        )
+    if force == "gpu":
+        verifier_calcul("bfloat16", machine)
+    if force:
+        profil = replace(PROFILS[force], pourquoi="imposé par FABRIQUE_PROFIL")
+    elif machine.gpu is None or machine.memoire_gpu < MEMOIRE_GPU_MINIMALE:
+        profil = POCHE
+    else:
+        profil = GPU if machine.bf16 else T4
+    return replace(profil, avertissements=tuple(avertir(machine, profil)))
+
+
+def avertir(machine: Machine, profil: Profil) -> list[str]:
+    """Ce qui gênera plus tard, dit tout de suite, chacun avec sa solution."""
+    alertes = []
+    if machine.gpu and machine.memoire_gpu < MEMOIRE_GPU_MINIMALE:
+        alertes.append(
+            f"{machine.gpu} n’a que {en_go(machine.memoire_gpu)} de mémoire, il en faut "
+            f"{en_go(MEMOIRE_GPU_MINIMALE)} pour Falcon-7B : le cours continue avec le Falcon "
+            "de poche."
+        )
+    if not _torchao_convient(machine.versions.get("torchao")):
+        alertes.append(
+            f"torchao {machine.versions['torchao']} est trop ancien pour peft, qui échouera sur "
+            "une couche non quantifiée : tapez « %pip uninstall -y torchao », puis redémarrez "
+            "l’exécution."
+        )
+    besoin = DISQUE_MINIMAL["poche" if profil.modele == "falcon-poche" else "7b"]
+    if machine.disque_libre < besoin:
+        alertes.append(
+            f"Il reste {en_go(machine.disque_libre)} sur le disque, prévoyez {en_go(besoin)} : "
+            "supprimez d’anciens points de reprise ou choisissez un autre dossier de sortie."
+        )
+    return alertes
+
+
+def verifier_calcul(calcul: str, machine: Machine) -> None:
+    """Refuse le bf16 sur un GPU qui ne fait que l'émuler.
+
+    Raises:
+        ErreurFabrique: bf16 demandé sur une T4 ou une carte de cet âge.
+    """
+    if calcul == "bfloat16" and machine.gpu and not machine.bf16:
+        raise ErreurFabrique(
+            f"{machine.gpu} ne calcule pas en bf16",
+            "Demandez « float16 », ou laissez le profil choisir",
+            code=MACHINE,
+        )
+
+
+def en_go(octets: float) -> str:
+    """Une quantité de mémoire lisible : « 15,0 Go »."""
+    return f"{octets / GO:.1f}\u00a0Go".replace(".", ",")
+
+
+def decrire(machine: Machine, profil: Profil) -> str:
+    """Le compte rendu que montrent ``fabrique machine`` et la première cellule d'un carnet."""
+    gpu = f"{machine.gpu} ({en_go(machine.memoire_gpu)})" if machine.gpu else "aucun"
+    versions = " · ".join(f"{nom} {v}" for nom, v in machine.versions.items())
+    lignes = [
+        f"GPU            : {gpu}",
+        f"Mémoire vive   : {en_go(machine.memoire_vive)}",
+        f"Disque libre   : {en_go(machine.disque_libre)}",
+        f"Cœurs          : {machine.coeurs}",
+        f"Google Colab   : {'oui' if machine.colab else 'non'}",
+        f"Versions       : {versions}",
+        f"Profil         : {profil.nom} — {profil.pourquoi}",
+        f"Modèle         : {profil.modele}, quantification {profil.quantification}",
+        *(f"Attention      : {alerte}" for alerte in profil.avertissements),
+    ]
+    return "\n".join(lignes)
+
+
+def preparer() -> Profil:
+    """Prépare un carnet : regarde la machine, choisit le profil et le montre.
+
+    Returns:
+        Le profil, que les cellules suivantes emploient tel quel.
+    """
+    machine = examiner()
+    profil = choisir_profil(machine)
+    print(decrire(machine, profil))
+    return profil
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for nom in (*BIBLIOTHEQUES, "torchao"):
+        try:
+            versions[nom] = importlib.metadata.version(nom)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _torchao_convient(version: str | None) -> bool:
+    """peft refuse tout torchao antérieur à 0.16 ; l'absence convient."""
+    if version is None:
+        return True
+    majeure, mineure = (int(n) for n in version.split(".")[:2])
+    return (majeure, mineure) >= (0, 16)
+
+
+def _existant(dossier: Path) -> Path:
+    """Le premier dossier qui existe en remontant : celui dont on peut mesurer le disque."""
+    return next(d for d in (dossier.resolve(), *dossier.resolve().parents) if d.exists())

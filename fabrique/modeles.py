@@ -1,0 +1,473 @@
+"""Charger un modèle en 4 bits, et vérifier qu'il l'est vraiment.
+
+transformers 5 laisse en 16 ou 32 bits, sans le dire, les couches linéaires de Falcon. Ce
+module répare, charge, puis compte : on n'obtient jamais un modèle qui n'est pas celui
+qu'on a demandé.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import bitsandbytes as bnb
+import torch
+import transformers
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from rich.console import Console
+from rich.table import Table
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.falcon import modeling_falcon
+
+from fabrique.emplacements import FALCON_POCHE
+from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.gabarits import GABARIT_ALPACA
+
+QUANTIFICATIONS = ("nf4", "gptq", "aucune")
+TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Entree:
+    """Une entrée du catalogue : où est le modèle, à quelle révision, sous quelle licence.
+
+    ``pickle`` accepte des poids ``.bin``, lus avec ``weights_only``, quand la présence de
+    safetensors à cette révision n'a pas pu être vérifiée.
+    """
+
+    depot: str
+    revision: str | None
+    licence: str
+    pickle: bool = False
+
+
+#: Les modèles du cours. Chaque révision du hub est figée.
+CATALOGUE = {
+    "falcon-poche": Entree(str(FALCON_POCHE), None, "Apache-2.0"),
+    "falcon-7b": Entree(
+        "tiiuae/falcon-7b", "ec89142b67d748a1865ea4451372db8313ada0d8", "Apache-2.0", pickle=True
+    ),
+    "falcon-7b-instruct": Entree(
+        "tiiuae/falcon-7b-instruct",
+        "8782b5c5d8c9290412416618f36a133653e85285",
+        "Apache-2.0",
+        pickle=True,
+    ),
+}
+
+#: Noms que la commande de 2023 employait, ramenés au catalogue.
+SYNONYMES = {"falcon-7b-4bit": "falcon-7b", "falcon-7b-instruct-4bit": "falcon-7b-instruct"}
+
+
+def charger(
+    modele: str | Path,
+    quantification: str = "nf4",
+    calcul: str | None = None,
+    revision: str | None = None,
+    silencieux: bool = False,
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Charge un modèle et son tokenizer, puis vérifie la quantification.
+
+    Args:
+        modele: nom du catalogue (« falcon-poche »), dossier local, ou identifiant du hub.
+        quantification: ``"nf4"`` (bitsandbytes, double quantification), ``"gptq"`` (point de
+            contrôle GPTQ existant, extra ``[gptq]``) ou ``"aucune"``.
+        calcul: type des calculs, ``"float32"``, ``"float16"`` ou ``"bfloat16"`` ; par défaut
+            ``"float32"`` sans GPU, ``"bfloat16"`` ou ``"float16"`` selon la carte.
+        revision: empreinte du hub, obligatoire hors du catalogue.
+        silencieux: n'imprime pas le tableau de mémoire.
+
+    Returns:
+        Le tokenizer et le modèle, prêts à générer ou à affiner.
+
+    Raises:
+        ErreurFabrique: modèle inconnu ou injoignable, poids absents ou en pickle, couche restée
+            en 16 ou 32 bits, poids manquant.
+
+    Source : Dettmers et al., 2023 (QLoRA, arXiv:2305.14314) pour NF4 et la double
+    quantification.
+    """
+    if quantification not in QUANTIFICATIONS:
+        raise ErreurFabrique(
+            f"la quantification « {quantification} » n’existe pas",
+            f"Choisissez entre {', '.join(QUANTIFICATIONS)}",
+        )
+    parler_moins()
+    entree = trouver(modele, revision)
+    _refuser_pickle(entree)
+    dtype = TYPES[calcul or calcul_par_defaut()]
+    tokenizer = _charger_tokenizer(entree)
+    reseau = _charger_poids(entree, quantification, dtype)
+    _proteger_avx512(reseau)
+    if quantification != "aucune":
+        verifier_quatre_bits(reseau)
+    if not silencieux:
+        montrer_memoire(reseau)
+    return tokenizer, reseau
+
+
+def trouver(modele: str | Path, revision: str | None = None) -> Entree:
+    """L'entrée du catalogue, le dossier local ou le dépôt du hub désigné par ``modele``."""
+    nom = SYNONYMES.get(str(modele), str(modele))
+    if nom in CATALOGUE:
+        return CATALOGUE[nom]
+    if Path(nom).is_dir():
+        return Entree(nom, None, "inconnue")
+    if nom.count("/") == 1 and not nom.startswith((".", "/", "~")):
+        if revision is None:
+            raise ErreurFabrique(
+                f"« {nom} » vient du hub et sa révision n’est pas figée",
+                "Donnez l’empreinte exacte avec revision=… (--revision), ou un dossier local",
+            )
+        return Entree(nom, revision, "inconnue")
+    raise ErreurFabrique(
+        f"le modèle « {nom} » est inconnu : ni nom du catalogue, ni dossier, ni identifiant du hub",
+        f"Choisissez entre {', '.join(CATALOGUE)}, ou donnez un dossier existant",
+    )
+
+
+def calcul_par_defaut() -> str:
+    """fp32 sans GPU, bf16 sur une carte qui le calcule, fp16 sinon (T4)."""
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float16"
+
+
+def parler_moins() -> None:
+    """Tait les avertissements anglais des bibliothèques ; les nôtres restent."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+
+
+@contextmanager
+def reparation_falcon() -> Iterator[None]:
+    """Fait bâtir Falcon avec ``torch.nn.Linear`` le temps d'un chargement.
+
+    transformers (5.5 à 5.23 au moins) ne quantifie que les couches dont le type est
+    exactement ``nn.Linear`` ; Falcon emploie ``FalconLinear``, sa sous-classe au calcul
+    identique. Réentrant : la classe d'origine revient à la sortie.
+    """
+    origine = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = torch.nn.Linear
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = origine
+
+
+# ---------------------------------------------------------------- le chargement
+
+
+def _charger_tokenizer(entree: Entree) -> PreTrainedTokenizerBase:
+    with _erreurs_du_hub(entree):
+        tokenizer = AutoTokenizer.from_pretrained(entree.depot, revision=entree.revision)
+    tokenizer.chat_template = tokenizer.chat_template or GABARIT_ALPACA
+    # Sans jeton de remplissage, celui de fin en tient lieu : nos étiquettes sont explicites,
+    # la fin s'apprend quand même.
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> PreTrainedModel:
+    options = {
+        "revision": entree.revision,
+        "dtype": dtype,
+        "device_map": {"": 0 if torch.cuda.is_available() else "cpu"},
+        "trust_remote_code": False,
+        "output_loading_info": True,
+    }
+    if not entree.pickle:
+        options["use_safetensors"] = True
+    if quantification == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    if quantification == "gptq":
+        options |= _options_gptq(entree)
+    with _erreurs_du_hub(entree), reparation_falcon():
+        reseau, compte_rendu = AutoModelForCausalLM.from_pretrained(entree.depot, **options)
+    _verifier_poids(compte_rendu, entree)
+    return reseau
+
+
+def _options_gptq(entree: Entree) -> dict:
+    """Un point de contrôle GPTQ, au format actuel ou à celui de 2023.
+
+    En 2023, les poids s'appelaient ``gptq_model-4bit-64g.safetensors`` et leurs réglages
+    vivaient dans ``quantize_config.json``.
+    """
+    try:
+        import gptqmodel  # noqa: F401
+    except ImportError:
+        raise ErreurFabrique(
+            "la lecture du format GPTQ n’est pas installée",
+            "Tapez « pip install 'fabrique[gptq]' »",
+        ) from None
+    from transformers import GPTQConfig
+
+    config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
+    reglages = Path(entree.depot) / "quantize_config.json"
+    if getattr(config, "quantization_config", None) or not reglages.exists():
+        return {}
+    anciens = json.loads(reglages.read_text(encoding="utf-8"))
+    poids = next(Path(entree.depot).glob("gptq_model-*.safetensors"), None)
+    connus = ("bits", "group_size", "damp_percent", "desc_act", "sym", "true_sequential")
+    config.quantization_config = GPTQConfig(
+        **{nom: anciens[nom] for nom in connus if nom in anciens}
+    ).to_dict()
+    if poids:
+        # transformers ne cherche que « model.safetensors » ; ce champ lui donne le nom de 2023.
+        config.transformers_weights = poids.name
+    return {"config": config}
+
+
+def _refuser_pickle(entree: Entree) -> None:
+    """Refuse un dossier local sans poids safetensors ; un pickle peut exécuter du code."""
+    dossier = Path(entree.depot)
+    if not dossier.is_dir() or any(dossier.glob("*.safetensors")):
+        return
+    if any(dossier.glob("*.bin")) or any(dossier.glob("*.pt")):
+        raise ErreurFabrique(
+            "les poids sont en pickle (.bin, .pt), un format qui peut exécuter du code",
+            "Convertissez-les en safetensors avant de les donner au cours",
+            dossier,
+        )
+    raise ErreurFabrique(
+        "le dossier ne contient pas de poids (aucun fichier .safetensors)",
+        "Donnez le dossier où le modèle a été enregistré avec save_pretrained",
+        dossier,
+    )
+
+
+@contextmanager
+def _erreurs_du_hub(entree: Entree) -> Iterator[None]:
+    """Change en une phrase les erreurs de réseau, de fichier et de format du chargement."""
+    try:
+        yield
+    except (OSError, HFValidationError, LocalEntryNotFoundError) as cause:
+        if Path(entree.depot).is_dir():
+            raise ErreurFabrique(
+                f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
+                "Vérifiez que le dossier contient config.json, le tokenizer et les poids",
+                entree.depot,
+            ) from cause
+        raise ErreurFabrique(
+            f"« {entree.depot} » est introuvable sur le hub, ou le hub est injoignable",
+            "Vérifiez le réseau et le nom ; hors ligne, copiez le modèle dans un dossier et "
+            "donnez ce dossier, ou employez « falcon-poche »",
+            code=MACHINE,
+        ) from cause
+    except (ValueError, KeyError, json.JSONDecodeError) as cause:
+        raise ErreurFabrique(
+            f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
+            "Vérifiez config.json et les fichiers du tokenizer",
+            entree.depot,
+        ) from cause
+
+
+def _proteger_avx512(reseau: PreTrainedModel) -> None:
+    """Garde le modèle apprenable après une évaluation, sur processeur AVX512-BF16.
+
+    bitsandbytes y réorganise les poids à la première évaluation et les gradients de LoRA
+    s'annulent ensuite.
+    """
+    for module in reseau.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+# ---------------------------------------------------------------- les vérifications
+
+
+def couches_quatre_bits(reseau: torch.nn.Module) -> list[str]:
+    """Noms des couches linéaires en 4 bits (bitsandbytes ou GPTQ)."""
+    return [nom for nom, module in reseau.named_modules() if _est_quatre_bits(module)]
+
+
+def verifier_quatre_bits(reseau: PreTrainedModel) -> int:
+    """Vérifie que toute couche linéaire des blocs est en 4 bits ; rend leur nombre.
+
+    Seules la tête (``lm_head``) et les plongements restent en 16 ou 32 bits.
+
+    Raises:
+        ErreurFabrique: une couche des blocs est restée en 16 ou 32 bits.
+    """
+    tete = reseau.get_output_embeddings()
+    oubliees = [
+        nom
+        for nom, module in reseau.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and not _est_quatre_bits(module)
+        and module is not tete
+    ]
+    quantifiees = couches_quatre_bits(reseau)
+    if oubliees or not quantifiees:
+        raise ErreurFabrique(
+            f"le modèle n’est pas en 4 bits : {len(oubliees)} couche(s) restée(s) en 16 ou 32 bits "
+            f"({', '.join(oubliees[:3])}…), {len(quantifiees)} quantifiée(s)",
+            "Signalez cette version de transformers au projet, ou chargez avec "
+            "quantification='aucune'",
+            code=MACHINE,
+        )
+    return len(quantifiees)
+
+
+def _est_quatre_bits(module: torch.nn.Module) -> bool:
+    if isinstance(module, bnb.nn.Linear4bit):
+        return getattr(module.weight, "quant_state", None) is not None
+    return hasattr(module, "qweight") and hasattr(module, "qzeros")
+
+
+def _verifier_poids(compte_rendu: dict, entree: Entree) -> None:
+    """Aucun poids manquant, en trop ou de mauvaise taille."""
+    defauts = {
+        "manquants": compte_rendu["missing_keys"],
+        "en trop": compte_rendu["unexpected_keys"],
+        "de mauvaise taille": compte_rendu["mismatched_keys"],
+    }
+    dits = [
+        f"{len(noms)} {quoi} ({sorted(map(str, noms))[0]}…)" for quoi, noms in defauts.items() if noms
+    ]
+    if dits:
+        raise ErreurFabrique(
+            f"les poids ne correspondent pas au modèle : {', '.join(dits)}",
+            "Vérifiez que config.json et les poids viennent du même modèle",
+            entree.depot,
+        )
+
+
+# ---------------------------------------------------------------- la mémoire
+
+
+@dataclass(frozen=True)
+class LigneMemoire:
+    """Des poids d'un même type : leur nombre et leur place, avant (16 bits) et après."""
+
+    nature: str
+    parametres: int
+    octets_16_bits: int
+    octets: int
+
+
+def memoire(reseau: torch.nn.Module) -> list[LigneMemoire]:
+    """Compte les poids par type de stockage.
+
+    Les constantes de quantification (échelles des blocs) sont comptées avec les poids 4 bits.
+    """
+    comptes: Counter = Counter()
+    places: Counter = Counter()
+    for parametre in reseau.parameters():
+        etat = getattr(parametre, "quant_state", None)
+        nature = "4 bits (NF4)" if etat is not None else _nom_du_type(parametre.dtype)
+        nombre = etat.shape.numel() if etat is not None else parametre.numel()
+        comptes[nature] += nombre
+        places[nature] += parametre.numel() * parametre.element_size() + _constantes(etat)
+    return [LigneMemoire(n, comptes[n], 2 * comptes[n], places[n]) for n in sorted(comptes)]
+
+
+def _nom_du_type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _constantes(etat) -> int:
+    """Octets des échelles d'une couche NF4, doublement quantifiées."""
+    if etat is None:
+        return 0
+    tenseurs = [etat.absmax, etat.code]
+    if etat.nested:
+        tenseurs += [etat.state2.absmax, etat.state2.code, etat.offset]
+    return sum(t.numel() * t.element_size() for t in tenseurs)
+
+
+def montrer_memoire(reseau: torch.nn.Module) -> None:
+    """Imprime le tableau de mémoire : poids par type, en 16 bits puis tels que chargés."""
+    table = Table(title="Mémoire des poids")
+    for titre in ("stockage", "poids", "en 16 bits", "chargé"):
+        table.add_column(titre, justify="right")
+    lignes = memoire(reseau)
+    for ligne in lignes:
+        table.add_row(
+            ligne.nature,
+            f"{ligne.parametres:,}".replace(",", "\u202f"),
+            en_mo(ligne.octets_16_bits),
+            en_mo(ligne.octets),
+        )
+    table.add_row(
+        "total",
+        f"{sum(li.parametres for li in lignes):,}".replace(",", "\u202f"),
+        en_mo(sum(li.octets_16_bits for li in lignes)),
+        en_mo(sum(li.octets for li in lignes)),
+    )
+    Console(width=80, highlight=False).print(table)
+
+
+def en_mo(octets: float) -> str:
+    """Une taille en mégaoctets, à la française : « 22,3 Mo »."""
+    return f"{octets / 1e6:,.1f}\u00a0Mo".replace(",", "\u202f").replace(".", ",")
+
+
+# ---------------------------------------------------------------- les adaptateurs
+
+
+def charger_adaptateur(
+    modele: PreTrainedModel, dossier: str | Path, nom: str = "default"
+) -> PeftModel:
+    """Pose sur un modèle un adaptateur enregistré, sans toucher à ses poids.
+
+    Args:
+        dossier: contient ``adapter_config.json`` et ``adapter_model.safetensors``.
+        nom: sous quel nom le poser, quand on en compare plusieurs.
+
+    Raises:
+        ErreurFabrique: dossier sans adaptateur safetensors, ou fait pour un autre modèle.
+    """
+    dossier = Path(dossier)
+    for fichier in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (dossier / fichier).is_file():
+            raise ErreurFabrique(
+                f"l’adaptateur est introuvable : il manque {fichier}",
+                "Donnez le dossier que fabrique finetune a rempli (--lora_out_dir)",
+                dossier,
+            )
+    try:
+        if isinstance(modele, PeftModel):
+            modele.load_adapter(str(dossier), adapter_name=nom)
+            return modele
+        return PeftModel.from_pretrained(sans_adaptateur(modele), str(dossier), adapter_name=nom)
+    except (RuntimeError, ValueError) as cause:
+        raise ErreurFabrique(
+            "cet adaptateur n’a pas été appris sur ce modèle",
+            "Chargez le modèle nommé dans adapter_config.json, clé base_model_name_or_path",
+            dossier,
+        ) from cause
+
+
+def sans_adaptateur(modele: torch.nn.Module) -> PreTrainedModel:
+    """Le modèle nu : retire tout adaptateur posé, la base étant intacte."""
+    nu = modele.get_base_model() if isinstance(modele, PeftModel) else modele
+    for nom, module in list(nu.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent, _, feuille = nom.rpartition(".")
+            setattr(nu.get_submodule(parent), feuille, module.get_base_layer())
+    if hasattr(nu, "peft_config"):
+        del nu.peft_config
+    return nu

@@ -1,0 +1,421 @@
+"""Préentraîner un petit Falcon sur des textes : la recette du Falcon de poche.
+
+Une boucle PyTorch qui se lit de haut en bas : les textes deviennent un long ruban
+de jetons, on y prend des lots au hasard, le modèle prédit chaque jeton suivant.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrainedTokenizerBase
+
+from fabrique.erreurs import ErreurFabrique
+from fabrique.gabarits import ASSISTANT, UTILISATEUR, coder, neutraliser
+from fabrique.jetons import entrainer_tokenizer
+
+
+@dataclass(frozen=True)
+class Source:
+    """Un fichier de textes et la part des lots qu'il fournit, au début et à la fin.
+
+    La part varie en ligne droite : les textes les plus proches de l'usage visé gagnent
+    à dominer en fin de parcours, quand le taux d'apprentissage baisse.
+    """
+
+    chemin: Path
+    part_debut: float
+    part_fin: float
+
+
+@dataclass(frozen=True)
+class ReglagesPreentrainement:
+    """Taille du modèle et marche de l'entraînement ; les valeurs sont celles du Falcon de poche."""
+
+    couches: int = 8
+    largeur: int = 320
+    tetes: int = 5
+    vocabulaire: int = 8192
+    longueur: int = 512
+    lot: int = 8
+    pas: int = 4000
+    learning_rate: float = 3e-3
+    echauffement: int = 100
+    part_descente: float = 0.35
+    graine: int = 2026
+    validation_un_sur: int = 10
+    pas_mesure: int = 200
+
+
+# ---------------------------------------------------------------- les textes
+
+
+@dataclass(frozen=True)
+class Document:
+    """Un texte et, quand il en a un, son titre."""
+
+    texte: str
+    titre: str = ""
+
+
+def lire_documents(chemin: Path) -> list[Document]:
+    """Lit un fichier ``.txt`` (un document) ou ``.jsonl`` (un par ligne : ``texte``, ``titre`` facultatif)."""
+    ouvrir = gzip.open if chemin.suffix == ".gz" else open
+    with ouvrir(chemin, "rt", encoding="utf-8") as flux:
+        if ".jsonl" not in chemin.suffixes:
+            return [Document(flux.read())]
+        lignes = [json.loads(ligne) for ligne in flux if ligne.strip()]
+    return [Document(ligne["texte"], ligne.get("titre") or "") for ligne in lignes]
+
+
+def typographier(texte: str) -> str:
+    """Rend le texte tel qu'un imprimeur français le composerait : ’ et espaces insécables."""
+    texte = texte.replace("'", "’").replace("« ", "«\u00a0")
+    for signe in (":", ";", "?", "!", "»", "€", "%"):
+        texte = texte.replace(f" {signe}", f"\u00a0{signe}")
+    return texte
+
+
+def separer(documents: list[Document], un_sur: int) -> tuple[list[Document], list[Document]]:
+    """Met de côté un document sur ``un_sur`` : (apprentissage, validation).
+
+    Un fichier trop court pour en donner un reste entier à l'apprentissage.
+    """
+    garde = [d for rang, d in enumerate(documents, 1) if rang % un_sur]
+    return garde, documents[un_sur - 1 :: un_sur]
+
+
+def presentations(document: Document) -> list[list[str]]:
+    """Les façons de lire un document, chacune en une suite de morceaux.
+
+    Tel quel ; composé à la française s'il en diffère ; et, s'il a un titre, en
+    conversation : le titre demande, le texte répond. Le modèle connaît ainsi les deux
+    typographies et le sens des jetons de rôle.
+    """
+    entier = f"{document.titre}\n\n{document.texte}" if document.titre else document.texte
+    compose = typographier(entier)
+    lectures = [[entier]] if compose == entier else [[entier], [compose]]
+    if document.titre:
+        titre, texte = typographier(document.titre), typographier(document.texte)
+        lectures.append([UTILISATEUR, titre, ASSISTANT, texte])
+    return lectures
+
+
+def ruban(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Met bout à bout les identifiants : début, document, fin, début, document, fin…"""
+    identifiants: list[np.ndarray] = []
+    for document in documents:
+        for morceaux in presentations(_neutre(document, tokenizer)):
+            ids = [i for morceau in morceaux for i in coder(morceau, tokenizer)]
+            ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+            identifiants.append(np.array(ids, dtype=np.uint16))
+    return np.concatenate(identifiants)
+
+
+def _neutre(document: Document, tokenizer: PreTrainedTokenizerBase) -> Document:
+    """Le document, sans jeton spécial que ses auteurs y auraient écrit en toutes lettres."""
+    return Document(neutraliser(document.texte, tokenizer), neutraliser(document.titre, tokenizer))
+
+
+# ---------------------------------------------------------------- le modèle
+
+
+def nouveau_modele(
+    reglages: ReglagesPreentrainement, tokenizer: PreTrainedTokenizerBase
+) -> FalconForCausalLM:
+    """Un Falcon neuf : multi-requête, attention parallèle, rotation, sans biais (comme le 7B)."""
+    torch.manual_seed(reglages.graine)
+    return FalconForCausalLM(
+        FalconConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=reglages.largeur,
+            num_hidden_layers=reglages.couches,
+            num_attention_heads=reglages.tetes,
+            max_position_embeddings=reglages.longueur,
+            multi_query=True,
+            parallel_attn=True,
+            alibi=False,
+            bias=False,
+            new_decoder_architecture=False,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            use_cache=False,
+        )
+    )
+
+
+def optimiseurs(modele: FalconForCausalLM, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon pour les matrices des blocs, AdamW pour le reste (plongements, normalisations).
+
+    Source : Jordan et al., 2024 (Muon) ; l'échelle « match_rms_adamw » (Liu et al., 2025,
+    arXiv:2502.16982) donne aux deux le même taux d'apprentissage.
+    """
+    matrices = [p for n, p in modele.named_parameters() if ".h." in n and p.ndim == 2]
+    connues = {id(p) for p in matrices}
+    reste = [p for p in modele.parameters() if id(p) not in connues]
+    return [
+        torch.optim.Muon(
+            matrices, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(reste, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def taux(pas: int, reglages: ReglagesPreentrainement) -> float:
+    """Part du taux maximal au pas donné : montée, plateau, descente en ligne droite.
+
+    Le plateau permet de prolonger un entraînement sans le recommencer.
+    Source : Hu et al., 2024 (MiniCPM, arXiv:2404.06395).
+    """
+    reste = (reglages.pas - pas) / max(1, reglages.pas * reglages.part_descente)
+    return max(0.0, min(1.0, (pas + 1) / reglages.echauffement, reste))
+
+
+# ---------------------------------------------------------------- la marche
+
+
+def tirer_lot(
+    pas: int,
+    rubans: list[np.ndarray],
+    sources: list[Source],
+    reglages: ReglagesPreentrainement,
+) -> torch.Tensor:
+    """Tire ``lot`` fenêtres de ``longueur`` jetons. Le tirage ne dépend que de la graine et du pas."""
+    hasard = np.random.default_rng((reglages.graine, pas))
+    avance = pas / reglages.pas
+    parts = np.array([s.part_debut + avance * (s.part_fin - s.part_debut) for s in sources])
+    choix = hasard.choice(len(rubans), size=reglages.lot, p=parts / parts.sum())
+    fenetres = []
+    for ruban_choisi in (rubans[i] for i in choix):
+        depart = hasard.integers(0, max(1, len(ruban_choisi) - reglages.longueur))
+        fenetre = np.resize(ruban_choisi[depart : depart + reglages.longueur], reglages.longueur)
+        fenetres.append(fenetre.astype(np.int64))
+    return torch.from_numpy(np.stack(fenetres))
+
+
+@torch.no_grad()
+def bits_par_octet(
+    modele: FalconForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    textes: list[str],
+    longueur: int,
+    recul: int | None = None,
+) -> float:
+    """Bits par octet du modèle sur des textes : combien il en faudrait pour les comprimer.
+
+    Chaque jeton est jugé une fois. Les fenêtres de ``longueur`` jetons avancent de
+    ``recul`` (la moitié par défaut), si bien qu'un jeton a du contexte devant lui.
+
+    Returns:
+        log2 de la vraisemblance divisé par le nombre d'octets UTF-8 ; plus bas, mieux c'est.
+    """
+    recul = recul or longueur // 2
+    nats = octets = 0.0
+    for texte in textes:
+        ids = torch.tensor([[tokenizer.bos_token_id, *coder(texte, tokenizer)]])
+        octets += len(texte.encode())
+        juges = 1
+        for debut in range(0, ids.shape[1], recul):
+            fin = min(debut + longueur, ids.shape[1])
+            logits = modele(input_ids=ids[:, debut:fin].to(modele.device)).logits[0].float()
+            cibles = ids[0, juges:fin].to(modele.device)
+            logits = logits[juges - debut - 1 : fin - debut - 1]
+            nats += torch.nn.functional.cross_entropy(logits, cibles, reduction="sum").item()
+            juges = fin
+            if fin == ids.shape[1]:
+                break
+    return nats / math.log(2) / octets
+
+
+@dataclass
+class Etat:
+    """Où en est la marche : ce qu'on relit pour repartir."""
+
+    pas: int = 0
+    duree_s: float = 0.0
+    perte: float | None = None
+
+
+def preentrainer(
+    sources: list[Source],
+    sortie: Path,
+    reglages: ReglagesPreentrainement | None = None,
+    depart: Path | None = None,
+    compiler: bool = False,
+    dire: Callable[[str], None] = print,
+) -> Path:
+    """Préentraîne un Falcon de poche, ou poursuit un préentraînement interrompu.
+
+    Relancée à l'identique, la fonction repart du dernier état écrit dans ``sortie``.
+
+    Args:
+        sources: fichiers de textes et parts de chacun dans les lots.
+        sortie: dossier qui reçoit le tokenizer, l'état, la courbe et le modèle final.
+        reglages: taille du modèle et marche de l'entraînement.
+        depart: dossier d'un modèle dont on prolonge l'apprentissage, tokenizer compris.
+        compiler: emploie torch.compile (plus rapide, demande un compilateur C++).
+        dire: reçoit une ligne de compte rendu à chaque mesure.
+
+    Returns:
+        Le dossier ``sortie/modele`` : poids safetensors en 16 bits et tokenizer.
+    """
+    reglages = reglages or ReglagesPreentrainement()
+    sortie.mkdir(parents=True, exist_ok=True)
+    cotes = [separer(lire_documents(s.chemin), reglages.validation_un_sur) for s in sources]
+    tokenizer = _tokenizer(sortie, depart, [appris for appris, _ in cotes], reglages.vocabulaire)
+    rubans = [ruban(appris, tokenizer) for appris, _ in cotes]
+    temoins = {
+        source.chemin.name.split(".")[0]: [d.texte for d in cote]
+        for source, (_, cote) in zip(sources, cotes, strict=True)
+    }
+    modele = charger_depart(depart) if depart else nouveau_modele(reglages, tokenizer)
+    appareil = "cuda" if torch.cuda.is_available() else "cpu"
+    modele.to(appareil).train()
+    optims = optimiseurs(modele, reglages.learning_rate)
+    etat = _lire_etat(sortie, modele, optims)
+    calcul = torch.compile(modele) if compiler else modele
+    depart_s = time.monotonic() - etat.duree_s
+    while etat.pas < reglages.pas:
+        lot = tirer_lot(etat.pas, rubans, sources, reglages).to(appareil)
+        perte = _un_pas(calcul, optims, lot, reglages.learning_rate * taux(etat.pas, reglages))
+        etat.perte = perte if etat.perte is None else 0.98 * etat.perte + 0.02 * perte
+        etat.pas, etat.duree_s = etat.pas + 1, time.monotonic() - depart_s
+        if etat.pas % reglages.pas_mesure == 0 or etat.pas == reglages.pas:
+            _ecrire_etat(sortie, modele, optims, etat)
+            dire(_noter(sortie, modele, tokenizer, temoins, etat, reglages))
+    return enregistrer(modele, tokenizer, sortie / "modele")
+
+
+def _un_pas(calcul, optims: list[torch.optim.Optimizer], lot: torch.Tensor, lr: float) -> float:
+    """Un pas : prédire, mesurer l'erreur, corriger. Rend la perte du lot, en nats par jeton."""
+    for groupe in (g for optim in optims for g in optim.param_groups):
+        groupe["lr"] = lr
+    with torch.autocast(lot.device.type, torch.bfloat16):
+        perte = calcul(input_ids=lot, labels=lot).loss
+    perte.backward()
+    for optim in optims:
+        optim.step()
+        optim.zero_grad()
+    return perte.item()
+
+
+def _tokenizer(sortie, depart, appris: list[list[Document]], taille: int):
+    """Le tokenizer du modèle de départ, celui d'un lancement précédent, ou un neuf."""
+    dossier = depart or sortie / "tokenizer"
+    if (dossier / "tokenizer.json").exists():
+        return AutoTokenizer.from_pretrained(dossier)
+    textes = (t for docs in appris for t in _echantillon(docs))
+    tokenizer = entrainer_tokenizer(textes, taille)
+    tokenizer.save_pretrained(dossier)
+    return tokenizer
+
+
+def _echantillon(documents: list[Document], octets: int = 6_000_000) -> Iterator[str]:
+    """De quoi entraîner le tokenizer : des extraits, répétés si la source est petite.
+
+    Chaque source pèse ainsi à peu près autant, la petite source du domaine comprise.
+    """
+    restant = octets
+    for _ in range(6):
+        for document in documents:
+            for morceaux in presentations(document)[:2]:
+                extrait = morceaux[0][:100_000]
+                restant -= len(extrait)
+                yield extrait
+                if restant < 0:
+                    return
+
+
+def _ecrire_etat(sortie, modele, optims, etat: Etat) -> None:
+    """Écrit l'état à côté, puis le met en place d'un seul geste."""
+    contenu = {
+        "modele": modele.state_dict(),
+        "optims": [optim.state_dict() for optim in optims],
+        "etat": asdict(etat),
+    }
+    torch.save(contenu, sortie / "etat.pt.partiel")
+    (sortie / "etat.pt.partiel").replace(sortie / "etat.pt")
+
+
+def _lire_etat(sortie, modele, optims) -> Etat:
+    """Relit l'état d'un lancement interrompu ; à défaut, l'état initial."""
+    if not (sortie / "etat.pt").exists():
+        return Etat()
+    contenu = torch.load(sortie / "etat.pt", map_location="cpu", weights_only=True)
+    modele.load_state_dict(contenu["modele"])
+    for optim, valeurs in zip(optims, contenu["optims"], strict=True):
+        optim.load_state_dict(valeurs)
+    return Etat(**contenu["etat"])
+
+
+def _noter(sortie, modele, tokenizer, temoins, etat: Etat, reglages) -> str:
+    """Mesure les bits par octet de chaque source mise de côté et les ajoute à ``courbe.csv``."""
+    modele.eval()
+    mesures = {
+        f"bpo_{nom}": round(
+            bits_par_octet(
+                modele, tokenizer, [t[:6000] for t in textes[:8]], reglages.longueur
+            ),
+            4,
+        )
+        for nom, textes in temoins.items()
+        if textes
+    }
+    modele.train()
+    ligne = {
+        "pas": etat.pas,
+        "jetons": etat.pas * reglages.lot * reglages.longueur,
+        "duree_s": round(etat.duree_s),
+        "perte": round(etat.perte, 4),
+        **mesures,
+    }
+    courbe = sortie / "courbe.csv"
+    nouveau = not courbe.exists()
+    with courbe.open("a", encoding="utf-8", newline="") as flux:
+        ecrivain = csv.DictWriter(flux, ligne)
+        if nouveau:
+            ecrivain.writeheader()
+        ecrivain.writerow(ligne)
+    return " · ".join(f"{nom} {valeur}" for nom, valeur in ligne.items())
+
+
+def charger_depart(dossier: Path) -> FalconForCausalLM:
+    """Relit un modèle en fp32 pour le prolonger."""
+    return FalconForCausalLM.from_pretrained(dossier, dtype=torch.float32)
+
+
+def enregistrer(modele, tokenizer, dossier: Path) -> Path:
+    """Écrit le modèle en safetensors 16 bits, son tokenizer et sa configuration."""
+    modele.config.use_cache = True
+    modele.half().save_pretrained(dossier)
+    tokenizer.save_pretrained(dossier)
+    return dossier
+
+
+def lire_source(description: str) -> Source:
+    """Lit « fichier:part_debut:part_fin » ; sans parts, la source pèse 1 du début à la fin.
+
+    Raises:
+        ErreurFabrique: fichier absent ou parts illisibles.
+    """
+    chemin, *parts = description.rsplit(":", 2) if description.count(":") >= 2 else [description]
+    try:
+        debut, fin = (float(p.replace(",", ".")) for p in parts or ("1", "1"))
+    except ValueError:
+        raise ErreurFabrique(
+            f"les parts de « {description} » ne se lisent pas",
+            "Écrivez fichier:0.1:0.4 (part au début, part à la fin)",
+        ) from None
+    if not Path(chemin).is_file():
+        raise ErreurFabrique("fichier introuvable", "Vérifiez le chemin", chemin)
+    return Source(Path(chemin), debut, fin)

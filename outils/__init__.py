@@ -1,0 +1,1 @@
+"""Outils du dépôt : tests, carnets, adresse."""
