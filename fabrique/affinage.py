@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fabrique.corpus import lire_corpus, repartir
+from datasets import Dataset
+
+from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
+from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, pertes
 from fabrique.machine import choisir_profil, examiner
 from fabrique.modeles import charger
@@ -18,6 +21,7 @@ def affiner(
     reglages: Reglages,
     quantification: str = "nf4",
     revision: str | None = None,
+    accepter_donnees_personnelles: bool = False,
 ) -> ResultatEntrainement:
     """Affine un modèle sur un corpus et dit ce que la perte y a gagné.
 
@@ -25,8 +29,13 @@ def affiner(
         modele: nom du catalogue, dossier ou identifiant du hub.
         dataset: corpus livré ou fichier.
         sortie: dossier de l'adaptateur.
+        accepter_donnees_personnelles: apprend même si le corpus en contient.
+
+    Raises:
+        ErreurFabrique: corpus illisible, ou données personnelles non acceptées.
     """
     corpus = lire_corpus(dataset)
+    _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
     appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)
     origine = "colonne « jeu »" if any(corpus["jeu"]) else f"val_set_size = {reglages.val_set_size:g}"
     print(f"{len(appris)} exemples à apprendre, {len(validation)} de validation ({origine}).")
@@ -41,3 +50,23 @@ def affiner(
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
         print(f"Validation : perte {ecart.avant:.3f} → {ecart.apres:.3f}".replace(".", ","))
     return resultat
+
+
+#: Au-delà de cette part de doublons exacts, on prévient : ils comptent plusieurs fois.
+DOUBLONS_NOMBREUX = 0.05
+
+
+def _verifier_corpus(corpus: Dataset, dataset: str, accepter: bool) -> None:
+    doublons = doublons_exacts(corpus)
+    if doublons > DOUBLONS_NOMBREUX * len(corpus):
+        print(f"Attention : {doublons} doublons exacts sur {len(corpus)} exemples.")
+    trouvees = donnees_personnelles(corpus)
+    if trouvees and not accepter:
+        premiere = trouvees[0]
+        raise ErreurFabrique(
+            f"{len(trouvees)} donnée(s) personnelle(s), la première à l’exemple {premiere.rang} "
+            f"({premiere.regle.removeprefix('personnel.')}) : un modèle pourrait les réciter",
+            "Retirez-les, ou ajoutez --accepter_donnees_personnelles si vous en avez le droit",
+            dataset,
+            champ=premiere.champ,
+        )

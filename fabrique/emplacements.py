@@ -8,7 +8,7 @@ PAQUET = Path(__file__).resolve().parent
 #: Le Falcon de poche : poids safetensors, tokenizer, notice.
 FALCON_POCHE = PAQUET / "falcon_poche"
 #: Les corpus écrits par le projet, par leur nom.
-CORPUS_LIVRES = ("demarches",)
+CORPUS_LIVRES = ("demarches", "style_xvii_amorce")
 
 
 def dossier_data() -> Path:

@@ -11,11 +11,45 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from fabrique.erreurs import ErreurFabrique
+from fabrique.erreurs import MACHINE, ErreurFabrique
+
+#: Les mots de l'aide que typer écrit en anglais.
+TRADUCTIONS = {
+    "Usage:": "Emploi :",
+    "COMMAND [ARGS]...": "COMMANDE [ARGUMENTS]…",
+    "Commands:": "Commandes :",
+    "Options:": "Options :",
+    "Show this message and exit.": "Affiche cette aide.",
+    "[required]": "[obligatoire]",
+    "[default: ": "[par défaut : ",
+    "<str>": "<texte>",
+    "<int>": "<entier>",
+    "<float>": "<nombre>",
+    "<path>": "<chemin>",
+}
+
+
+class _AideFrancaise:
+    def get_help(self, ctx) -> str:
+        texte = super().get_help(ctx)
+        for anglais, francais in TRADUCTIONS.items():
+            texte = texte.replace(anglais, francais)
+        return texte
+
+
+class Groupe(_AideFrancaise, TyperGroup):
+    """Le groupe ``fabrique``, aide en français."""
+
+
+class Commande(_AideFrancaise, TyperCommand):
+    """Une commande, aide en français."""
+
 
 application = typer.Typer(
     name="fabrique",
+    cls=Groupe,
     help="Fabriquer son propre modèle de langage, en français.",
     add_completion=False,
     no_args_is_help=True,
@@ -26,7 +60,7 @@ application = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="N’imprime qu’un objet JSON.")]
 
 
-@application.command()
+@application.command(cls=Commande)
 def machine(en_json: Json = False) -> None:
     """Décrit la machine, les versions et le profil choisi."""
     from fabrique.machine import choisir_profil, decrire, examiner
@@ -39,7 +73,7 @@ def machine(en_json: Json = False) -> None:
         print(decrire(vue, profil))
 
 
-@application.command()
+@application.command(cls=Commande)
 def finetune(
     dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")],
     lora_out_dir: Annotated[Path, typer.Option("--lora_out_dir", help="Dossier de l’adaptateur.")],
@@ -72,6 +106,12 @@ def finetune(
     val_set_size: Annotated[
         float, typer.Option("--val_set_size", help="Part ou nombre d’exemples mis de côté.")
     ] = 0.1,
+    accepter_donnees_personnelles: Annotated[
+        bool,
+        typer.Option(
+            "--accepter_donnees_personnelles", help="Apprend même un corpus qui en contient."
+        ),
+    ] = False,
 ) -> None:
     """Affine un modèle : les options de la commande falcontune de 2023."""
     from fabrique.affinage import affiner
@@ -97,10 +137,18 @@ def finetune(
         raise ErreurFabrique(
             f"la forme « {data_type} » n’est pas lue", "Donnez « alpaca »", champ="data_type"
         )
-    affiner(weights or model, dataset, lora_out_dir, reglages, quantification, revision or None)
+    affiner(
+        weights or model,
+        dataset,
+        lora_out_dir,
+        reglages,
+        quantification,
+        revision or None,
+        accepter_donnees_personnelles,
+    )
 
 
-@application.command()
+@application.command(cls=Commande)
 def generer(
     instruction: Annotated[str, typer.Option("--instruction", help="La demande.")],
     model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
@@ -131,7 +179,7 @@ def generer(
     )
 
 
-@application.command()
+@application.command(cls=Commande)
 def preentrainer(
     texte: Annotated[
         list[str],
@@ -182,7 +230,7 @@ def preentrainer(
     print(f"Modèle écrit dans {dossier}.")
 
 
-@application.command()
+@application.command(cls=Commande)
 def demo(
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du rapport.")] = Path(
         "sorties/demo"
@@ -222,8 +270,6 @@ def principal(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _echouer(ErreurFabrique("commande interrompue", "Relancez-la"), False)
     except OSError as cause:
-        from fabrique.erreurs import MACHINE
-
         erreur = ErreurFabrique(
             f"le disque ou le système refuse l’opération ({cause.strerror or cause})",
             "Vérifiez la place libre et les droits",

@@ -1,5 +1,14 @@
-"""Les corpus d'instructions : lecture, contrôle, répartition."""
+"""Les corpus d'instructions : lecture, répartition, données personnelles."""
 
 from fabrique.corpus.lecture import COLONNES, jeu, lire_corpus, repartir
+from fabrique.corpus.personnelles import Trouvaille, donnees_personnelles, doublons_exacts
 
-__all__ = ["COLONNES", "jeu", "lire_corpus", "repartir"]
+__all__ = [
+    "COLONNES",
+    "Trouvaille",
+    "donnees_personnelles",
+    "doublons_exacts",
+    "jeu",
+    "lire_corpus",
+    "repartir",
+]
