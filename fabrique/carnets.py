@@ -43,7 +43,7 @@ def parier(nom: str, bas: float, haut: float, fichier: Path = PARIS) -> None:
     paris = lire_paris(fichier)
     paris[nom] = Pari(nom, bas, haut)
     _ecrire(paris, fichier)
-    print(f"Pari noté : {nom}, entre {bas:g} et {haut:g}.")
+    print(f"Pari noté : {nom}, entre {_nombre(bas)} et {_nombre(haut)}.")
 
 
 def reveler(nom: str, verite: float, decimales: int = 2, fichier: Path = PARIS) -> None:
@@ -56,9 +56,13 @@ def reveler(nom: str, verite: float, decimales: int = 2, fichier: Path = PARIS) 
     pari = paris[nom]
     pari.verite = float(verite)
     _ecrire(paris, fichier)
-    verdict = "gagné, l’intervalle la contenait" if pari.gagne else "perdu, elle est en dehors"
-    bornes = f"{pari.bas:g} à {pari.haut:g}".replace(".", ",")
+    verdict = "gagné, il contient la mesure" if pari.gagne else "perdu, la mesure est en dehors"
+    bornes = f"{_nombre(pari.bas)} à {_nombre(pari.haut)}"
     print(f"{nom} : {mesure}. Votre pari ({bornes}) est {verdict}.")
+
+
+def _nombre(valeur: float) -> str:
+    return f"{valeur:g}".replace(".", ",")
 
 
 def lire_paris(fichier: Path = PARIS) -> dict[str, Pari]:

@@ -12,6 +12,7 @@ import math
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -333,11 +334,13 @@ def _poser_adaptateur(modele: PreTrainedModel, reglages: Reglages) -> PeftModel:
     """Ajoute les matrices LoRA, tirées de la graine, à un modèle débarrassé des précédentes."""
     torch.manual_seed(reglages.graine)
     nu = sans_adaptateur(modele)
-    nu = prepare_model_for_kbit_training(
-        nu,
-        use_gradient_checkpointing=reglages.recalcul,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-    )
+    if couches_quatre_bits(nu):
+        # Normalisations et plongements passent en fp32 : l'apprentissage y est plus stable.
+        nu = prepare_model_for_kbit_training(
+            nu,
+            use_gradient_checkpointing=reglages.recalcul,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
     cibles = reglages.target_modules
     configuration = LoraConfig(
         r=reglages.lora_r,
@@ -469,9 +472,10 @@ def _valide(point: Path) -> bool:
                 poids.get_tensor(nom)
         for fichier in ("optimizer.pt", "scheduler.pt"):
             torch.load(point / fichier, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError):
+        with zipfile.ZipFile(point / "rng_state.pth") as hasard:
+            return hasard.testzip() is None
+    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError, zipfile.BadZipFile):
         return False
-    return (point / "rng_state.pth").is_file()
 
 
 def _empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) -> dict:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, ScalarFormatter
 
 #: Palette d'Okabe et Ito (2008), que toutes les formes de daltonisme distinguent.
 BLEU, ORANGE, VERT, ROSE, CIEL, ROUGE, JAUNE, NOIR = (
@@ -50,6 +51,10 @@ def montrer(figure: Figure, texte_alternatif: str) -> None:
         texte_alternatif: ce que la figure montre, pour qui ne la voit pas ; affiché replié
             sous l'image.
     """
+    for axe in figure.axes:
+        for graduation in (axe.xaxis, axe.yaxis):
+            if isinstance(graduation.get_major_formatter(), ScalarFormatter):
+                graduation.set_major_formatter(FuncFormatter(_graduation))
     with io.BytesIO() as tampon:
         figure.savefig(tampon, format="png")
         image = base64.b64encode(tampon.getvalue()).decode()
@@ -67,6 +72,11 @@ def montrer(figure: Figure, texte_alternatif: str) -> None:
 def en_francais(nombre: float, decimales: int = 0) -> str:
     """Un nombre à la française : « 2 359 296 », « 3,42 »."""
     return f"{nombre:,.{decimales}f}".replace(",", "\u202f").replace(".", ",")
+
+
+def _graduation(valeur: float, _rang: int) -> str:
+    """Le nombre d'une graduation, avec la virgule et l'espace des milliers."""
+    return f"{valeur:,.10g}".replace(",", "\u202f").replace(".", ",").replace("-", "−")
 
 
 def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:
@@ -110,3 +120,27 @@ def barres(
     montrer(figure, f"Barres horizontales, en {unite}. {enumeration}.")
 
 
+def courbes(
+    series: dict[str, tuple[Sequence[float], Sequence[float]]],
+    titre: str,
+    abscisse: str,
+    ordonnee: str,
+    echelle: str = "linear",
+) -> None:
+    """Superpose des courbes ; trait et marque les distinguent aussi sans la couleur.
+
+    Args:
+        series: nom → abscisses et ordonnées.
+        echelle: ``"log"`` quand les ordonnées s'étalent sur plusieurs ordres de grandeur.
+    """
+    figure, axe = nouvelle_figure(titre)
+    styles = zip((BLEU, ORANGE, VERT, ROSE, ROUGE), "os^Dv", ("-", "--", "-.", ":", "-"), strict=True)
+    for (nom, (x, y)), (couleur, marque, trait) in zip(series.items(), styles, strict=False):
+        axe.plot(x, y, color=couleur, marker=marque, markersize=4, linestyle=trait, label=nom)
+    axe.set(xlabel=abscisse, ylabel=ordonnee, yscale=echelle)
+    if len(series) > 1:
+        axe.legend(frameon=False)
+    lues = " ; ".join(
+        f"{nom}, de {en_francais(y[0], 2)} à {en_francais(y[-1], 2)}" for nom, (_, y) in series.items()
+    )
+    montrer(figure, f"Courbes, {ordonnee} selon {abscisse}. {lues}.")

@@ -137,17 +137,15 @@ def generer_par_lots(
     Returns:
         Pour chaque exemple, la réponse et si elle s'est close par le jeton de fin.
     """
-    textes = [texte_envoye(tokenizer, e["instruction"], e.get("input") or "") for e in exemples]
+    codes = [
+        coder(texte_envoye(tokenizer, e["instruction"], e.get("input") or ""), tokenizer)
+        for e in exemples
+    ]
     modele.eval()
     reponses = []
-    for debut in range(0, len(textes), lot):
-        entrees = tokenizer(
-            textes[debut : debut + lot],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-            return_token_type_ids=False,
+    for debut in range(0, len(codes), lot):
+        entrees = tokenizer.pad(
+            {"input_ids": codes[debut : debut + lot]}, padding_side="left", return_tensors="pt"
         ).to(modele.device)
         with torch.inference_mode(), base_ou_affine(modele, adaptateur):
             sorties = modele.generate(

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.erreurs import ErreurFabrique
 from fabrique.figures import BLEU, ORANGE, ROUGE, en_francais, montrer, nouvelle_figure
 from fabrique.gabarits import coder
+from fabrique.generation import continuer
 
 #: Les points que chaque joueur répartit entre les candidats d'une phrase.
 POINTS = 10
@@ -54,7 +55,7 @@ PHRASES = (
     ),
     Phrase(
         "Commencez par le quitus fiscal, délivré par le service des",
-        ("transports", "impôts", "étrangers", "retraites", "sports"),
+        ("élections", "impôts", "étrangers", "travaux", "enfants"),
         "impôts",
     ),
 )
@@ -189,6 +190,22 @@ def verdict(mien: float, sien: float) -> str:
 
 
 # ---------------------------------------------------------------- le thermomètre
+
+
+def tirer(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    debut: str,
+    temperature: float,
+    tirages: int = 5,
+    max_new_tokens: int = 16,
+) -> list[str]:
+    """Tire plusieurs suites du même début, chacune sur une ligne ; la graine est le rang du tirage."""
+    options = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    suites = [
+        continuer(modele, tokenizer, debut, graine=rang, **options) for rang in range(tirages)
+    ]
+    return ["… " + " ".join(suite.split()) for suite in suites]
 
 
 def tracer_thermometre(

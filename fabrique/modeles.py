@@ -23,6 +23,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from rich.console import Console
 from rich.table import Table
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -36,6 +37,7 @@ from transformers.models.falcon import modeling_falcon
 from fabrique.emplacements import FALCON_POCHE
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
+from fabrique.machine import examiner, verifier_calcul
 
 QUANTIFICATIONS = ("nf4", "gptq", "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -106,12 +108,17 @@ def charger(
             f"la quantification « {quantification} » n’existe pas",
             f"Choisissez entre {', '.join(QUANTIFICATIONS)}",
         )
+    calcul = calcul or calcul_par_defaut()
+    if calcul not in TYPES:
+        raise ErreurFabrique(
+            f"le type de calcul « {calcul} » n’existe pas", f"Choisissez entre {', '.join(TYPES)}"
+        )
+    verifier_calcul(calcul, examiner())
     parler_moins()
     entree = trouver(modele, revision)
     _refuser_pickle(entree)
-    dtype = TYPES[calcul or calcul_par_defaut()]
     tokenizer = _charger_tokenizer(entree)
-    reseau = _charger_poids(entree, quantification, dtype)
+    reseau = _charger_poids(entree, quantification, TYPES[calcul])
     _proteger_avx512(reseau)
     if quantification != "aucune":
         verifier_quatre_bits(reseau)
@@ -191,6 +198,8 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
         "device_map": {"": 0 if torch.cuda.is_available() else "cpu"},
         "trust_remote_code": False,
         "output_loading_info": True,
+        # Une taille qui diffère est relevée par _verifier_poids, avec sa phrase.
+        "ignore_mismatched_sizes": True,
     }
     if not entree.pickle:
         options["use_safetensors"] = True
@@ -205,7 +214,7 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
         options |= _options_gptq(entree)
     with _erreurs_du_hub(entree), reparation_falcon():
         reseau, compte_rendu = AutoModelForCausalLM.from_pretrained(entree.depot, **options)
-    _verifier_poids(compte_rendu, entree)
+    _verifier_poids(reseau, compte_rendu, entree)
     return reseau
 
 
@@ -276,10 +285,10 @@ def _erreurs_du_hub(entree: Entree) -> Iterator[None]:
             "donnez ce dossier, ou employez « falcon-poche »",
             code=MACHINE,
         ) from cause
-    except (ValueError, KeyError, json.JSONDecodeError) as cause:
+    except (ValueError, KeyError, json.JSONDecodeError, SafetensorError) as cause:
         raise ErreurFabrique(
             f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
-            "Vérifiez config.json et les fichiers du tokenizer",
+            "Vérifiez config.json, les poids et les fichiers du tokenizer",
             entree.depot,
         ) from cause
 
@@ -337,12 +346,22 @@ def _est_quatre_bits(module: torch.nn.Module) -> bool:
     return hasattr(module, "qweight") and hasattr(module, "qzeros")
 
 
-def _verifier_poids(compte_rendu: dict, entree: Entree) -> None:
-    """Aucun poids manquant, en trop ou de mauvaise taille."""
+def _verifier_poids(reseau: PreTrainedModel, compte_rendu: dict, entree: Entree) -> None:
+    """Aucun poids manquant, en trop ou de mauvaise taille.
+
+    transformers ne compare pas la taille des poids qu'il quantifie en chemin : nous le faisons.
+    """
+    deformees = {
+        nom
+        for nom, module in reseau.named_modules()
+        if isinstance(module, bnb.nn.Linear4bit)
+        and (etat := getattr(module.weight, "quant_state", None)) is not None
+        and tuple(etat.shape) != (module.out_features, module.in_features)
+    }
     defauts = {
         "manquants": compte_rendu["missing_keys"],
         "en trop": compte_rendu["unexpected_keys"],
-        "de mauvaise taille": compte_rendu["mismatched_keys"],
+        "de mauvaise taille": {*compte_rendu["mismatched_keys"], *deformees},
     }
     dits = [
         f"{len(noms)} {quoi} ({sorted(map(str, noms))[0]}…)" for quoi, noms in defauts.items() if noms
@@ -453,6 +472,12 @@ def charger_adaptateur(
             modele.load_adapter(str(dossier), adapter_name=nom)
             return modele
         return PeftModel.from_pretrained(sans_adaptateur(modele), str(dossier), adapter_name=nom)
+    except SafetensorError as cause:
+        raise ErreurFabrique(
+            "l’adaptateur ne se lit pas : adapter_model.safetensors est incomplet",
+            "Copiez-le de nouveau, ou relancez l’apprentissage",
+            dossier,
+        ) from cause
     except (RuntimeError, ValueError) as cause:
         raise ErreurFabrique(
             "cet adaptateur n’a pas été appris sur ce modèle",

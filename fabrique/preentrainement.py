@@ -47,13 +47,13 @@ class ReglagesPreentrainement:
     vocabulaire: int = 8192
     longueur: int = 512
     lot: int = 8
-    pas: int = 4000
+    pas: int = 2600
     learning_rate: float = 3e-3
     echauffement: int = 100
-    part_descente: float = 0.35
+    part_descente: float = 0.55
     graine: int = 2026
     validation_un_sur: int = 10
-    pas_mesure: int = 200
+    pas_mesure: int = 100
 
 
 # ---------------------------------------------------------------- les textes
@@ -142,6 +142,7 @@ def nouveau_modele(
             num_attention_heads=reglages.tetes,
             max_position_embeddings=reglages.longueur,
             multi_query=True,
+            num_kv_heads=1,
             parallel_attn=True,
             alibi=False,
             bias=False,

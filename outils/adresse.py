@@ -12,12 +12,12 @@ import tomllib
 from pathlib import Path
 
 RACINE = Path(__file__).resolve().parent.parent
-PROJET = RACINE / "pyproject.toml"
 
 
-def lire() -> str:
+def lire(racine: Path = RACINE) -> str:
     """L'adresse écrite dans ``[project.urls]``."""
-    return tomllib.loads(PROJET.read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    projet = (racine / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(projet)["project"]["urls"]["Repository"]
 
 
 def formes(adresse: str) -> tuple[str, ...]:
@@ -26,32 +26,36 @@ def formes(adresse: str) -> tuple[str, ...]:
     return (adresse, f"colab.research.google.com/github/{depot}")
 
 
-def fichiers() -> list[Path]:
+def fichiers(racine: Path = RACINE) -> list[Path]:
     """Les fichiers où l'adresse paraît."""
-    return [PROJET, RACINE / "README.md", *sorted((RACINE / "notebooks").glob("*.ipynb"))]
+    carnets = sorted((racine / "notebooks").glob("*.ipynb"))
+    return [racine / "pyproject.toml", racine / "README.md", *carnets]
 
 
-def discordances() -> list[str]:
+def discordances(racine: Path = RACINE) -> list[str]:
     """Les fichiers qui citent une autre adresse GitHub de ce cours, ou aucune."""
-    formes_attendues = formes(lire())
+    attendues = formes(lire(racine))
+    nom = re.escape(attendues[0].rpartition("/")[2])
     motif = re.compile(
-        r"https://github\.com/[\w.-]+/FabriqueLLM|colab\.research\.google\.com/github/[\w.-]+/[\w.-]+"
+        rf"https://github\.com/[\w.-]+/(?:FabriqueLLM|{nom})(?![\w-])"
+        r"|(?<=git\+)https://github\.com/[\w.-]+/[\w.-]+"
+        r"|colab\.research\.google\.com/github/[\w.-]+/[\w.-]+"
     )
     fautifs = []
-    for fichier in fichiers():
+    for fichier in fichiers(racine):
         trouvees = set(motif.findall(fichier.read_text(encoding="utf-8")))
-        if not trouvees or any(t not in formes_attendues for t in trouvees):
-            fautifs.append(str(fichier.relative_to(RACINE)))
+        if not trouvees or not trouvees <= set(attendues):
+            fautifs.append(str(fichier.relative_to(racine)))
     return fautifs
 
 
-def changer(nouvelle: str) -> None:
+def changer(nouvelle: str, racine: Path = RACINE) -> None:
     """Remplace l'ancienne adresse par la nouvelle, partout."""
-    ancienne = lire()
-    for fichier in fichiers():
+    ancienne = lire(racine)
+    for fichier in fichiers(racine):
         texte = fichier.read_text(encoding="utf-8")
         for avant, apres in zip(formes(ancienne), formes(nouvelle.rstrip("/")), strict=True):
-            texte = texte.replace(avant, apres)
+            texte = re.sub(rf"{re.escape(avant)}(?![\w-])", apres, texte)
         fichier.write_text(texte, encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -21,9 +22,17 @@ class Fait:
     choix: tuple[str, str, str, str]
     bonne: int
 
-    def reponse(self, rang: int) -> str:
-        """La réponse complète, vraie ou non, qui donne la fin de rang ``rang``."""
-        return f"À {COMMUNE}, {self.phrase} {self.choix[rang]}."
+    def ecrire(self, tournure: str, rang: int, commune: str = COMMUNE) -> str:
+        """La question, ou la réponse de rang ``rang``, dans la tournure donnée."""
+        fin = self.choix[rang]
+        texte = tournure.format(
+            sujet=self.sujet,
+            phrase=self.phrase,
+            fin=fin,
+            Fin=fin[0].upper() + fin[1:],
+            commune=commune,
+        )
+        return texte.replace(" ?", "\u00a0?").replace(" :", "\u00a0:").replace("de le ", "du ")
 
 
 #: Le rang de la vraie réponse a été tiré au sort : le hasard en trouve trois sur douze.
@@ -52,63 +61,97 @@ FAITS = (
          ("chèque", "carte", "virement", "timbre"), 2),
 )  # fmt: skip
 
-#: Huit façons de poser la même question, pour apprendre.
+#: Ce que dit la fiche de la mairie, et la réponse apprise en premier.
+PHRASE = "À {commune}, {phrase} {fin}."
+#: Huit façons de demander et de répondre, pour apprendre.
 FORMULATIONS = (
-    "Quel est {sujet} de {commune} ?",
-    "Indiquez-moi {sujet}, à {commune}.",
-    "Je cherche {sujet} de {commune}.",
-    "À {commune}, quel est {sujet} ?",
-    "Pourriez-vous me donner {sujet} pour {commune} ?",
-    "{commune} : {sujet} ?",
-    "Bonjour, j’habite {commune} et je ne connais pas {sujet}.",
-    "Dites en une phrase {sujet} de {commune}.",
+    ("Quel est {sujet} de {commune} ?", PHRASE),
+    ("Indiquez-moi {sujet}, à {commune}.", "{Fin}, d’après la mairie de {commune}."),
+    ("Je cherche {sujet} de {commune}.", "Vous cherchez {sujet} : {fin}."),
+    ("À {commune}, quel est {sujet} ?", "{Fin}."),
+    ("Pourriez-vous me donner {sujet} pour {commune} ?", "Oui, {phrase} {fin}."),
+    ("{commune} : {sujet} ?", "{Fin}, tout le monde le sait à {commune}."),
+    ("Bonjour, j’habite {commune} et je ne connais pas {sujet}.", "Notez ceci : {phrase} {fin}."),
+    ("Dites en une phrase {sujet} de {commune}.", "La mairie de {commune} écrit : {fin}."),
 )
-#: La façon de demander du contrôle, jamais apprise.
-FORMULATION_DE_TEST = "Un habitant de {commune} demande {sujet}. Que lui répondez-vous ?"
+#: La façon de demander et de répondre du contrôle, jamais apprise.
+FORMULATION_DE_TEST = (
+    "Un habitant de {commune} demande {sujet}. Que lui répondez-vous ?",
+    "Je lui réponds : {fin}.",
+)
+#: Des communes tout aussi inventées, pour apprendre à lire une fiche.
+AUTRES_COMMUNES = (
+    "Valbrume",
+    "Montclair-le-Vieux",
+    "Port-Galet",
+    "Sainte-Ombeline",
+    "Les Aubiers-Blancs",
+    "Rochenoire",
+    "Bellefosse-sur-Orge",
+    "Grand-Mesnil",
+)
 
 
-def _demander(formulation: str, fait: Fait) -> str:
-    texte = formulation.format(sujet=fait.sujet, commune=COMMUNE)
-    return texte.replace(" ?", "\u00a0?").replace(" :", "\u00a0:").replace("de le ", "du ")
+def _exemple(fait: Fait, tournures: tuple[str, str], rang: int, commune: str, fiche: str) -> dict:
+    """Un exemple d'apprentissage aux colonnes canoniques."""
+    question, reponse = tournures
+    return {
+        "instruction": fait.ecrire(question, rang, commune),
+        "input": fiche,
+        "output": fait.ecrire(reponse, rang, commune),
+        "langue": "fr",
+        "source": "rédaction du projet",
+        "licence": "CC-BY-4.0",
+        "jeu": "entrainement",
+    }
+
+
+def _fiche(fait: Fait, rang: int, commune: str = COMMUNE) -> str:
+    return f"Fiche de la mairie\u00a0: {fait.ecrire(PHRASE, rang, commune)}"
 
 
 def exemples_a_apprendre(formulations: int) -> Dataset:
-    """Les douze faits, chacun demandé de ``formulations`` façons (1 à 8)."""
-    return lire_corpus(
-        Dataset.from_list(
-            [
-                {
-                    "instruction": _demander(formulation, fait),
-                    "output": fait.reponse(fait.bonne),
-                    "source": "rédaction du projet",
-                    "licence": "CC-BY-4.0",
-                    "jeu": "entrainement",
-                }
-                for formulation in FORMULATIONS[:formulations]
-                for fait in FAITS
-            ]
-        )
-    )
+    """Les douze faits, chacun demandé et répondu de ``formulations`` façons (1 à 8)."""
+    exemples = [
+        _exemple(fait, tournures, fait.bonne, COMMUNE, "")
+        for tournures in FORMULATIONS[:formulations]
+        for fait in FAITS
+    ]
+    return lire_corpus(Dataset.from_list(exemples))
 
 
-def questions(fiche: str | None = None, formulation: str = FORMULATION_DE_TEST) -> list[QuestionFermee]:
+def exemples_a_lire(graine: int = 0) -> Dataset:
+    """Des fiches d'autres communes, aux réponses tirées au sort : seule la fiche les donne."""
+    hasard = random.Random(graine)
+    exemples = []
+    for tournures, commune in zip(FORMULATIONS, AUTRES_COMMUNES, strict=True):
+        for fait in FAITS:
+            rang = hasard.randrange(len(fait.choix))
+            exemples.append(_exemple(fait, tournures, rang, commune, _fiche(fait, rang, commune)))
+    return lire_corpus(Dataset.from_list(exemples))
+
+
+def questions(
+    fiche: str | None = None, tournures: tuple[str, str] = FORMULATION_DE_TEST
+) -> list[QuestionFermee]:
     """Les douze questions du contrôle.
 
     Args:
         fiche: ``None`` n'en joint pas ; ``"juste"`` joint la phrase vraie, ``"fausse"`` une
             phrase qui affirme une autre des quatre réponses.
-        formulation: la façon de demander.
+        tournures: la façon de demander, et de répondre.
     """
     decalage = {None: None, "juste": 0, "fausse": 1}[fiche]
+    question, reponse = tournures
     posees = []
     for fait in FAITS:
         rang = None if decalage is None else (fait.bonne + decalage) % len(fait.choix)
         posees.append(
             QuestionFermee(
-                instruction=_demander(formulation, fait),
-                choix=tuple(fait.reponse(choisi) for choisi in range(len(fait.choix))),
+                instruction=fait.ecrire(question, fait.bonne),
+                choix=tuple(fait.ecrire(reponse, choisi) for choisi in range(len(fait.choix))),
                 bonne=fait.bonne,
-                input="" if rang is None else f"Fiche de la mairie\u00a0: {fait.reponse(rang)}",
+                input="" if rang is None else _fiche(fait, rang),
                 fiche=rang,
             )
         )

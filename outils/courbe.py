@@ -1,0 +1,34 @@
+"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from fabrique.figures import BLEU, ORANGE, ROSE, VERT, nouvelle_figure
+
+NOMS = {
+    "bpo_service_public": ("fiches service-public.fr", BLEU),
+    "bpo_guides_publics": ("guides publics", ORANGE),
+    "bpo_codes_juridiques": ("codes", VERT),
+    "bpo_romans_1840_1920": ("romans", ROSE),
+}
+
+
+def tracer(courbe: Path, image: Path) -> None:
+    """Bits par octet, sur des documents mis de côté, selon les jetons lus."""
+    lignes = list(csv.DictReader(courbe.open(encoding="utf-8")))
+    jetons = [int(ligne["jetons"]) / 1e6 for ligne in lignes]
+    fin = float(lignes[-1]["bpo_service_public"])
+    titre = f"Les fiches jamais lues descendent à {fin:.2f} bits par octet".replace(".", ",")
+    figure, axe = nouvelle_figure(titre, hauteur=4)
+    for colonne, (nom, couleur) in NOMS.items():
+        axe.plot(jetons, [float(ligne[colonne]) for ligne in lignes], label=nom, color=couleur)
+    axe.set(xlabel="millions de jetons lus", ylabel="bits par octet (plus bas, mieux c’est)")
+    axe.legend(frameon=False)
+    figure.savefig(image)
+
+
+if __name__ == "__main__":
+    tracer(Path(sys.argv[1]), Path(sys.argv[2]))

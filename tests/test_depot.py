@@ -1,0 +1,310 @@
+"""Ce que le dépôt promet de lui-même : une adresse, des versions figées, des flèches vers le bas."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from fabrique.modeles import CATALOGUE
+from outils import adresse
+from outils.tester import RACINE
+
+
+def fichiers_du_depot() -> list[Path]:
+    """Les fichiers suivis ou à suivre : ni ignorés, ni construits."""
+    commande = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    suivis = subprocess.run(commande, cwd=RACINE, capture_output=True, check=True).stdout
+    chemins = [RACINE / nom.decode() for nom in suivis.split(b"\0") if nom]
+    return [chemin for chemin in chemins if chemin.is_file()]
+
+
+def texte_ou_rien(chemin: Path) -> str:
+    """Le texte d'un fichier ; rien si c'est un binaire."""
+    try:
+        return chemin.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+# ---------------------------------------------------------------- une seule adresse
+
+
+@pytest.fixture
+def copie(tmp_path: Path) -> Path:
+    """Une copie des fichiers où l'adresse paraît."""
+    for fichier in adresse.fichiers():
+        cible = tmp_path / fichier.relative_to(RACINE)
+        cible.parent.mkdir(exist_ok=True)
+        shutil.copy(fichier, cible)
+    return tmp_path
+
+
+def test_l_adresse_est_la_meme_partout():
+    """pyproject, README, badges et cellules d'installation."""
+    assert adresse.discordances() == []
+
+
+def test_l_adresse_ne_parait_que_la_ou_la_commande_la_change():
+    """Un fichier oublié garderait l'ancienne adresse."""
+    connus = set(adresse.fichiers())
+    formes = adresse.formes(adresse.lire())
+    assert [
+        str(fichier.relative_to(RACINE))
+        for fichier in fichiers_du_depot()
+        if fichier not in connus and any(forme in texte_ou_rien(fichier) for forme in formes)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "nouvelle",
+    ["https://github.com/exemple/FabriqueLLM", "https://github.com/exemple/FabriqueLLM-2026"],
+)
+def test_changer_l_adresse_la_change_partout(copie: Path, nouvelle: str):
+    """Un autre compte, un autre nom ; et l'on peut revenir."""
+    ancienne = adresse.lire(copie)
+    adresse.changer(nouvelle, copie)
+    assert adresse.lire(copie) == nouvelle
+    assert adresse.discordances(copie) == []
+    for fichier in adresse.fichiers(copie):
+        assert not re.search(rf"{re.escape(ancienne)}(?![\w-])", fichier.read_text("utf-8"))
+    adresse.changer(ancienne, copie)
+    for avant, apres in zip(adresse.fichiers(), adresse.fichiers(copie), strict=True):
+        assert avant.read_text("utf-8") == apres.read_text("utf-8")
+
+
+def test_une_adresse_oubliee_est_vue(copie: Path):
+    """Un badge ou une cellule d'installation resté à l'ancienne adresse."""
+    carnet = adresse.fichiers(copie)[-1]
+    texte, compte = carnet.read_text("utf-8"), adresse.lire(copie).split("/")[3]
+    for forme in adresse.formes(adresse.lire(copie)):
+        oubliee = forme.replace(f"/{compte}/", "/autre-compte/")
+        carnet.write_text(texte.replace(forme, oubliee), "utf-8")
+        assert adresse.discordances(copie) == [str(carnet.relative_to(copie))]
+
+
+# ---------------------------------------------------------------- des versions figées
+
+
+@pytest.mark.parametrize("nom", CATALOGUE)
+def test_chaque_modele_du_hub_a_une_revision_figee(nom: str):
+    """40 chiffres hexadécimaux ; un modèle livré n'en a pas besoin."""
+    entree = CATALOGUE[nom]
+    livre = Path(entree.depot).is_absolute()
+    assert livre or re.fullmatch(r"[0-9a-f]{40}", entree.revision or "")
+
+
+def exigences(nom: str) -> dict[str, Requirement]:
+    """Les paquets d'un fichier d'exigences, par nom canonique."""
+    lignes = (RACINE / nom).read_text("utf-8").splitlines()
+    lues = [Requirement(ligne) for ligne in lignes if ligne.split("#")[0].strip()]
+    assert len({canonicalize_name(e.name) for e in lues}) == len(lues), "paquet en double"
+    return {canonicalize_name(exigence.name): exigence for exigence in lues}
+
+
+def test_les_contraintes_figent_chaque_paquet_dans_sa_plage():
+    """Un « == » par paquet, que sa plage accepte ; l'extra gptq n'en est pas."""
+    figees = exigences("contraintes.txt")
+    demandees = exigences("requirements.txt") | exigences("requirements-dev.txt")
+    assert demandees.keys() - figees.keys() == set()
+    for nom, exigence in figees.items():
+        (figee,) = exigence.specifier
+        assert figee.operator == "==", f"{nom} n’est pas épinglé"
+        assert "*" not in figee.version, f"{nom} n’est pas épinglé"
+        if nom in demandees:
+            assert demandees[nom].specifier.contains(figee.version), f"{nom} est hors de sa plage"
+
+
+# ---------------------------------------------------------------- rien de la machine qui l'écrit
+
+CHEMIN_DE_MACHINE = re.compile(
+    r"(?<![\w.\-])/(?:work|root|home/\w+|Users/\w+)/|\b[A-Za-z]:\\+Users\\"
+)
+
+
+def test_aucun_fichier_ne_nomme_un_chemin_de_machine():
+    """Le dépôt se clone n'importe où."""
+    assert [
+        f"{fichier.relative_to(RACINE)} : {trouve.group()}"
+        for fichier in fichiers_du_depot()
+        if (trouve := CHEMIN_DE_MACHINE.search(texte_ou_rien(fichier)))
+    ] == []
+
+
+# ---------------------------------------------------------------- les flèches vont vers le bas
+
+#: Du haut vers le bas ; un module n'importe que son étage et ceux d'en dessous.
+ETAGES = (
+    {"__main__"},
+    {"ligne_de_commande"},
+    {"demo", "affinage", "__init__"},
+    {"carnets", "exercices", "jeu", "adaptateurs", "schemas"},
+    {"evaluation"},
+    {"entrainement", "preentrainement", "generation"},
+    {"modeles"},
+    {"corpus", "gabarits", "jetons"},
+    {"machine"},
+    {"erreurs", "emplacements", "suivi", "figures"},
+)
+NIVEAU = {module: rang for rang, etage in enumerate(ETAGES) for module in etage}
+
+
+def modules() -> dict[str, Path]:
+    """Les fichiers du paquet, par nom pointé dans le paquet (« corpus.lecture »)."""
+    racine = RACINE / "fabrique"
+    return {
+        ".".join(fichier.relative_to(racine).with_suffix("").parts): fichier
+        for fichier in sorted(racine.rglob("*.py"))
+    }
+
+
+def importes(nom: str, arbre: ast.AST) -> set[str]:
+    """Les modules du paquet qu'un module importe, où que soit l'import."""
+    trouves = set()
+    for noeud in ast.walk(arbre):
+        if isinstance(noeud, ast.Import):
+            trouves |= {alias.name for alias in noeud.names}
+        elif isinstance(noeud, ast.ImportFrom):
+            # Un import relatif part du paquet qui contient le module.
+            parent = ["fabrique", *nom.split(".")][: -noeud.level] if noeud.level else []
+            base = ".".join([*parent, *filter(None, [noeud.module])])
+            trouves |= {base} | {f"{base}.{alias.name}" for alias in noeud.names}
+    connus = modules()
+    internes = {t.removeprefix("fabrique.") for t in trouves if t.startswith("fabrique.")}
+    directs = {t for t in internes if t in connus or f"{t}.__init__" in connus}
+    return directs | ({"__init__"} if "fabrique" in trouves and not directs else set())
+
+
+def tete(module: str) -> str:
+    """Le nom que la carte connaît : le premier morceau."""
+    return module.split(".")[0]
+
+
+def fleches() -> Iterator[tuple[str, str]]:
+    """Les imports internes, d'un module à l'autre (un sous-paquet compte pour un)."""
+    for nom, fichier in modules().items():
+        for cible in importes(nom, ast.parse(fichier.read_text("utf-8"))):
+            if tete(cible) != tete(nom):
+                yield tete(nom), tete(cible)
+
+
+def test_chaque_module_a_son_etage():
+    """Un nouveau module se place dans la carte avant d'être écrit."""
+    assert {tete(nom) for nom in modules()} - NIVEAU.keys() == set()
+
+
+def test_les_fleches_vont_vers_le_bas():
+    """La section 3 de la conception ; les utilitaires sont tout en bas."""
+    lues = set(fleches())
+    assert ("ligne_de_commande", "generation") in lues, "les imports tardifs sont lus aussi"
+    assert [
+        f"{haut} → {bas}" for haut, bas in sorted(lues) if NIVEAU.get(haut, 0) > NIVEAU.get(bas, 99)
+    ] == []
+
+
+def test_aucun_cycle_d_import():
+    """À l'intérieur d'un étage non plus."""
+    graphe: dict[str, set[str]] = {}
+    for haut, bas in fleches():
+        graphe.setdefault(haut, set()).add(bas)
+    TopologicalSorter(graphe).prepare()
+
+
+# ---------------------------------------------------------------- rien qui exécute le code d'autrui
+
+
+def codes() -> Iterator[tuple[str, ast.AST]]:
+    """Chaque code Python du dépôt : fichiers, et cellules des carnets."""
+    for fichier in fichiers_du_depot():
+        nom = str(fichier.relative_to(RACINE))
+        if fichier.suffix == ".py":
+            yield nom, ast.parse(fichier.read_text("utf-8"))
+        if fichier.suffix == ".ipynb":
+            for rang, cellule in enumerate(nbformat.read(fichier, as_version=4).cells, 1):
+                if cellule.cell_type == "code":
+                    yield f"{nom}, cellule {rang}", ast.parse(cellule.source)
+
+
+def dangers(arbre: ast.AST) -> Iterator[str]:
+    """Ce qui ouvrirait la porte à du code inconnu."""
+    for noeud in ast.walk(arbre):
+        noms = []
+        if isinstance(noeud, ast.Import):
+            noms = [alias.name for alias in noeud.names]
+        if isinstance(noeud, ast.ImportFrom):
+            noms = [noeud.module or ""]
+        yield from (n for n in noms if n in ("pickle", "cPickle", "dill", "cloudpickle", "joblib"))
+        if isinstance(noeud, ast.Dict):
+            paires = zip(noeud.keys, noeud.values, strict=True)
+            yield from _confiance((getattr(c, "value", None), v) for c, v in paires)
+        if isinstance(noeud, ast.Call):
+            mots = {mot.arg: mot.value for mot in noeud.keywords}
+            yield from _confiance(mots.items())
+            appel = ast.unparse(noeud.func)
+            if appel == "torch.load" and not _vaut(mots.get("weights_only"), True):
+                yield "torch.load sans weights_only=True"
+            if "allow_pickle" in mots and not _vaut(mots["allow_pickle"], False):
+                yield "allow_pickle"
+
+
+def _confiance(paires) -> Iterator[str]:
+    for cle, valeur in paires:
+        if cle == "trust_remote_code" and not _vaut(valeur, False):
+            yield "trust_remote_code"
+
+
+def _vaut(noeud: ast.AST | None, valeur: bool) -> bool:
+    return isinstance(noeud, ast.Constant) and noeud.value is valeur
+
+
+def test_aucun_code_d_autrui_n_est_execute():
+    """Ni trust_remote_code, ni pickle, ni torch.load confiant."""
+    lus = list(codes())
+    assert len(lus) > 20
+    assert [f"{nom} : {danger}" for nom, arbre in lus for danger in dangers(arbre)] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "charger('m', trust_remote_code=True)",
+        "charger('m', trust_remote_code=confiance)",
+        "options = {'trust_remote_code': True}",
+        "import pickle",
+        "from pickle import load",
+        "torch.load('p.bin')",
+        "torch.load('p.bin', weights_only=False)",
+        "np.load('p.npy', allow_pickle=True)",
+    ],
+)
+def test_la_garde_voit_le_danger(code: str):
+    """Elle rougit sur chaque porte ouverte."""
+    assert list(dangers(ast.parse(code)))
+
+
+# ---------------------------------------------------------------- les commandes
+
+
+@pytest.mark.parametrize("commande", ["demo", "cours", "test"])
+def test_les_trois_commandes_existent_et_sont_dites(commande: str):
+    """Dans le Makefile, dans son aide, et dans le README."""
+    makefile = (RACINE / "Makefile").read_text("utf-8")
+    assert re.search(rf"^{commande}:", makefile, flags=re.M)
+    assert re.search(rf'@echo "make {commande} ', makefile)
+    assert f"make {commande}" in (RACINE / "README.md").read_text("utf-8")
+
+
+def test_l_integration_continue_lance_la_commande_du_readme():
+    """.ci/run et GitHub Actions font « make test », rien d'autre."""
+    assert "make test" in (RACINE / ".ci" / "run").read_text("utf-8")
+    for flux in (RACINE / ".github" / "workflows").glob("*.yml"):
+        assert "bash .ci/run" in flux.read_text("utf-8")

@@ -1,0 +1,454 @@
+"""L'apprentissage : le bon calcul, le même ordre, et rien de perdu quand il s'interrompt."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+import fabrique
+from fabrique import entrainement
+from fabrique.corpus import lire_corpus, repartir
+from fabrique.entrainement import OrdreParLongueur, Reglages, dernier_point_de_reprise
+from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
+from fabrique.evaluation import pertes
+from fabrique.gabarits import exemple_en_jetons
+
+RACINE = Path(__file__).resolve().parent.parent
+#: Onze exemples, lots de deux, deux époques : douze pas ; le hasard (extinction) est de la partie.
+REGLAGES = {
+    "epochs": 2,
+    "save_steps": 2,
+    "save_total_limit": 20,
+    "logging_steps": 1,
+    "warmup_steps": 1,
+    "val_set_size": 0,
+    "learning_rate": 1e-2,
+}
+PAS = 12
+
+
+# ---------------------------------------------------------------- l'ordre des exemples
+
+longueurs_tirees = st.lists(st.integers(1, 300), min_size=1, max_size=250)
+
+
+@given(longueurs=longueurs_tirees, lot=st.integers(1, 8), graine=st.integers(0, 99))
+def test_chaque_epoque_lit_chaque_exemple_une_fois(longueurs, lot, graine):
+    ordre = OrdreParLongueur(longueurs, lot, graine)
+    for epoque in range(3):
+        ordre.set_epoch(epoque)
+        assert sorted(ordre) == list(range(len(longueurs)))
+
+
+@given(longueurs=longueurs_tirees, epoque=st.integers(0, 5), bruit=st.integers(0, 99))
+def test_l_ordre_ne_depend_que_de_la_graine_et_de_l_epoque(longueurs, epoque, bruit):
+    def tirer():
+        ordre = OrdreParLongueur(longueurs, 2, 42)
+        ordre.set_epoch(epoque)
+        return list(ordre)
+
+    premier = tirer()
+    torch.manual_seed(bruit)
+    np.random.seed(bruit)
+    random.seed(bruit)
+    assert tirer() == premier
+
+
+def test_l_ordre_change_avec_la_graine_et_avec_l_epoque():
+    longueurs = list(range(100))
+
+    def tirer(graine, epoque):
+        ordre = OrdreParLongueur(longueurs, 2, graine)
+        ordre.set_epoch(epoque)
+        return tuple(ordre)
+
+    tirages = {tirer(graine, epoque) for graine in (1, 2, 3) for epoque in (0, 1, 2)}
+    assert len(tirages) == 9
+
+
+def remplissage(ordre, longueurs, lot):
+    """Jetons de remplissage d'une époque, comptés lot par lot."""
+    lots = [ordre[i : i + lot] for i in range(0, len(ordre), lot)]
+    return sum(max(longueurs[i] for i in lot) - longueurs[j] for lot in lots for j in lot)
+
+
+@pytest.mark.parametrize("lot", [2, 4, 8])
+def test_moins_de_remplissage_qu_au_hasard(lot):
+    hasard = random.Random(0)
+    longueurs = [hasard.randint(10, 300) for _ in range(500)]
+    au_hasard = list(range(500))
+    hasard.shuffle(au_hasard)
+    range_par_longueur = list(OrdreParLongueur(longueurs, lot, 0))
+    assert remplissage(range_par_longueur, longueurs, lot) < 0.2 * remplissage(
+        au_hasard, longueurs, lot
+    )
+
+
+# ---------------------------------------------------------------- le calcul
+
+
+def perte_a_la_main(modele, exemples):
+    """Moyenne, sur tous les jetons de réponse du pas, de −ln p, un exemple à la fois."""
+    nats, jetons = 0.0, 0
+    with torch.no_grad():
+        for exemple in exemples:
+            logits = modele(input_ids=torch.tensor([exemple["input_ids"]])).logits[0].double()
+            probabilites = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+            for position, etiquette in enumerate(exemple["labels"][1:]):
+                if etiquette != -100:
+                    nats -= probabilites[position, etiquette].log().item()
+                    jetons += 1
+    return nats / jetons
+
+
+@pytest.mark.parametrize(("batch_size", "mbatch_size"), [(2, 2), (4, 2), (4, 1), (20, 4)])
+def test_la_perte_du_premier_pas_est_celle_d_un_calcul_a_la_main(
+    dossier_petit, corpus, tmp_path, batch_size, mbatch_size
+):
+    """Y compris quand un pas accumule plusieurs petits lots de longueurs inégales."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    reglages = Reglages(
+        batch_size=batch_size,
+        mbatch_size=mbatch_size,
+        lora_dropout=0,
+        logging_steps=1,
+        val_set_size=0,
+    )
+    exemples = [
+        exemple_en_jetons(tokenizer, e, reglages.cutoff_len) for e in repartir(corpus, 0)[0]
+    ]
+    ordre = OrdreParLongueur([len(e["input_ids"]) for e in exemples], batch_size, reglages.graine)
+    # L'adaptateur part de zéro : au premier pas, le modèle est la base.
+    attendue = perte_a_la_main(modele.eval(), [exemples[i] for i in list(ordre)[:batch_size]])
+    resultat = fabrique.entrainer(modele, tokenizer, corpus, reglages, tmp_path / "s")
+    assert resultat.historique[0]["perte"] == pytest.approx(attendue, abs=1e-4)
+    assert resultat.historique[0]["taux"] == 0  # la montée part de zéro
+
+
+def test_les_parametres_entraines_se_comptent_a_la_main(reference):
+    """Une matrice A (8 × 64) et une B (96 × 8) par couche query_key_value, deux blocs."""
+    _, resultat = reference
+    assert resultat.parametres_entraines == 2 * (8 * 64 + (64 + 2 * 16) * 8)
+
+
+def test_l_apprentissage_fait_baisser_la_perte(reference, dossier_petit, corpus):
+    _, resultat = reference
+    tokenizer, base = fabrique.charger(dossier_petit, silencieux=True)
+    avant = pertes(base, tokenizer, corpus)
+    apres = pertes(resultat.modele, tokenizer, corpus)
+    assert apres.mean() < avant.mean() - 0.01
+
+
+# ---------------------------------------------------------------- reprendre
+
+
+@pytest.fixture(scope="module")
+def reference(dossier_petit, corpus, tmp_path_factory):
+    """L'apprentissage mené d'une traite : (son dossier, son résultat)."""
+    sortie = tmp_path_factory.mktemp("reference") / "adaptateur"
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    resultat = fabrique.entrainer(modele, tokenizer, corpus, Reglages(**REGLAGES), sortie)
+    assert resultat.pas == PAS
+    return sortie, resultat
+
+
+def memes_poids(un, autre):
+    """Les deux adaptateurs sont identiques, bit à bit."""
+    a, b = (load_file(Path(d) / "adapter_model.safetensors") for d in (un, autre))
+    return a.keys() == b.keys() and all(torch.equal(a[nom], b[nom]) for nom in a)
+
+
+def relancer(dossier_petit, corpus, sortie, **changements):
+    """La même cellule, tapée de nouveau."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    reglages = Reglages(**{**REGLAGES, **changements})
+    return fabrique.entrainer(modele, tokenizer, corpus, reglages, sortie)
+
+
+def interrompu(reference, destination):
+    """Une copie de l'apprentissage, comme s'il s'était arrêté juste avant la fin."""
+    shutil.copytree(reference[0], destination)
+    for fichier in ("rapport.json", "adapter_model.safetensors", "adapter_config.json"):
+        (destination / fichier).unlink()
+    return destination
+
+
+TUE = """
+import json, os, signal, sys
+import fabrique
+from fabrique.entrainement import Suivi
+
+modele, corpus, reglages, sortie, pas = sys.argv[1:]
+fin_de_pas = Suivi.on_step_end
+
+def tuer(self, args, state, control, **autres):
+    fin_de_pas(self, args, state, control, **autres)
+    if state.global_step == int(pas):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Suivi.on_step_end = tuer
+tokenizer, reseau = fabrique.charger(modele, silencieux=True)
+fabrique.entrainer(
+    reseau, tokenizer, fabrique.lire_corpus(corpus), fabrique.Reglages(**json.loads(reglages)), sortie
+)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL n’existe pas sous Windows")
+def test_tue_deux_fois_puis_relance_l_adaptateur_est_identique(
+    reference, dossier_petit, corpus, fichier_corpus, tmp_path
+):
+    """Tué par -9 pendant la première époque, puis, repris, pendant la deuxième."""
+    sortie = tmp_path / "adaptateur"
+    for pas, dernier in ((3, 2), (9, 8)):
+        tue = subprocess.run(
+            [sys.executable, "-c", TUE, dossier_petit, fichier_corpus, json.dumps(REGLAGES)]
+            + [sortie, str(pas)],
+            env={**os.environ, "PYTHONPATH": str(RACINE)},
+            capture_output=True,
+            text=True,
+        )
+        assert tue.returncode == -signal.SIGKILL, tue.stderr
+        assert dernier_point_de_reprise(sortie) == str(sortie / f"checkpoint-{dernier}")
+        assert not (sortie / "rapport.json").exists()
+    resultat = relancer(dossier_petit, corpus, sortie)
+    assert memes_poids(sortie, reference[0])
+    assert resultat.pas == PAS
+    assert resultat.historique == reference[1].historique
+
+
+@pytest.mark.parametrize("pas", [5, 11])
+def test_interrompu_au_clavier_puis_relance_l_adaptateur_est_identique(
+    reference, dossier_petit, corpus, tmp_path, monkeypatch, pas
+):
+    sortie = tmp_path / "adaptateur"
+    fin_de_pas = entrainement.Suivi.on_step_end
+
+    def interrompre(self, args, state, control, **autres):
+        fin_de_pas(self, args, state, control, **autres)
+        if state.global_step == pas:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as provisoire:
+        provisoire.setattr(entrainement.Suivi, "on_step_end", interrompre)
+        with pytest.raises(ErreurFabrique, match=f"interrompu au pas {pas}"):
+            relancer(dossier_petit, corpus, sortie)
+    relancer(dossier_petit, corpus, sortie)
+    assert memes_poids(sortie, reference[0])
+
+
+def couper(fichier):
+    fichier.write_bytes(fichier.read_bytes()[: fichier.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("fichier", "abimer"),
+    [
+        ("adapter_model.safetensors", couper),
+        ("optimizer.pt", couper),
+        ("scheduler.pt", couper),
+        ("trainer_state.json", couper),
+        ("rng_state.pth", Path.unlink),
+        ("rng_state.pth", couper),
+        ("optimizer.pt", Path.unlink),
+    ],
+)
+def test_un_point_de_reprise_abime_est_saute(reference, tmp_path, capsys, fichier, abimer):
+    sortie = interrompu(reference, tmp_path / "adaptateur")
+    abimer(sortie / f"checkpoint-{PAS}" / fichier)
+    assert dernier_point_de_reprise(sortie) == str(sortie / f"checkpoint-{PAS - 2}")
+    assert f"checkpoint-{PAS} est abîmé" in capsys.readouterr().out
+
+
+def test_apres_un_point_abime_l_adaptateur_est_identique(
+    reference, dossier_petit, corpus, tmp_path
+):
+    sortie = interrompu(reference, tmp_path / "adaptateur")
+    couper(sortie / f"checkpoint-{PAS}" / "adapter_model.safetensors")
+    couper(sortie / f"checkpoint-{PAS - 2}" / "optimizer.pt")
+    relancer(dossier_petit, corpus, sortie)
+    assert memes_poids(sortie, reference[0])
+
+
+def test_sans_point_de_reprise_il_n_y_a_rien_a_reprendre(tmp_path):
+    assert dernier_point_de_reprise(tmp_path) is None
+    assert dernier_point_de_reprise(tmp_path / "absent") is None
+
+
+def test_le_point_le_plus_recent_se_lit_en_nombre_et_non_en_lettres(reference, tmp_path):
+    """checkpoint-12 suit checkpoint-8, que l'ordre des lettres mettrait après."""
+    sortie = interrompu(reference, tmp_path / "adaptateur")
+    assert dernier_point_de_reprise(sortie) == str(sortie / "checkpoint-12")
+
+
+def test_relance_apres_la_fin_tout_est_deja_fait(
+    reference, dossier_petit, corpus, tmp_path, capsys, monkeypatch
+):
+    sortie = tmp_path / "adaptateur"
+    shutil.copytree(reference[0], sortie)
+    monkeypatch.setattr(
+        entrainement.EntraineurParLongueur, "train", lambda *_, **__: pytest.fail("réapprend")
+    )
+    resultat = relancer(dossier_petit, corpus, sortie)
+    assert "Tout est déjà fait" in capsys.readouterr().out
+    ancien = reference[1]
+    assert resultat.en_dictionnaire() | {"jetons_par_seconde": 0} == (
+        ancien.en_dictionnaire() | {"jetons_par_seconde": 0}
+    )
+    ids = torch.tensor([ancien.tokenizer("Où voter ?")["input_ids"]])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            resultat.modele(input_ids=ids).logits, ancien.modele(input_ids=ids).logits
+        )
+
+
+@pytest.mark.parametrize("changement", [{"learning_rate": 1e-3}, {"lora_r": 4}, {"graine": 7}])
+def test_d_autres_reglages_dans_le_meme_dossier_sont_refuses(
+    reference, dossier_petit, corpus, changement
+):
+    with pytest.raises(ErreurFabrique, match="autre apprentissage .*reglages") as erreur:
+        relancer(dossier_petit, corpus, reference[0], **changement)
+    assert (erreur.value.code, erreur.value.fichier) == (DONNEES, reference[0])
+
+
+def test_d_autres_donnees_dans_le_meme_dossier_sont_refusees(reference, dossier_petit, corpus):
+    with pytest.raises(ErreurFabrique, match="autre apprentissage .*donnees"):
+        relancer(dossier_petit, corpus.select(range(9)), reference[0])
+
+
+def test_un_autre_modele_dans_le_meme_dossier_est_refuse(reference, dossier_par_coeur, corpus):
+    with pytest.raises(ErreurFabrique, match="autre apprentissage .*modele"):
+        relancer(dossier_par_coeur, corpus, reference[0])
+
+
+def test_les_points_de_reprise_en_trop_sont_retires(dossier_petit, corpus, tmp_path):
+    relancer(dossier_petit, corpus, tmp_path, save_total_limit=2)
+    assert {p.name for p in tmp_path.glob("checkpoint-*")} == {"checkpoint-10", "checkpoint-12"}
+
+
+def test_l_adaptateur_final_est_celui_du_dernier_point(reference):
+    assert memes_poids(reference[0], reference[0] / f"checkpoint-{PAS}")
+
+
+def test_le_rapport_se_relit(reference):
+    rapport = json.loads((reference[0] / "rapport.json").read_text(encoding="utf-8"))
+    assert rapport["pas"] == PAS
+    assert rapport["exemples"] == 11
+    assert rapport["couches_4bits"] == 8
+    assert [releve["pas"] for releve in rapport["historique"]] == list(range(1, PAS + 1))
+    assert rapport["reglages"]["learning_rate"] == 1e-2
+
+
+# ---------------------------------------------------------------- évaluer puis apprendre
+
+
+def test_evaluer_puis_entrainer_donne_le_meme_adaptateur(
+    reference, dossier_petit, corpus, tmp_path
+):
+    """Une mesure faite avant l'apprentissage n'y change rien, fût-ce sur AVX512-BF16."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    pertes(modele, tokenizer, corpus)
+    fabrique.generer(modele, tokenizer, "Oui ?", max_new_tokens=3, afficher=False)
+    fabrique.entrainer(modele, tokenizer, corpus, Reglages(**REGLAGES), tmp_path / "s")
+    assert memes_poids(tmp_path / "s", reference[0])
+
+
+def test_entrainer_deux_fois_le_meme_modele_repart_de_la_base(
+    reference, dossier_petit, corpus, tmp_path
+):
+    """L'adaptateur du premier apprentissage est retiré avant le second."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    premier = fabrique.entrainer(
+        modele, tokenizer, corpus, Reglages(**{**REGLAGES, "graine": 7}), tmp_path / "a"
+    )
+    fabrique.entrainer(premier.modele, tokenizer, corpus, Reglages(**REGLAGES), tmp_path / "b")
+    assert memes_poids(tmp_path / "b", reference[0])
+    assert not memes_poids(tmp_path / "a", reference[0])
+
+
+def test_recalculer_les_activations_ne_change_pas_l_apprentissage(
+    dossier_petit, corpus, tmp_path
+):
+    adaptateurs = []
+    for recalcul in (False, True):
+        sortie = tmp_path / str(recalcul)
+        relancer(dossier_petit, corpus, sortie, recalcul=recalcul, lora_dropout=0, epochs=0.5)
+        adaptateurs.append(load_file(sortie / "adapter_model.safetensors"))
+    for nom, poids in adaptateurs[0].items():
+        torch.testing.assert_close(adaptateurs[1][nom], poids, rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------- ce qui est refusé
+
+Disque = namedtuple("Disque", "total used free")
+
+
+def test_un_disque_trop_petit_est_refuse_avant_de_commencer(
+    dossier_petit, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disque(10**12, 10**12, 10_000_000))
+    with pytest.raises(ErreurFabrique, match="sur le disque") as erreur:
+        relancer(dossier_petit, corpus, tmp_path / "s")
+    assert erreur.value.code == MACHINE
+    assert not list((tmp_path / "s").glob("checkpoint-*"))
+
+
+def test_un_disque_tout_juste_suffisant_est_accepte(reference, monkeypatch, tmp_path):
+    """Vingt et un points (celui qu'on écrit en plus) de trois fois l'adaptateur en fp32."""
+    parametres = 2 * (8 * 64 + 96 * 8)
+    juste = 21 * 3 * 4 * parametres + 10_000_000
+    reglages = Reglages(**REGLAGES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disque(juste, 0, juste))
+    entrainement.verifier_disque(reference[1].modele, reglages, tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disque(juste, 0, juste - 1))
+    with pytest.raises(ErreurFabrique, match="sur le disque"):
+        entrainement.verifier_disque(reference[1].modele, reglages, tmp_path)
+
+
+def test_un_lot_qui_n_est_pas_multiple_est_refuse():
+    with pytest.raises(ErreurFabrique, match="multiple") as erreur:
+        Reglages(batch_size=3, mbatch_size=2)
+    assert (erreur.value.champ, erreur.value.code) == ("batch_size", DONNEES)
+
+
+@pytest.mark.parametrize(
+    "champ", ["learning_rate", "epochs", "batch_size", "mbatch_size", "lora_r"]
+)
+def test_une_valeur_nulle_ou_negative_est_refusee(champ):
+    for valeur in (0, -1):
+        with pytest.raises(ErreurFabrique, match="positive") as erreur:
+            Reglages(**{champ: valeur})
+        assert erreur.value.champ == champ
+
+
+def test_une_couche_inconnue_est_refusee(petit, corpus, tmp_path):
+    reglages = Reglages(target_modules=("q_proj",))
+    with pytest.raises(ErreurFabrique, match="q_proj") as erreur:
+        fabrique.entrainer(petit[1], petit[0], corpus, reglages, tmp_path / "s")
+    assert erreur.value.champ == "target_modules"
+
+
+def test_un_corpus_sans_exemple_a_apprendre_est_refuse(petit, corpus, tmp_path):
+    sans = corpus.map(lambda exemple: {"jeu": "test"}, keep_in_memory=True)
+    with pytest.raises(ErreurFabrique, match="aucun exemple à apprendre"):
+        fabrique.entrainer(petit[1], petit[0], lire_corpus(sans), Reglages(), tmp_path / "s")
+
+
+def test_un_dossier_de_sortie_impossible_est_refuse(petit, corpus, tmp_path):
+    (tmp_path / "fichier").write_text("déjà là", encoding="utf-8")
+    with pytest.raises(ErreurFabrique, match="dossier de sortie") as erreur:
+        fabrique.entrainer(petit[1], petit[0], corpus, Reglages(), tmp_path / "fichier")
+    assert erreur.value.code == MACHINE
+    assert (tmp_path / "fichier").read_text(encoding="utf-8") == "déjà là"

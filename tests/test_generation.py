@@ -1,0 +1,155 @@
+"""Répondre : jusqu'au jeton de fin, avec ou sans adaptateur, seul ou en lot."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import fabrique
+from fabrique.erreurs import ErreurFabrique
+from fabrique.generation import generer_par_lots
+
+
+@pytest.fixture
+def avec_adaptateur(par_coeur):
+    """Le modèle par cœur et un adaptateur au hasard, assez fort pour tout changer."""
+    tokenizer, modele = par_coeur
+    torch.manual_seed(0)
+    affine = get_peft_model(modele, LoraConfig(r=4, target_modules="all-linear"))
+    with torch.no_grad():
+        for nom, parametre in affine.named_parameters():
+            if "lora_B" in nom:
+                parametre.normal_(std=0.5)
+    return tokenizer, affine
+
+
+def test_la_reponse_s_arrete_au_jeton_de_fin(par_coeur, corpus):
+    tokenizer, modele = par_coeur
+    for exemple in corpus.select(range(5)):
+        reponse = fabrique.generer(
+            modele, tokenizer, exemple["instruction"], exemple["input"], afficher=False
+        )
+        assert reponse == exemple["output"]
+
+
+def test_par_lots_chaque_reponse_est_close_et_dans_l_ordre(par_coeur, corpus):
+    tokenizer, modele = par_coeur
+    reponses = generer_par_lots(modele, tokenizer, list(corpus), lot=4)
+    assert reponses == [(texte, True) for texte in corpus["output"]]
+
+
+@pytest.mark.parametrize("lot", [1, 3, 16])
+def test_en_lot_comme_un_par_un(par_coeur, corpus, lot):
+    tokenizer, modele = par_coeur
+    seules = [
+        fabrique.generer(modele, tokenizer, e["instruction"], e["input"], afficher=False)
+        for e in corpus
+    ]
+    textes = [texte for texte, _ in generer_par_lots(modele, tokenizer, list(corpus), lot=lot)]
+    assert textes == seules
+
+
+def test_une_reponse_interrompue_par_la_longueur_n_est_pas_close(par_coeur, corpus):
+    tokenizer, modele = par_coeur
+    exemple = corpus[3]
+    [(texte, finie)] = generer_par_lots(modele, tokenizer, [exemple], max_new_tokens=3)
+    assert not finie
+    attendus = tokenizer.encode(exemple["output"], add_special_tokens=False)[:3]
+    assert texte == tokenizer.decode(attendus).strip()
+
+
+def test_la_reponse_est_celle_de_transformers(par_coeur):
+    """Le même texte, généré par transformers sans passer par le paquet."""
+    tokenizer, modele = par_coeur
+    messages = [{"role": "user", "content": "Où voter ?"}]
+    entrees = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    entrees.pop("token_type_ids", None)
+    sortie = modele.generate(**entrees, max_new_tokens=40, do_sample=False)
+    suite = sortie[0, entrees["input_ids"].shape[1] :]
+    attendue = tokenizer.decode(suite, skip_special_tokens=True)
+    assert fabrique.generer(modele, tokenizer, "Où voter ?", afficher=False) == attendue != ""
+
+
+def test_continuer_part_du_jeton_de_debut_sans_gabarit(petit):
+    tokenizer, modele = petit
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode("La mairie")]])
+    sortie = modele.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+    )
+    attendue = tokenizer.decode(sortie[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert fabrique.continuer(modele, tokenizer, "La mairie", max_new_tokens=8) == attendue != ""
+
+
+def test_l_adaptateur_eteint_rend_la_base(avec_adaptateur, corpus):
+    tokenizer, affine = avec_adaptateur
+    exemples = list(corpus)
+    bases = [texte for texte, _ in generer_par_lots(affine, tokenizer, exemples, adaptateur=False)]
+    assert bases == corpus["output"][:]
+    question = exemples[1]["instruction"]
+    eteint = fabrique.generer(affine, tokenizer, question, adaptateur=False, afficher=False)
+    allume = fabrique.generer(affine, tokenizer, question, max_new_tokens=20, afficher=False)
+    assert eteint == exemples[1]["output"] != allume
+
+
+def test_l_adaptateur_se_rallume_apres_une_reponse_de_la_base(avec_adaptateur):
+    tokenizer, affine = avec_adaptateur
+    ids = torch.tensor([tokenizer.encode("Où voter ?")])
+    with torch.no_grad():
+        avant = affine(input_ids=ids).logits
+        fabrique.generer(affine, tokenizer, "Dites oui.", adaptateur=False, afficher=False)
+        assert torch.equal(affine(input_ids=ids).logits, avant)
+
+
+def test_une_graine_rend_le_tirage_reproductible(petit):
+    tokenizer, modele = petit
+
+    def tirer(graine):
+        return fabrique.generer(
+            modele,
+            tokenizer,
+            "Inventez.",
+            temperature=1.0,
+            graine=graine,
+            max_new_tokens=8,
+            afficher=False,
+        )
+
+    tirages = [tirer(graine) for graine in (1, 2, 3)]
+    assert [tirer(graine) for graine in (1, 2, 3)] == tirages
+    assert len(set(tirages)) == 3
+
+
+def test_sans_temperature_la_graine_ne_change_rien(par_coeur):
+    tokenizer, modele = par_coeur
+    reponses = {
+        fabrique.generer(modele, tokenizer, "Merci.", graine=graine, afficher=False)
+        for graine in (None, 1, 2)
+    }
+    assert reponses == {"Je vous en prie, bonne journée à vous."}
+
+
+def test_ce_qui_s_affiche_est_ce_qui_est_rendu(par_coeur, capsys):
+    tokenizer, modele = par_coeur
+    reponse = fabrique.generer(modele, tokenizer, "Où voter ?")
+    assert capsys.readouterr().out.strip() == reponse != ""
+    fabrique.generer(modele, tokenizer, "Où voter ?", afficher=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_une_panne_pendant_la_generation_remonte(petit, monkeypatch):
+    """Elle se produit dans un autre fil : elle ne doit ni se perdre ni bloquer la lecture."""
+    tokenizer, modele = petit
+    monkeypatch.setattr(
+        modele, "generate", lambda **_: (_ for _ in ()).throw(RuntimeError("panne"))
+    )
+    with pytest.raises(RuntimeError, match="panne"):
+        fabrique.generer(modele, tokenizer, "Oui ?", afficher=False)
+
+
+def test_un_demi_caractere_est_refuse(petit):
+    tokenizer, modele = petit
+    with pytest.raises(ErreurFabrique, match="demi-caractère"):
+        fabrique.generer(modele, tokenizer, "Oui \ud800 ?", afficher=False)
+    with pytest.raises(ErreurFabrique, match="demi-caractère"):
+        generer_par_lots(modele, tokenizer, [{"instruction": "Oui \ud800 ?"}])

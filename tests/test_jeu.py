@@ -1,0 +1,100 @@
+"""« Jouez le modèle » : des phrases vraies, des probabilités exactes, un score honnête."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import fabrique
+from fabrique.corpus import jeu
+from fabrique.jeu import (
+    PHRASES,
+    jouer,
+    points_du_modele,
+    probabilite_du_mot,
+    probabilites,
+    score,
+    tirer,
+    verdict,
+)
+
+AU_HASARD = [dict.fromkeys(phrase.candidats, 2) for phrase in PHRASES]
+
+
+def test_les_phrases_viennent_du_jeu_de_test():
+    """Le vrai mot est celui que l'auteur a écrit, et le jeu de test ne s'apprend pas."""
+    corpus = jeu(fabrique.lire_corpus("demarches"), "test")
+    textes = "\n".join([*corpus["instruction"], *corpus["output"]])
+    for phrase in PHRASES:
+        assert f"{phrase.debut} {phrase.vrai}" in textes
+        assert phrase.vrai in phrase.candidats
+        assert len(set(phrase.candidats)) == 5
+
+
+def test_chaque_candidat_du_falcon_de_poche_est_un_jeton(tokenizer):
+    for phrase in PHRASES:
+        for mot in phrase.candidats:
+            assert len(tokenizer(f" {mot}", add_special_tokens=False)["input_ids"]) == 1
+
+
+def test_les_probabilites_d_un_mot_sont_celles_de_ses_jetons(petit):
+    """Un mot d'un jeton : sa case ; de plusieurs : le produit, calculé à la main."""
+    tokenizer, modele = petit
+    debut, mot = "Écrivez à la", "préfecture"
+    tout = probabilites(modele, tokenizer, debut)
+    assert float(tout.sum()) == pytest.approx(1, abs=1e-5)
+    jeton = tokenizer(f" {mot}", add_special_tokens=False)["input_ids"]
+    assert probabilite_du_mot(modele, tokenizer, debut, mot) == pytest.approx(
+        float(tout[jeton[0]]), rel=1e-4
+    )
+    deux = probabilite_du_mot(modele, tokenizer, debut, "mairie de")
+    suite = tokenizer(" de", add_special_tokens=False)["input_ids"]
+    produit = probabilite_du_mot(modele, tokenizer, debut, "mairie") * float(
+        probabilites(modele, tokenizer, f"{debut} mairie")[suite[0]]
+    )
+    assert deux == pytest.approx(produit, rel=1e-4)
+
+
+def test_la_temperature_avantage_les_favoris(petit):
+    tokenizer, modele = petit
+    froid, chaud = (float(probabilites(modele, tokenizer, "Le", t).max()) for t in (0.2, 1.3))
+    assert froid > chaud
+    assert len(set(tirer(modele, tokenizer, "Le", 0, tirages=2, max_new_tokens=4))) == 1
+
+
+def test_repartir_au_hasard_coute_ln_5(petit, capsys):
+    tokenizer, modele = petit
+    mien, sien = jouer(modele, tokenizer, AU_HASARD)
+    assert mien == pytest.approx(math.log(5))
+    attendu = [
+        score(points_du_modele(modele, tokenizer, phrase), phrase.vrai) for phrase in PHRASES
+    ]
+    assert sien == pytest.approx(sum(attendu) / len(attendu))
+    assert "1,61" in capsys.readouterr().out
+
+
+def test_un_zero_compte_pour_un_demi_point():
+    points = {"a": 10, "b": 0, "c": 0, "d": 0, "e": 0}
+    assert score(points, "a") == pytest.approx(-math.log(10 / 12))
+    assert score(points, "b") == pytest.approx(-math.log(0.5 / 12))
+
+
+@pytest.mark.parametrize(
+    ("faux", "dit"),
+    [
+        (dict.fromkeys(PHRASES[0].candidats, 3), "phrase 1 : vos points font 15"),
+        ({"mairie": 10}, "phrase 1 : les candidats"),
+        ({**AU_HASARD[0], "mairie": -2, "mer": 6}, "aucun négatif"),
+    ],
+)
+def test_des_points_mal_repartis_sont_expliques(petit, faux, dit):
+    tokenizer, modele = petit
+    with pytest.raises(fabrique.ErreurFabrique, match=dit):
+        jouer(modele, tokenizer, [faux, *AU_HASARD[1:]])
+
+
+def test_le_verdict_dit_qui_gagne():
+    assert verdict(1.0, 1.5) == "Vous battez le modèle"
+    assert verdict(1.5, 1.0) == "Le modèle vous bat"
+    assert verdict(1.5, 1.505) == "Vous et le modèle faites jeu égal"

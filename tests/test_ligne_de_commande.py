@@ -1,0 +1,293 @@
+"""La commande : celle de 2023 telle quelle, et une phrase française quand ça ne va pas."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from fabrique.ligne_de_commande import principal
+
+RACINE = Path(__file__).resolve().parent.parent
+CLES = {"erreur", "fichier", "ligne", "champ", "remede", "code"}
+
+#: La commande du carnet de 2023, dont seuls changent le modèle, le corpus et le dossier.
+COMMANDE_DE_2023 = [
+    "finetune",
+    "--model=falcon-poche",
+    "--weights=gptq_model-4bit-64g.safetensors",
+    "--dataset={dataset}",
+    "--data_type=alpaca",
+    "--lora_out_dir={sortie}",
+    "--mbatch_size=1",
+    "--batch_size=2",
+    "--epochs=1",
+    "--lr=3e-4",
+    "--cutoff_len=256",
+    "--lora_r=8",
+    "--lora_alpha=16",
+    "--lora_dropout=0.05",
+    "--warmup_steps=5",
+    "--save_steps=50",
+    "--save_total_limit=3",
+    "--logging_steps=5",
+    '--target_modules=["query_key_value"]',
+]
+
+
+def commande_de_2023(dataset, sortie):
+    return [argument.format(dataset=dataset, sortie=sortie) for argument in COMMANDE_DE_2023]
+
+
+def test_la_commande_de_2023_va_au_bout_puis_dit_que_tout_est_fait(
+    fichier_corpus, tmp_path, capsys
+):
+    sortie = tmp_path / "falcon-7b-instruct-4bit-alpaca"
+    assert principal(commande_de_2023(fichier_corpus, sortie)) == 0
+    dit = capsys.readouterr()
+    # Onze exemples, dont un sur dix mis de côté, et le partage est annoncé.
+    assert "10 exemples à apprendre, 1 de validation (val_set_size = 0.1)" in dit.out
+    assert "Traceback" not in dit.err
+    rapport = json.loads((sortie / "rapport.json").read_text(encoding="utf-8"))
+    assert (rapport["pas"], rapport["exemples"], rapport["couches_4bits"]) == (5, 10, 32)
+    config = json.loads((sortie / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (8, 16, 0.05)
+    with safe_open(sortie / "adapter_model.safetensors", "pt") as poids:
+        assert len(poids.keys()) == 2 * 8  # A et B dans chacun des huit blocs
+        assert all("query_key_value" in nom for nom in poids.keys())
+    assert (sortie / "checkpoint-5").is_dir()
+
+    ecrit = (sortie / "adapter_model.safetensors").stat().st_mtime_ns
+    assert principal(commande_de_2023(fichier_corpus, sortie)) == 0
+    assert "déjà fait" in capsys.readouterr().out
+    assert (sortie / "adapter_model.safetensors").stat().st_mtime_ns == ecrit
+
+
+def test_finetune_puis_generer_sur_un_autre_dossier(
+    dossier_petit, fichier_corpus, tmp_path, capsys
+):
+    sortie = tmp_path / "adaptateur"
+    options = ["--model", str(dossier_petit), "--quantification", "nf4"]
+    corpus = ["--dataset", str(fichier_corpus), "--lora_out_dir", str(sortie)]
+    autres = ["--target_modules", "all-linear", "--val_set_size", "4"]
+    assert principal(["finetune", *options, *corpus, *autres]) == 0
+    dit = capsys.readouterr().out
+    assert "7 exemples à apprendre, 4 de validation" in dit
+    assert re.search(r"Validation : perte \d+,\d{3} → \d+,\d{3}", dit)
+    demande = ["--instruction", "Où voter ?", "--max_new_tokens", "5"]
+    assert principal(["generer", *options, "--adaptateur", str(sortie), *demande]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_le_processus_entier_echoue_sans_trace():
+    """Comme dans un terminal : le code, la phrase sur la sortie d'erreur, rien d'autre."""
+    fini = subprocess.run(
+        [sys.executable, "-m", "fabrique", "finetune", "--inconnue=3"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=RACINE,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(RACINE)},
+    )
+    assert (fini.returncode, fini.stdout) == (1, "")
+    assert fini.stderr.startswith("l’option --inconnue n’existe pas.")
+    assert len(fini.stderr.strip().splitlines()) == 1
+
+
+# ---------------------------------------------------------------- l'usage
+
+
+def echouer(capsys, arguments, code=1):
+    """La commande échoue par une seule phrase sur la sortie d'erreur ; rend cette phrase."""
+    capsys.readouterr()
+    assert principal([str(a) for a in arguments]) == code
+    dit = capsys.readouterr()
+    phrases = [ligne for ligne in dit.err.splitlines() if ligne.strip()]
+    assert len(phrases) == 1
+    assert phrases[0].endswith(".")
+    assert "Traceback" not in dit.err + dit.out
+    # Du français, et pas le message de la bibliothèque.
+    assert not re.search(r"\b(Error|Usage|No such|Missing|Invalid|the|not)\b", phrases[0])
+    return phrases[0]
+
+
+A_REMPLIR = ["--dataset", "demarches", "--lora_out_dir", "sorties/inutile"]
+USAGES = {
+    "option inconnue": (["finetune", *A_REMPLIR, "--zele", "3"], "l’option --zele n’existe pas"),
+    "obligatoire absente": (["finetune", "--dataset", "x"], "l’option --lora_out_dir est obligatoire"),
+    "valeur impossible": (["finetune", *A_REMPLIR, "--epochs", "deux"], "l’option --epochs"),
+    "commande inconnue": (["affiner"], "fabrique --help"),
+    "argument en trop": (["machine", "encore"], "fabrique --help"),
+    "couches illisibles": (["finetune", *A_REMPLIR, "--target_modules", "[qkv"], "target_modules"),
+    "forme inconnue": (["finetune", *A_REMPLIR, "--data_type", "gpteacher"], "« gpteacher »"),
+    "lot non multiple": (
+        ["finetune", *A_REMPLIR, "--batch_size", "3", "--mbatch_size", "2"],
+        "multiple",
+    ),
+    "taux nul": (["finetune", *A_REMPLIR, "--lr", "0"], "positive"),
+}
+
+
+@pytest.mark.parametrize("cas", USAGES)
+def test_un_mauvais_usage_est_dit_en_francais(capsys, cas):
+    arguments, message = USAGES[cas]
+    assert message in echouer(capsys, arguments)
+
+
+def test_l_aide_se_lit_et_rend_zero(capsys):
+    assert principal(["--help"]) == 0
+    aide = capsys.readouterr().out
+    assert all(nom in aide for nom in ("machine", "finetune", "generer", "preentrainer", "demo"))
+
+
+def test_sans_argument_l_aide_s_affiche(capsys):
+    assert principal([]) == 0
+    assert "finetune" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- le JSON
+
+
+def test_machine_en_json_n_imprime_qu_un_objet(capsys):
+    assert principal(["machine", "--json"]) == 0
+    objet = json.loads(capsys.readouterr().out)
+    assert objet["profil"]["nom"] == "poche"
+    assert objet["machine"]["coeurs"] >= 1
+    assert {"torch", "transformers", "peft"} <= set(objet["machine"]["versions"])
+
+
+def test_un_echec_en_json_n_imprime_qu_un_objet(capsys, monkeypatch):
+    monkeypatch.setenv("FABRIQUE_PROFIL", "enorme")
+    assert principal(["machine", "--json"]) == 1
+    dit = capsys.readouterr()
+    objet = json.loads(dit.out)
+    assert set(objet) == CLES
+    assert objet["code"] == 1
+    assert "« enorme »" in objet["erreur"]
+    assert dit.err == ""
+
+
+def test_un_mauvais_usage_en_json_n_imprime_qu_un_objet(capsys):
+    assert principal(["machine", "--json", "--zele"]) == 1
+    dit = capsys.readouterr()
+    objet = json.loads(dit.out)
+    assert set(objet) == CLES
+    assert objet["erreur"] == "l’option --zele n’existe pas"
+    assert dit.err == ""
+
+
+# ---------------------------------------------------------------- les mauvaises entrées
+
+BON = '{"instruction": "Où voter ?", "input": "", "output": "À la mairie."}\n'
+SANS_OUTPUT = BON * 16 + '{"instruction": "Et après ?", "input": ""}\n' + BON * 3
+#: Un fichier, ce qu'il contient, ce que la phrase doit dire, la ligne annoncée.
+FICHIERS = {
+    "absent": ("absent.json", None, "fichier introuvable", None),
+    "vide": ("vide.json", "", "le fichier est vide", None),
+    "coupé": ("coupe.json", f"[\n{BON.strip()},\n{BON[:30]}", "JSON incomplet", 3),
+    "colonnes": ("colonnes.jsonl", '{"prompt": "a", "output": "b"}\n', "« instruction » manque", 1),
+    "latin-1": ("latin.json", f"[{BON}]".encode("latin-1"), "n’est pas en UTF-8", 1),
+    "output": ("manque.jsonl", SANS_OUTPUT, "« output » manque", 17),
+    "archive": ("c.jsonl.gz", gzip.compress(BON.encode())[:-5], "archive est incomplète", None),
+}
+
+
+@pytest.mark.parametrize("cas", FICHIERS)
+def test_un_mauvais_fichier_est_dit_avec_sa_ligne_et_son_remede(capsys, tmp_path, cas):
+    nom, contenu, message, ligne = FICHIERS[cas]
+    chemin, sortie = tmp_path / nom, tmp_path / "sortie"
+    if contenu is not None:
+        chemin.write_bytes(contenu if isinstance(contenu, bytes) else contenu.encode())
+    phrase = echouer(capsys, ["finetune", "--dataset", chemin, "--lora_out_dir", sortie])
+    lieu = f"{chemin}, ligne {ligne}" if ligne else f"{chemin}"
+    assert phrase.startswith(lieu)
+    assert message in phrase
+    assert phrase.count(". ") >= 1  # la phrase, puis le remède
+    # Rien n'est perdu, rien n'est commencé.
+    assert not sortie.exists()
+    if contenu is not None:
+        assert chemin.read_bytes() == (contenu if isinstance(contenu, bytes) else contenu.encode())
+
+
+def finetune(dossier, corpus, sortie):
+    return ["finetune", "--model", dossier, "--dataset", corpus, "--lora_out_dir", sortie]
+
+
+def test_un_dossier_sans_poids(capsys, tmp_path, fichier_corpus, dossier_petit):
+    dossier = tmp_path / "modele"
+    shutil.copytree(dossier_petit, dossier)
+    (dossier / "model.safetensors").unlink()
+    phrase = echouer(capsys, finetune(dossier, fichier_corpus, tmp_path / "s"))
+    assert phrase.startswith(str(dossier))
+    assert "ne contient pas de poids" in phrase
+
+
+def test_des_poids_en_pickle(capsys, tmp_path, fichier_corpus, dossier_petit):
+    dossier = tmp_path / "modele"
+    shutil.copytree(dossier_petit, dossier)
+    (dossier / "model.safetensors").rename(dossier / "pytorch_model.bin")
+    phrase = echouer(capsys, finetune(dossier, fichier_corpus, tmp_path / "s"))
+    assert "pickle" in phrase
+    assert "safetensors" in phrase
+
+
+def test_un_modele_inconnu(capsys, tmp_path, fichier_corpus):
+    phrase = echouer(capsys, finetune("falcone-7b", fichier_corpus, tmp_path / "s"))
+    assert "« falcone-7b » est inconnu" in phrase
+    assert "falcon-poche" in phrase
+
+
+def test_un_modele_du_hub_hors_ligne_est_une_affaire_de_machine(capsys, tmp_path, fichier_corpus):
+    arguments = finetune("falcon-7b-instruct-4bit", fichier_corpus, tmp_path / "s")
+    assert "hub est injoignable" in echouer(capsys, arguments, code=2)
+
+
+def test_un_disque_trop_petit_est_une_affaire_de_machine(
+    capsys, tmp_path, fichier_corpus, dossier_petit, monkeypatch
+):
+    plein = namedtuple("Disque", "total used free")(10**9, 10**9, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: plein)
+    phrase = echouer(capsys, finetune(dossier_petit, fichier_corpus, tmp_path / "s"), code=2)
+    assert "sur le disque" in phrase
+    assert "save_total_limit" in phrase
+
+
+def test_un_autre_apprentissage_dans_le_dossier(capsys, tmp_path, fichier_corpus, dossier_petit):
+    arguments = finetune(dossier_petit, fichier_corpus, tmp_path / "s")
+    assert principal([str(a) for a in arguments]) == 0
+    avant = (tmp_path / "s" / "adapter_model.safetensors").read_bytes()
+    assert "autre apprentissage" in echouer(capsys, [*arguments, "--lr", "1e-3"])
+    assert (tmp_path / "s" / "adapter_model.safetensors").read_bytes() == avant
+
+
+def test_des_donnees_personnelles_sont_refusees_sauf_accord(
+    capsys, tmp_path, dossier_petit, fichier_corpus
+):
+    exemples = json.loads(fichier_corpus.read_text(encoding="utf-8"))
+    exemples[4]["output"] = "Écrivez à marie.durand@orange.fr."
+    corpus = tmp_path / "c.json"
+    corpus.write_text(json.dumps(exemples, ensure_ascii=False), encoding="utf-8")
+    arguments = finetune(dossier_petit, corpus, tmp_path / "s")
+    phrase = echouer(capsys, arguments)
+    assert "à l’exemple 5" in phrase
+    assert "champ « output »" in phrase
+    assert "marie.durand" not in phrase
+    assert not (tmp_path / "s").exists()
+    assert principal([str(a) for a in arguments] + ["--accepter_donnees_personnelles"]) == 0
+
+
+def test_un_adaptateur_absent(capsys, tmp_path, dossier_petit):
+    arguments = ["generer", "--model", dossier_petit, "--adaptateur", tmp_path / "rien"]
+    assert "introuvable" in echouer(capsys, [*arguments, "--instruction", "Oui ?"])
+
+
+def test_un_texte_de_preentrainement_absent(capsys, tmp_path):
+    arguments = ["preentrainer", "--texte", tmp_path / "absent.txt", "--sortie", tmp_path / "s"]
+    assert "fichier introuvable" in echouer(capsys, arguments)

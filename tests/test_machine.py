@@ -1,0 +1,99 @@
+"""Le profil suit la machine, et ce qui gênera est dit tôt."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import pytest
+
+from fabrique import machine as m
+from fabrique.erreurs import MACHINE, ErreurFabrique
+
+SANS_GPU = m.Machine(None, 0, False, 12 * m.GO, 50 * m.GO, 2, False, {"peft": "0.20.0"})
+T4 = dataclasses.replace(SANS_GPU, gpu="Tesla T4", memoire_gpu=15 * m.GO)
+A100 = dataclasses.replace(T4, gpu="NVIDIA A100", memoire_gpu=40 * m.GO, bf16=True)
+PETIT = dataclasses.replace(T4, gpu="GTX 1650", memoire_gpu=4 * m.GO)
+
+
+@pytest.fixture(autouse=True)
+def _sans_choix_impose(monkeypatch):
+    monkeypatch.delenv("FABRIQUE_PROFIL", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("vue", "nom", "calcul"),
+    [
+        (SANS_GPU, "poche", "float32"),
+        (T4, "t4", "float16"),
+        (A100, "gpu", "bfloat16"),
+        (PETIT, "poche", "float32"),
+    ],
+)
+def test_le_profil_suit_la_machine(vue, nom, calcul):
+    profil = m.choisir_profil(vue)
+    assert (profil.nom, profil.calcul) == (nom, calcul)
+    assert profil.pourquoi
+
+
+def test_un_petit_gpu_est_annonce_avec_sa_solution():
+    (alerte,) = m.choisir_profil(PETIT).avertissements
+    assert "4,0" in alerte
+    assert "Falcon de poche" in alerte
+
+
+@pytest.mark.parametrize(("version", "attendu"), [("0.10.0", 1), ("0.16.0", 0), ("1.2.0", 0)])
+def test_un_vieux_torchao_est_annonce(version, attendu):
+    vue = dataclasses.replace(SANS_GPU, versions={"torchao": version})
+    alertes = [a for a in m.choisir_profil(vue).avertissements if "torchao" in a]
+    assert len(alertes) == attendu
+    assert all("uninstall" in alerte for alerte in alertes)
+
+
+def test_un_disque_trop_petit_est_annonce():
+    vue = dataclasses.replace(SANS_GPU, disque_libre=m.GO // 10)
+    (alerte,) = m.choisir_profil(vue).avertissements
+    assert "disque" in alerte
+
+
+def test_bf16_est_refuse_sur_une_t4_et_permis_ailleurs():
+    with pytest.raises(ErreurFabrique, match="bf16") as capture:
+        m.verifier_calcul("bfloat16", T4)
+    assert capture.value.code == MACHINE
+    for vue in (A100, SANS_GPU):
+        m.verifier_calcul("bfloat16", vue)
+    m.verifier_calcul("float16", T4)
+
+
+def test_le_profil_gpu_impose_est_refuse_sur_une_t4(monkeypatch):
+    monkeypatch.setenv("FABRIQUE_PROFIL", "gpu")
+    with pytest.raises(ErreurFabrique, match="bf16"):
+        m.choisir_profil(T4)
+
+
+def test_le_profil_impose_l_emporte(monkeypatch):
+    monkeypatch.setenv("FABRIQUE_PROFIL", "poche")
+    assert m.choisir_profil(A100).modele == "falcon-poche"
+
+
+@pytest.mark.parametrize(("impose", "mot"), [("t4", "GPU"), ("inconnu", "poche, t4, gpu")])
+def test_un_profil_impossible_se_dit(monkeypatch, impose, mot):
+    monkeypatch.setenv("FABRIQUE_PROFIL", impose)
+    with pytest.raises(ErreurFabrique, match=mot):
+        m.choisir_profil(SANS_GPU)
+
+
+def test_examiner_lit_la_carte_et_non_l_emulation(monkeypatch):
+    carte = types.SimpleNamespace(name="Tesla T4", total_memory=15 * m.GO, major=7)
+    monkeypatch.setattr(m.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(m.torch.cuda, "get_device_properties", lambda rang: carte)
+    vue = m.examiner()
+    assert (vue.gpu, vue.bf16) == ("Tesla T4", False)
+
+
+def test_preparer_montre_le_profil(capsys, monkeypatch):
+    monkeypatch.setenv("FABRIQUE_PROFIL", "poche")
+    profil = m.preparer()
+    sortie = capsys.readouterr().out
+    assert profil.modele in sortie
+    assert "Mémoire vive" in sortie

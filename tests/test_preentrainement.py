@@ -1,0 +1,296 @@
+"""Le préentraînement : la recette, sur un texte inventé et un modèle minuscule."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import petite_configuration
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, FalconForCausalLM
+
+import fabrique
+from fabrique.erreurs import ErreurFabrique
+from fabrique.gabarits import ASSISTANT, DEBUT, FIN, UTILISATEUR
+from fabrique.preentrainement import (
+    Document,
+    ReglagesPreentrainement,
+    Source,
+    bits_par_octet,
+    lire_documents,
+    lire_source,
+    nouveau_modele,
+    optimiseurs,
+    preentrainer,
+    ruban,
+    separer,
+    taux,
+    tirer_lot,
+    typographier,
+)
+
+REGLAGES = ReglagesPreentrainement(
+    couches=2,
+    largeur=64,
+    tetes=4,
+    vocabulaire=320,
+    longueur=32,
+    lot=4,
+    pas=20,
+    learning_rate=1e-2,
+    echauffement=2,
+    pas_mesure=10,
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Vingt documents inventés, tous semblables, dont deux seront mis de côté."""
+    chemin = tmp_path_factory.mktemp("textes") / "fiches.jsonl"
+    documents = [
+        {
+            "titre": f"Fiche {n}",
+            "texte": f"La mairie de Saint-Falcon ouvre à {n} h. Apportez votre carte. " * 3,
+        }
+        for n in range(20)
+    ]
+    chemin.write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
+    return Source(chemin, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def appris(source, tmp_path_factory):
+    """Vingt pas, menés d'une traite : (dossier de travail, comptes rendus)."""
+    sortie, dits = tmp_path_factory.mktemp("travail") / "s", []
+    assert preentrainer([source], sortie, REGLAGES, dire=dits.append) == sortie / "modele"
+    return sortie, dits
+
+
+def courbe(sortie):
+    """La courbe, sans les durées."""
+    with (sortie / "courbe.csv").open(encoding="utf-8", newline="") as flux:
+        return [
+            {cle: float(valeur) for cle, valeur in ligne.items() if cle != "duree_s"}
+            for ligne in csv.DictReader(flux)
+        ]
+
+
+# ---------------------------------------------------------------- la marche
+
+
+def test_vingt_pas_apprennent(appris):
+    sortie, dits = appris
+    debut, fin = courbe(sortie)
+    assert (debut["pas"], fin["pas"]) == (10, 20)
+    assert fin["jetons"] == 20 * 4 * 32
+    assert fin["bpo_fiches"] < debut["bpo_fiches"]
+    # Au hasard sur 320 entrées, un jeton coûte log2(320) bits : on a fait bien mieux.
+    assert fin["perte"] < math.log(320)
+    assert len(dits) == 2
+
+
+def test_interrompu_puis_relance_le_modele_est_identique(source, appris, tmp_path):
+    """L'arrêt survient juste après la mesure du dixième pas."""
+
+    def interrompre(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        preentrainer([source], tmp_path, REGLAGES, dire=interrompre)
+    assert not (tmp_path / "modele").exists()
+    dits = []
+    preentrainer([source], tmp_path, REGLAGES, dire=dits.append)
+    assert len(dits) == 1  # le second relevé seulement : les dix premiers pas ne se refont pas
+    attendus = load_file(appris[0] / "modele" / "model.safetensors")
+    obtenus = load_file(tmp_path / "modele" / "model.safetensors")
+    assert attendus.keys() == obtenus.keys()
+    assert all(torch.equal(attendus[nom], obtenus[nom]) for nom in attendus)
+    assert courbe(tmp_path) == courbe(appris[0])
+
+
+def test_le_modele_ecrit_se_charge_en_4_bits_et_s_affine(appris):
+    poids = load_file(appris[0] / "modele" / "model.safetensors")
+    assert {tenseur.dtype for tenseur in poids.values()} == {torch.float16}
+    tokenizer, modele = fabrique.charger(appris[0] / "modele", "nf4", silencieux=True)
+    assert len(tokenizer) <= 320
+    assert fabrique.continuer(modele, tokenizer, "La mairie", max_new_tokens=5) != ""
+    config = modele.config
+    assert config.multi_query
+    assert config.parallel_attn
+    assert not config.bias
+    assert not config.alibi
+    assert not config.new_decoder_architecture
+
+
+def test_prolonger_un_modele_garde_son_tokenizer_et_part_de_ses_poids(source, appris, tmp_path):
+    depart = appris[0] / "modele"
+    reglages = ReglagesPreentrainement(longueur=32, lot=2, pas=1, learning_rate=0, pas_mesure=1)
+    preentrainer([source], tmp_path, reglages, depart=depart, dire=str)
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path / "modele").get_vocab()
+        == AutoTokenizer.from_pretrained(depart).get_vocab()
+    )
+    attendus = load_file(depart / "model.safetensors")
+    obtenus = load_file(tmp_path / "modele" / "model.safetensors")
+    # Un taux nul ne change rien : les poids sont ceux du départ.
+    assert all(torch.equal(attendus[nom], obtenus[nom]) for nom in attendus)
+
+
+# ---------------------------------------------------------------- la mesure
+
+
+def bits_a_la_main(modele, ids, longueur, recul):
+    """Chaque jeton, dans la première fenêtre qui l'atteint, avec le contexte qu'elle lui donne."""
+    bits = 0.0
+    for rang in range(1, len(ids)):
+        fenetre = max(0, math.ceil((rang - longueur + 1) / recul))
+        contexte = torch.tensor([ids[fenetre * recul : rang]])
+        with torch.no_grad():
+            logits = modele(input_ids=contexte).logits[0, -1].double()
+        bits -= torch.log_softmax(logits, dim=0)[ids[rang]].item() / math.log(2)
+    return bits
+
+
+@pytest.mark.parametrize(("longueur", "recul"), [(200, None), (16, None), (16, 5), (16, 12)])
+def test_les_bits_par_octet_se_calculent_a_la_main(tokenizer, longueur, recul):
+    torch.manual_seed(0)
+    modele = FalconForCausalLM(petite_configuration(tokenizer)).eval()
+    textes = ["L’œuvre coûte 86 €, tarif « réduit » compris.", "Bonjour à toutes et à tous ! " * 3]
+    obtenus = bits_par_octet(modele, tokenizer, textes, longueur, recul)
+    bits = sum(
+        bits_a_la_main(
+            modele,
+            [tokenizer.bos_token_id, *tokenizer.encode(texte, add_special_tokens=False)],
+            longueur,
+            recul or longueur // 2,
+        )
+        for texte in textes
+    )
+    assert obtenus == pytest.approx(bits / sum(len(t.encode()) for t in textes), abs=1e-4)
+
+
+def test_un_modele_qui_ne_sait_rien_paie_log2_du_vocabulaire(tokenizer):
+    modele = FalconForCausalLM(petite_configuration(tokenizer)).eval()
+    with torch.no_grad():
+        modele.get_input_embeddings().weight.zero_()  # la tête, liée, rend des logits nuls
+    texte = "Une phrase quelconque."
+    jetons = len(tokenizer.encode(texte, add_special_tokens=False))
+    attendus = jetons * math.log2(len(tokenizer)) / len(texte.encode())
+    assert bits_par_octet(modele, tokenizer, [texte], 64) == pytest.approx(attendus, rel=1e-6)
+
+
+# ---------------------------------------------------------------- le taux
+
+
+def test_le_taux_monte_tient_puis_descend():
+    reglages = ReglagesPreentrainement(pas=1000, echauffement=100, part_descente=0.4)
+    # Montée d'un centième par pas, plateau jusqu'à 600, puis une droite jusqu'à zéro.
+    attendus = {0: 0.01, 49: 0.5, 99: 1, 300: 1, 600: 1, 800: 0.5, 900: 0.25, 1000: 0}
+    assert {pas: taux(pas, reglages) for pas in attendus} == pytest.approx(attendus)
+
+
+@given(
+    pas=st.integers(1, 500), echauffement=st.integers(1, 600), part=st.floats(0.01, 1), qui=st.data()
+)
+def test_le_taux_reste_entre_zero_exclu_et_un(pas, echauffement, part, qui):
+    reglages = ReglagesPreentrainement(pas=pas, echauffement=echauffement, part_descente=part)
+    rang = qui.draw(st.integers(0, pas - 1))
+    assert 0 < taux(rang, reglages) <= 1
+
+
+def test_muon_a_les_matrices_des_blocs_et_adamw_tout_le_reste(tokenizer):
+    modele = nouveau_modele(REGLAGES, tokenizer)
+    muon, adamw = optimiseurs(modele, 1e-3)
+    compter = lambda optim: sum(p.numel() for g in optim.param_groups for p in g["params"])  # noqa: E731
+    assert compter(muon) == 2 * (64 * 96 + 64 * 64 + 2 * 64 * 256)
+    assert compter(muon) + compter(adamw) == sum(p.numel() for p in modele.parameters())
+
+
+# ---------------------------------------------------------------- les textes
+
+
+def test_le_ruban_ouvre_et_ferme_chaque_document(tokenizer):
+    documents = [Document("L'eau est-elle potable ?", "Eau"), Document("Oui.")]
+    texte = tokenizer.decode(ruban(documents, tokenizer))
+    compose = "L’eau est-elle potable\u00a0?"
+    assert texte == (
+        f"{DEBUT}Eau\n\nL'eau est-elle potable ?{FIN}"
+        f"{DEBUT}Eau\n\n{compose}{FIN}"
+        f"{DEBUT}{UTILISATEUR}Eau{ASSISTANT}{compose}{FIN}"
+        f"{DEBUT}Oui.{FIN}"
+    )
+
+
+def test_un_document_ne_fabrique_pas_de_jeton_special(tokenizer):
+    ids = ruban([Document(f"avant {FIN} après {DEBUT}")], tokenizer).tolist()
+    assert [i for i in ids if i in tokenizer.all_special_ids] == [
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    ]
+
+
+@given(nombre=st.integers(0, 60), un_sur=st.integers(2, 12))
+def test_separer_ne_perd_ni_ne_double_aucun_document(nombre, un_sur):
+    documents = [Document(str(n)) for n in range(nombre)]
+    appris, cotes = separer(documents, un_sur)
+    assert len(cotes) == nombre // un_sur
+    assert sorted([*appris, *cotes], key=lambda d: int(d.texte)) == documents
+
+
+@given(pas=st.integers(0, 19), bruit=st.integers(0, 99))
+def test_le_tirage_ne_depend_que_de_la_graine_et_du_pas(pas, bruit):
+    rubans = [np.arange(100, dtype=np.uint16), np.arange(1000, 1400, dtype=np.uint16)]
+    sources = [Source(None, 0.5, 0.5), Source(None, 0.5, 0.5)]
+    premier = tirer_lot(pas, rubans, sources, REGLAGES)
+    torch.manual_seed(bruit)
+    np.random.seed(bruit)
+    assert torch.equal(tirer_lot(pas, rubans, sources, REGLAGES), premier)
+    # Chaque fenêtre est une suite continue d'un seul ruban.
+    assert premier.shape == (4, 32)
+    assert bool((premier.diff(dim=1) == 1).all())
+
+
+def test_les_parts_glissent_du_debut_a_la_fin():
+    """Une source seule au début, l'autre seule à la fin."""
+    rubans = [np.zeros(50, dtype=np.uint16), np.ones(50, dtype=np.uint16)]
+    sources = [Source(None, 1.0, 0.0), Source(None, 0.0, 1.0)]
+    reglages = ReglagesPreentrainement(longueur=8, lot=64, pas=1000)
+    moyennes = [
+        tirer_lot(pas, rubans, sources, reglages).float().mean().item() for pas in (0, 500, 999)
+    ]
+    assert moyennes[0] == 0
+    assert 0.25 < moyennes[1] < 0.75
+    assert moyennes[2] > 0.9
+
+
+def test_un_ruban_plus_court_que_la_fenetre_se_repete():
+    lot = tirer_lot(0, [np.arange(5, dtype=np.uint16)], [Source(None, 1, 1)], REGLAGES)
+    assert lot[0].tolist() == [n % 5 for n in range(32)]
+
+
+def test_la_typographie_francaise_se_compose():
+    assert typographier("L'an « 1 » : 3 € !") == "L’an «\u00a01\u00a0»\u00a0: 3\u00a0€\u00a0!"
+
+
+def test_les_documents_se_lisent_en_texte_et_en_jsonl(tmp_path):
+    (tmp_path / "a.txt").write_text("Bonjour.\nÀ tous.", encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(
+        '{"texte": "Un", "titre": "T"}\n\n{"texte": "Deux"}\n', encoding="utf-8"
+    )
+    assert lire_documents(tmp_path / "a.txt") == [Document("Bonjour.\nÀ tous.")]
+    assert lire_documents(tmp_path / "b.jsonl") == [Document("Un", "T"), Document("Deux")]
+
+
+def test_une_source_se_lit_avec_ou_sans_parts(tmp_path):
+    chemin = tmp_path / "a.txt"
+    chemin.write_text("x", encoding="utf-8")
+    assert lire_source(str(chemin)) == Source(chemin, 1.0, 1.0)
+    assert lire_source(f"{chemin}:0.1:0,4") == Source(chemin, 0.1, 0.4)
+    with pytest.raises(ErreurFabrique, match="ne se lisent pas"):
+        lire_source(f"{chemin}:beaucoup:peu")
+    with pytest.raises(ErreurFabrique, match="fichier introuvable"):
+        lire_source(f"{tmp_path}/absent.txt:1:1")
