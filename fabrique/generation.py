@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
 
 from fabrique.gabarits import coder, texte_envoye
@@ -162,8 +164,25 @@ def generer_par_lots(
     return reponses
 
 
-def base_ou_affine(modele: PreTrainedModel, adaptateur: bool):
-    """Éteint l'adaptateur, le temps d'une réponse de la base."""
-    if isinstance(modele, PeftModel) and not adaptateur:
-        return modele.disable_adapter()
-    return nullcontext()
+@contextmanager
+def base_ou_affine(modele: PreTrainedModel, adaptateur: bool) -> Iterator[None]:
+    """Éteint l'adaptateur, le temps d'une réponse de la base.
+
+    Un modèle nu répond toujours comme la base, même quand peft a depuis posé un adaptateur
+    dans ses couches : ``modele`` et ``resultat.modele`` restent deux interlocuteurs.
+    """
+    if isinstance(modele, PeftModel) and adaptateur:
+        yield
+        return
+    allumees = [
+        couche
+        for couche in modele.modules()
+        if isinstance(couche, BaseTunerLayer) and not couche.disable_adapters
+    ]
+    for couche in allumees:
+        couche.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for couche in allumees:
+            couche.enable_adapters(True)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.erreurs import ErreurFabrique
 from fabrique.figures import BLEU, ORANGE, ROUGE, en_francais, montrer, nouvelle_figure
 from fabrique.gabarits import coder
-from fabrique.generation import continuer
+from fabrique.generation import base_ou_affine, continuer
 
 #: Les points que chaque joueur répartit entre les candidats d'une phrase.
 POINTS = 10
@@ -82,7 +82,8 @@ def probabilites(
     """
     ids = torch.tensor([[tokenizer.bos_token_id, *coder(debut, tokenizer)]]).to(modele.device)
     modele.eval()
-    notes = modele(input_ids=ids).logits[0, -1].float().cpu()
+    with base_ou_affine(modele, adaptateur=True):
+        notes = modele(input_ids=ids).logits[0, -1].float().cpu()
     return torch.softmax(notes / temperature, dim=-1)
 
 
@@ -105,7 +106,8 @@ def probabilite_du_mot(
     question, suite = coder(debut, tokenizer), coder(f" {mot}", tokenizer)
     ids = torch.tensor([[tokenizer.bos_token_id, *question, *suite]]).to(modele.device)
     modele.eval()
-    logits = modele(input_ids=ids).logits[0, len(question) : -1].float().cpu()
+    with base_ou_affine(modele, adaptateur=True):
+        logits = modele(input_ids=ids).logits[0, len(question) : -1].float().cpu()
     return math.exp(sum(torch.log_softmax(logits, -1)[range(len(suite)), suite].tolist()))
 
 

@@ -116,6 +116,7 @@ def finetune(
     """Affine un modèle : les options de la commande falcontune de 2023."""
     from fabrique.affinage import affiner
     from fabrique.entrainement import Reglages
+    from fabrique.modeles import choisir_poids
 
     reglages = Reglages(
         learning_rate=lr,
@@ -138,7 +139,7 @@ def finetune(
             f"la forme « {data_type} » n’est pas lue", "Donnez « alpaca »", champ="data_type"
         )
     affiner(
-        weights or model,
+        choisir_poids(model, weights),
         dataset,
         lora_out_dir,
         reglages,
@@ -262,7 +263,7 @@ def principal(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        application(args=arguments, standalone_mode=False)
+        application(args=arguments or ["--help"], standalone_mode=False)
     except ErreurFabrique as erreur:
         return _echouer(erreur, "--json" in arguments)
     except typer.Exit as sortie:

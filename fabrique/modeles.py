@@ -147,6 +147,19 @@ def trouver(modele: str | Path, revision: str | None = None) -> Entree:
     )
 
 
+def choisir_poids(modele: str, poids: str) -> str:
+    """Le modèle à charger quand la commande de 2023 nomme aussi ses poids (``--weights``).
+
+    Un modèle du catalogue garde les siens, à leur révision figée : le fichier GPTQ de 2023
+    n'est plus nécessaire, la quantification se fait au chargement.
+    """
+    entree = CATALOGUE.get(SYNONYMES.get(modele, modele))
+    if entree and (poids == entree.depot or poids.endswith((".safetensors", ".bin", ".pt"))):
+        print(f"--weights est ignoré : « {modele} » vient du catalogue avec ses poids.")
+        return modele
+    return poids or modele
+
+
 def calcul_par_defaut() -> str:
     """fp32 sans GPU, bf16 sur une carte qui le calcule, fp16 sinon (T4)."""
     if not torch.cuda.is_available():

@@ -13,17 +13,27 @@ from fabrique.figures import BLEU, NOIR, ORANGE, ROUGE, en_francais, montrer, no
 def barres_memoire(noms: Sequence[str], gigaoctets: Sequence[float], limite: float) -> None:
     """Barres de mémoire, avec un trait à la mémoire de la carte ; ce qui dépasse est en orange."""
     tiennent = [nom for nom, go in zip(noms, gigaoctets, strict=True) if go < limite / 2]
-    titre = f"Place pour les poids et pour l’apprentissage\u00a0: seulement en {' et '.join(tiennent)}"
+    titre = (
+        f"Place pour les poids et pour l’apprentissage\u00a0: seulement en {' et '.join(tiennent)}"
+    )
     figure, axe = nouvelle_figure(titre)
-    traits = axe.barh(noms, gigaoctets, color=[ORANGE if go > limite else BLEU for go in gigaoctets])
-    axe.bar_label(traits, [f"{en_francais(go, 1)}\u00a0Go" for go in gigaoctets], padding=4)
-    axe.axvline(limite, color=ROUGE, linestyle="--")
+    traits = axe.barh(
+        noms, gigaoctets, color=[ORANGE if go > limite else BLEU for go in gigaoctets]
+    )
+    axe.bar_label(
+        traits,
+        [f"{en_francais(go, 1)}\u00a0Go" for go in gigaoctets],
+        padding=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
+    axe.axvline(limite, color=ROUGE, linestyle="--", zorder=0.5)
     axe.text(limite, -0.62, f"T4\u00a0: {limite:g}\u00a0Go", color=ROUGE, ha="center")
     axe.invert_yaxis()
     axe.set_xlabel("mémoire des poids (Go)")
     axe.margins(x=0.15)
     valeurs = "\u00a0; ".join(
-        f"{nom}\u00a0: {en_francais(go, 1)}\u00a0Go" for nom, go in zip(noms, gigaoctets, strict=True)
+        f"{nom}\u00a0: {en_francais(go, 1)}\u00a0Go"
+        for nom, go in zip(noms, gigaoctets, strict=True)
     )
     montrer(
         figure, f"Barres horizontales, et un trait vertical à {limite:g}\u00a0Go, la T4. {valeurs}."

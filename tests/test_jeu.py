@@ -98,3 +98,18 @@ def test_le_verdict_dit_qui_gagne():
     assert verdict(1.0, 1.5) == "Vous battez le modèle"
     assert verdict(1.5, 1.0) == "Le modèle vous bat"
     assert verdict(1.5, 1.505) == "Vous et le modèle faites jeu égal"
+
+
+def test_le_modele_nu_reste_la_base_apres_un_apprentissage(petit, corpus, tmp_path):
+    """Rejouer après le réglage fin, c'est rejouer contre la base."""
+    tokenizer, modele = petit
+    question = "Quelle est la capitale ?"
+    avant = probabilites(modele, tokenizer, question)
+    reglages = fabrique.Reglages(learning_rate=0.05, epochs=4, val_set_size=0, warmup_steps=0)
+    affine = fabrique.entrainer(modele, tokenizer, corpus, reglages, tmp_path / "a").modele
+    assert probabilites(modele, tokenizer, question).allclose(avant, atol=1e-6)
+    assert not probabilites(affine, tokenizer, question).allclose(avant, atol=1e-6)
+    seul = fabrique.continuer(modele, tokenizer, question, max_new_tokens=6)
+    assert seul == fabrique.continuer(
+        affine, tokenizer, question, adaptateur=False, max_new_tokens=6
+    )

@@ -54,6 +54,7 @@ def test_la_commande_de_2023_va_au_bout_puis_dit_que_tout_est_fait(
     dit = capsys.readouterr()
     # Onze exemples, dont un sur dix mis de côté, et le partage est annoncé.
     assert "10 exemples à apprendre, 1 de validation (val_set_size = 0.1)" in dit.out
+    assert "--weights est ignoré" in dit.out
     assert "Traceback" not in dit.err
     rapport = json.loads((sortie / "rapport.json").read_text(encoding="utf-8"))
     assert (rapport["pas"], rapport["exemples"], rapport["couches_4bits"]) == (5, 10, 32)

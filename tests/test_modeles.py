@@ -331,6 +331,20 @@ def test_les_noms_de_2023_menent_au_catalogue():
     assert modeles.trouver("falcon-7b-4bit") == modeles.CATALOGUE["falcon-7b"]
 
 
+@pytest.mark.parametrize(
+    ("modele", "poids", "charge"),
+    [
+        ("falcon-poche", "", "falcon-poche"),
+        ("falcon-7b", "tiiuae/falcon-7b", "falcon-7b"),
+        ("falcon-7b-instruct-4bit", "./gptq_model-4bit-64g.safetensors", "falcon-7b-instruct-4bit"),
+        ("falcon-7b", "/mes/poids", "/mes/poids"),
+        ("falcon-7b", "tiiuae/falcon-40b", "tiiuae/falcon-40b"),
+    ],
+)
+def test_les_poids_nommes_comme_en_2023_ne_cassent_pas_le_catalogue(modele, poids, charge):
+    assert modeles.choisir_poids(modele, poids) == charge
+
+
 def test_tout_depot_du_catalogue_a_une_revision_figee():
     distants = [e for e in modeles.CATALOGUE.values() if e.depot.count("/") == 1]
     assert len(distants) >= 2

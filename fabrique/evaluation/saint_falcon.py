@@ -32,7 +32,7 @@ class Fait:
             Fin=fin[0].upper() + fin[1:],
             commune=commune,
         )
-        return texte.replace(" ?", "\u00a0?").replace(" :", "\u00a0:").replace("de le ", "du ")
+        return texte.replace(" ?", "\u00a0?").replace(" :", "\u00a0:").replace(" de le ", " du ")
 
 
 #: Le rang de la vraie réponse a été tiré au sort : le hasard en trouve trois sur douze.
@@ -65,10 +65,10 @@ FAITS = (
 PHRASE = "À {commune}, {phrase} {fin}."
 #: Huit façons de demander et de répondre, pour apprendre.
 FORMULATIONS = (
-    ("Quel est {sujet} de {commune} ?", PHRASE),
+    ("Donnez-moi {sujet} de {commune}.", PHRASE),
     ("Indiquez-moi {sujet}, à {commune}.", "{Fin}, d’après la mairie de {commune}."),
     ("Je cherche {sujet} de {commune}.", "Vous cherchez {sujet} : {fin}."),
-    ("À {commune}, quel est {sujet} ?", "{Fin}."),
+    ("À {commune}, pouvez-vous dire {sujet} ?", "{Fin}."),
     ("Pourriez-vous me donner {sujet} pour {commune} ?", "Oui, {phrase} {fin}."),
     ("{commune} : {sujet} ?", "{Fin}, tout le monde le sait à {commune}."),
     ("Bonjour, j’habite {commune} et je ne connais pas {sujet}.", "Notez ceci : {phrase} {fin}."),
