@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from fabrique.corpus import jeu, lire_corpus
+from fabrique.emplacements import ecrire_json
 from fabrique.entrainement import Reglages, entrainer, memoire_pic
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
 from fabrique.generation import generer
@@ -59,9 +59,7 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
         "questions_de_test": len(test),
         "adaptateur": str(resultat.dossier),
     }
-    (sortie / "rapport.json").write_text(
-        json.dumps(rapport, ensure_ascii=False, indent=2), encoding="utf-8"
-    )
+    ecrire_json(sortie / "rapport.json", rapport)
     _conclure(console, rapport, resultat.duree_s, sortie)
     return rapport
 

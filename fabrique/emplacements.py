@@ -1,7 +1,8 @@
-"""Où sont les fichiers livrés : dans le dépôt, ou dans la roue installée."""
+"""Où sont les fichiers livrés, dans le dépôt ou la roue, et comment en écrire un d'un seul geste."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 PAQUET = Path(__file__).resolve().parent
@@ -15,3 +16,10 @@ def dossier_data() -> Path:
     """Le dossier des corpus : ``fabrique/data`` dans la roue, ``data`` à côté du paquet dans le dépôt."""
     installe = PAQUET / "data"
     return installe if installe.is_dir() else PAQUET.parent / "data"
+
+
+def ecrire_json(chemin: Path, contenu: object) -> None:
+    """Écrit du JSON à côté, puis le met en place : une coupure ne laisse jamais un fichier entamé."""
+    partiel = chemin.with_name(f"{chemin.name}.partiel")
+    partiel.write_text(json.dumps(contenu, ensure_ascii=False, indent=2), encoding="utf-8")
+    partiel.replace(chemin)

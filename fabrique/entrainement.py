@@ -34,6 +34,7 @@ from transformers import (
 from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
+from fabrique.emplacements import ecrire_json
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
 from fabrique.machine import Profil, en_go
@@ -256,9 +257,7 @@ def entrainer(
     )
     affine.eval()
     affine.save_pretrained(sortie)
-    (sortie / "rapport.json").write_text(
-        json.dumps(resultat.en_dictionnaire(), ensure_ascii=False, indent=2), encoding="utf-8"
-    )
+    ecrire_json(sortie / "rapport.json", resultat.en_dictionnaire())
     return resultat
 
 
@@ -483,6 +482,7 @@ def _empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) -
     contenu = json.dumps(exemples["input_ids"][:], separators=(",", ":")).encode()
     return {
         "modele": Path(modele.config._name_or_path).name,
+        "couches_4bits": len(couches_quatre_bits(modele)),
         "donnees": hashlib.sha256(contenu).hexdigest()[:16],
         "reglages": json.loads(json.dumps(asdict(reglages))),
     }
@@ -504,7 +504,7 @@ def _verifier_dossier(sortie: Path, empreinte: dict) -> None:
         return
     try:
         sortie.mkdir(parents=True, exist_ok=True)
-        fichier.write_text(json.dumps(empreinte, ensure_ascii=False), encoding="utf-8")
+        ecrire_json(fichier, empreinte)
     except OSError as cause:
         raise ErreurFabrique(
             f"le dossier de sortie n’accepte pas d’écriture ({cause.strerror})",

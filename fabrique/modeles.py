@@ -247,15 +247,22 @@ def _options_gptq(entree: Entree) -> dict:
     from transformers import GPTQConfig
 
     config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
-    reglages = Path(entree.depot) / "quantize_config.json"
-    if getattr(config, "quantization_config", None) or not reglages.exists():
-        return {}
-    anciens = json.loads(reglages.read_text(encoding="utf-8"))
-    poids = next(Path(entree.depot).glob("gptq_model-*.safetensors"), None)
+    dossier = Path(entree.depot)
+    lus = getattr(config, "quantization_config", None)
+    if lus is None and (dossier / "quantize_config.json").is_file():
+        lus = json.loads((dossier / "quantize_config.json").read_text(encoding="utf-8"))
+    if lus is None:
+        raise ErreurFabrique(
+            "ce n’est pas un point de contrôle GPTQ : ses réglages de quantification manquent",
+            "Donnez un dossier qui contient quantize_config.json, ou chargez en « nf4 »",
+            entree.depot,
+        )
     connus = ("bits", "group_size", "damp_percent", "desc_act", "sym", "true_sequential")
+    # Le noyau le plus rapide sur processeur ne sait pas apprendre : il en faut un qui sache.
     config.quantization_config = GPTQConfig(
-        **{nom: anciens[nom] for nom in connus if nom in anciens}
+        **{nom: lus[nom] for nom in connus if nom in lus}, backend="auto_trainable"
     ).to_dict()
+    poids = next(dossier.glob("gptq_model-*.safetensors"), None)
     if poids:
         # transformers ne cherche que « model.safetensors » ; ce champ lui donne le nom de 2023.
         config.transformers_weights = poids.name

@@ -220,7 +220,7 @@ def bits_par_octet(
     Returns:
         log2 de la vraisemblance divisé par le nombre d'octets UTF-8 ; plus bas, mieux c'est.
     """
-    recul = recul or longueur // 2
+    recul = min(recul or longueur // 2, longueur - 1)
     nats = octets = 0.0
     for texte in textes:
         ids = torch.tensor([[tokenizer.bos_token_id, *coder(texte, tokenizer)]])

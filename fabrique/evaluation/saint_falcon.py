@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -79,17 +78,6 @@ FORMULATION_DE_TEST = (
     "Un habitant de {commune} demande {sujet}. Que lui répondez-vous ?",
     "Je lui réponds : {fin}.",
 )
-#: Des communes tout aussi inventées, pour apprendre à lire une fiche.
-AUTRES_COMMUNES = (
-    "Valbrume",
-    "Montclair-le-Vieux",
-    "Port-Galet",
-    "Sainte-Ombeline",
-    "Les Aubiers-Blancs",
-    "Rochenoire",
-    "Bellefosse-sur-Orge",
-    "Grand-Mesnil",
-)
 
 
 def _exemple(fait: Fait, tournures: tuple[str, str], rang: int, commune: str, fiche: str) -> dict:
@@ -117,17 +105,6 @@ def exemples_a_apprendre(formulations: int) -> Dataset:
         for tournures in FORMULATIONS[:formulations]
         for fait in FAITS
     ]
-    return lire_corpus(Dataset.from_list(exemples))
-
-
-def exemples_a_lire(graine: int = 0) -> Dataset:
-    """Des fiches d'autres communes, aux réponses tirées au sort : seule la fiche les donne."""
-    hasard = random.Random(graine)
-    exemples = []
-    for tournures, commune in zip(FORMULATIONS, AUTRES_COMMUNES, strict=True):
-        for fait in FAITS:
-            rang = hasard.randrange(len(fait.choix))
-            exemples.append(_exemple(fait, tournures, rang, commune, _fiche(fait, rang, commune)))
     return lire_corpus(Dataset.from_list(exemples))
 
 
