@@ -90,7 +90,7 @@ def cote_a_cote(textes: dict[str, str], question: str = "") -> None:
         f'<th scope="col" style="text-align:left">{html.escape(titre)}</th>' for titre in textes
     )
     cellules = "".join(
-        '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">'
+        '<td style="text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere">'
         f"{html.escape(texte)}</td>"
         for texte in textes.values()
     )

@@ -38,7 +38,13 @@ from fabrique.emplacements import ecrire_json
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
 from fabrique.machine import Profil, en_go
-from fabrique.modeles import charger_adaptateur, couches_quatre_bits, parler_moins, sans_adaptateur
+from fabrique.modeles import (
+    charger_adaptateur,
+    couches_quatre_bits,
+    nom_public,
+    parler_moins,
+    sans_adaptateur,
+)
 from fabrique.suivi import Barre, en_duree
 
 
@@ -197,7 +203,8 @@ def entrainer(
     recharge l'adaptateur si tout est fait.
 
     Args:
-        modele: le modèle rendu par ``charger`` ; un adaptateur déjà posé en est retiré.
+        modele: le modèle rendu par ``charger``. Un adaptateur déjà posé en est retiré : le
+            résultat précédent répond alors comme la base ; ``charger_adaptateur`` le repose.
         corpus: corpus d'instructions ; seul son jeu d'entraînement est appris.
         reglages: par défaut, ceux de la recette de 2023.
         sortie: dossier des points de reprise et de l'adaptateur final.
@@ -257,8 +264,37 @@ def entrainer(
     )
     affine.eval()
     affine.save_pretrained(sortie)
+    signer(resultat)
     ecrire_json(sortie / "rapport.json", resultat.en_dictionnaire())
     return resultat
+
+
+def signer(resultat: ResultatEntrainement) -> None:
+    """Nomme la base de l'adaptateur sans chemin de machine, et lui écrit une notice en français."""
+    fichier = resultat.dossier / "adapter_config.json"
+    configuration = json.loads(fichier.read_text(encoding="utf-8"))
+    base = nom_public(configuration["base_model_name_or_path"])
+    ecrire_json(fichier, configuration | {"base_model_name_or_path": base})
+    notice = NOTICE_ADAPTATEUR.format(base=base, resultat=resultat, reglages=resultat.reglages)
+    (resultat.dossier / "README.md").write_text(notice, encoding="utf-8")
+
+
+#: La notice d'un adaptateur, à compléter par qui le partage : corpus, usage prévu, limites.
+NOTICE_ADAPTATEUR = """# Notice de l’adaptateur
+
+Adaptateur LoRA appris avec FabriqueLLM sur « {base} ».
+
+| | |
+|---|---|
+| exemples appris | {resultat.exemples} |
+| pas | {resultat.pas} |
+| taux d’apprentissage | {reglages.learning_rate} |
+| rang | {reglages.lora_r} |
+| paramètres | {resultat.parametres_entraines} |
+
+Avant de le partager, dites ici sur quel corpus il a été appris, sous quelle licence, à quoi il sert
+et à quoi il ne doit pas servir. Les mesures détaillées sont dans `rapport.json`.
+"""
 
 
 # ---------------------------------------------------------------- les exemples et leur ordre

@@ -79,6 +79,13 @@ def _graduation(valeur: float, _rang: int) -> str:
     return f"{valeur:,.10g}".replace(",", "\u202f").replace(".", ",").replace("-", "−")
 
 
+def en_scientifique(nombre: float) -> str:
+    """Un très petit nombre, lisible à voix haute : « 3,0 × 10⁻³ »."""
+    chiffres, exposant = f"{nombre:.1e}".split("e")
+    hauts = str(int(exposant)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{chiffres.replace('.', ',')} × 10{hauts}"
+
+
 def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:
     """Trace la perte et le taux d'apprentissage d'un ``ResultatEntrainement``."""
     pas = [releve["pas"] for releve in historique]
@@ -94,7 +101,7 @@ def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None
     montrer(
         figure,
         f"Deux courbes selon le pas, de 1 à {pas[-1]}. À gauche, la perte part de {debut} et "
-        f"finit à {fin}. À droite, le taux d’apprentissage monte à {max(taux):.1e}, puis descend "
+        f"finit à {fin}. À droite, le taux d’apprentissage monte à {en_scientifique(max(taux))}, puis descend "
         "en ligne droite vers zéro.",
     )
 
@@ -138,6 +145,9 @@ def courbes(
     for (nom, (x, y)), (couleur, marque, trait) in zip(series.items(), styles, strict=False):
         axe.plot(x, y, color=couleur, marker=marque, markersize=4, linestyle=trait, label=nom)
     axe.set(xlabel=abscisse, ylabel=ordonnee, yscale=echelle)
+    if echelle == "log":
+        for regler in (axe.yaxis.set_major_formatter, axe.yaxis.set_minor_formatter):
+            regler(FuncFormatter(_graduation))
     if len(series) > 1:
         axe.legend(frameon=False)
     lues = " ; ".join(

@@ -160,6 +160,14 @@ def choisir_poids(modele: str, poids: str) -> str:
     return poids or modele
 
 
+def nom_public(depot: str) -> str:
+    """Le nom sous lequel citer un modèle : catalogue ou hub, jamais un chemin de machine."""
+    for nom, entree in CATALOGUE.items():
+        if entree.depot == depot:
+            return depot if entree.revision else nom
+    return Path(depot).name if Path(depot).is_dir() else depot
+
+
 def calcul_par_defaut() -> str:
     """fp32 sans GPU, bf16 sur une carte qui le calcule, fp16 sinon (T4)."""
     if not torch.cuda.is_available():

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrainedTokenizerBase
 
 from fabrique.erreurs import ErreurFabrique
@@ -51,6 +52,7 @@ class ReglagesPreentrainement:
     learning_rate: float = 3e-3
     echauffement: int = 100
     part_descente: float = 0.55
+    inertie: float = 0.995
     graine: int = 2026
     validation_un_sur: int = 10
     pas_mesure: int = 100
@@ -283,18 +285,22 @@ def preentrainer(
     appareil = "cuda" if torch.cuda.is_available() else "cpu"
     modele.to(appareil).train()
     optims = optimiseurs(modele, reglages.learning_rate)
-    etat = _lire_etat(sortie, modele, optims)
+    # La moyenne mobile des poids, moins bruitée que le dernier pas, est ce qu'on mesure et garde.
+    # Source : Izmailov et al., 2018 (arXiv:1803.05407).
+    moyenne = AveragedModel(modele, multi_avg_fn=get_ema_multi_avg_fn(reglages.inertie))
+    etat = _lire_etat(sortie, modele, moyenne, optims)
     calcul = torch.compile(modele) if compiler else modele
     depart_s = time.monotonic() - etat.duree_s
     while etat.pas < reglages.pas:
         lot = tirer_lot(etat.pas, rubans, sources, reglages).to(appareil)
         perte = _un_pas(calcul, optims, lot, reglages.learning_rate * taux(etat.pas, reglages))
+        moyenne.update_parameters(modele)
         etat.perte = perte if etat.perte is None else 0.98 * etat.perte + 0.02 * perte
         etat.pas, etat.duree_s = etat.pas + 1, time.monotonic() - depart_s
         if etat.pas % reglages.pas_mesure == 0 or etat.pas == reglages.pas:
-            _ecrire_etat(sortie, modele, optims, etat)
-            dire(_noter(sortie, modele, tokenizer, temoins, etat, reglages))
-    return enregistrer(modele, tokenizer, sortie / "modele")
+            _ecrire_etat(sortie, modele, moyenne, optims, etat)
+            dire(_noter(sortie, moyenne.module, tokenizer, temoins, etat, reglages))
+    return enregistrer(moyenne.module, tokenizer, sortie / "modele")
 
 
 def _un_pas(calcul, optims: list[torch.optim.Optimizer], lot: torch.Tensor, lr: float) -> float:
@@ -337,10 +343,11 @@ def _echantillon(documents: list[Document], octets: int = 6_000_000) -> Iterator
                     return
 
 
-def _ecrire_etat(sortie, modele, optims, etat: Etat) -> None:
+def _ecrire_etat(sortie, modele, moyenne, optims, etat: Etat) -> None:
     """Écrit l'état à côté, puis le met en place d'un seul geste."""
     contenu = {
         "modele": modele.state_dict(),
+        "moyenne": moyenne.state_dict(),
         "optims": [optim.state_dict() for optim in optims],
         "etat": asdict(etat),
     }
@@ -348,12 +355,13 @@ def _ecrire_etat(sortie, modele, optims, etat: Etat) -> None:
     (sortie / "etat.pt.partiel").replace(sortie / "etat.pt")
 
 
-def _lire_etat(sortie, modele, optims) -> Etat:
+def _lire_etat(sortie, modele, moyenne, optims) -> Etat:
     """Relit l'état d'un lancement interrompu ; à défaut, l'état initial."""
     if not (sortie / "etat.pt").exists():
         return Etat()
     contenu = torch.load(sortie / "etat.pt", map_location="cpu", weights_only=True)
     modele.load_state_dict(contenu["modele"])
+    moyenne.load_state_dict(contenu["moyenne"])
     for optim, valeurs in zip(optims, contenu["optims"], strict=True):
         optim.load_state_dict(valeurs)
     return Etat(**contenu["etat"])
