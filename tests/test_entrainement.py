@@ -354,6 +354,16 @@ def test_le_rapport_se_relit(reference):
 # ---------------------------------------------------------------- évaluer puis apprendre
 
 
+def test_l_adaptateur_est_signe_sans_chemin_de_machine(reference, dossier_petit):
+    sortie = reference[0]
+    configuration = json.loads((sortie / "adapter_config.json").read_text(encoding="utf-8"))
+    assert configuration["base_model_name_or_path"] == Path(dossier_petit).name
+    notice = (sortie / "README.md").read_text(encoding="utf-8")
+    assert "Notice de l’adaptateur" in notice
+    assert str(Path(dossier_petit).parent) not in notice + json.dumps(configuration)
+
+
+
 def test_evaluer_puis_entrainer_donne_le_meme_adaptateur(
     reference, dossier_petit, corpus, tmp_path
 ):

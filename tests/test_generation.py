@@ -5,6 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 import fabrique
+from fabrique import generation
 from fabrique.erreurs import ErreurFabrique
 from fabrique.generation import generer_par_lots
 
@@ -153,3 +154,22 @@ def test_un_demi_caractere_est_refuse(petit):
         fabrique.generer(modele, tokenizer, "Oui \ud800 ?", afficher=False)
     with pytest.raises(ErreurFabrique, match="demi-caractère"):
         generer_par_lots(modele, tokenizer, [{"instruction": "Oui \ud800 ?"}])
+
+
+def test_seuls_les_jetons_de_la_reponse_sont_affaiblis():
+    """À la main : 2,0 / 1,2 et −2,0 × 1,2 pour les jetons de la réponse, rien pour la question."""
+    ids = torch.tensor([[3, 4, 5, 6]])  # la question est faite des jetons 3 et 4
+    notes = torch.tensor([[0.0, 0.0, 0.0, 2.0, -2.0, 2.0, -2.0]])
+    (processeur,) = generation.affaiblir_redites(1.2, question=2)
+    attendues = torch.tensor([[0.0, 0.0, 0.0, 2.0, -2.0, 2.0 / 1.2, -2.0 * 1.2]])
+    torch.testing.assert_close(processeur(ids, notes.clone()), attendues)
+    assert not generation.affaiblir_redites(1.0, question=2)
+
+
+def test_le_remplissage_d_un_lot_n_affaiblit_pas_le_jeton_de_fin():
+    """Sur Falcon-7B, remplissage et fin sont le même jeton : la question ne doit pas compter."""
+    fin = 2
+    ids = torch.tensor([[fin, fin, 5, 6]])
+    notes = torch.full((1, 7), 3.0)
+    (processeur,) = generation.affaiblir_redites(1.2, question=3)
+    assert processeur(ids, notes.clone())[0, fin] == 3.0
