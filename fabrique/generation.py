@@ -21,8 +21,8 @@ from fabrique.gabarits import coder, texte_envoye
 
 #: Un petit modèle qui prend toujours le jeton le plus probable tourne vite en rond : les
 #: réponses affaiblissent un peu les jetons déjà écrits. Source : Keskar et al., 2019 (CTRL,
-#: arXiv:1909.05858), qui retient 1,2.
-SANS_REDITE = 1.2
+#: arXiv:1909.05858). À 1,2 le Falcon de poche se tait trop tôt, à 1,05 il se répète encore.
+SANS_REDITE = 1.08
 
 
 def generer(
@@ -145,7 +145,7 @@ def generer_par_lots(
     adaptateur: bool = True,
     max_new_tokens: int = 220,
     repetition_penalty: float = SANS_REDITE,
-    lot: int = 16,
+    lot: int = 32,
 ) -> list[tuple[str, bool]]:
     """Répond à plusieurs instructions à la fois, sans tirage au sort.
 
@@ -184,7 +184,6 @@ def generer_par_lots(
     return reponses
 
 
-@contextmanager
 def affaiblir_redites(force: float, question: int) -> LogitsProcessorList:
     """Affaiblit les jetons que la réponse contient déjà, sans compter ceux de la question."""
     if force == 1.0:
@@ -194,6 +193,7 @@ def affaiblir_redites(force: float, question: int) -> LogitsProcessorList:
     )
 
 
+@contextmanager
 def base_ou_affine(modele: PreTrainedModel, adaptateur: bool) -> Iterator[None]:
     """Éteint l'adaptateur, le temps d'une réponse de la base.
 
