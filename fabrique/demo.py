@@ -81,9 +81,8 @@ def _repondre(modele, tokenizer, exemple: dict) -> str:
 def _montrer(console: Console, exemple: dict, avant: str, apres: str) -> None:
     console.print(
         Panel(
-            f"[bold]Avant[/]\n{_echapper(avant)} […]\n\n[bold]Après[/]\n{_echapper(apres)}",
-            title=_echapper(exemple["instruction"][:90]),
-            width=96,
+            f"[bold]{_echapper(exemple['instruction'])}[/]\n\n"
+            f"[bold]Avant[/]\n{_echapper(avant)} […]\n\n[bold]Après[/]\n{_echapper(apres)}"
         )
     )
 
@@ -93,16 +92,16 @@ def _echapper(texte: str) -> str:
 
 
 def _conclure(console: Console, rapport: dict, duree_apprentissage: float, sortie: Path) -> None:
-    table = Table(title="Ce que le réglage fin a changé", show_header=False, width=96)
+    table = Table(title="Ce que le réglage fin a changé", show_header=False)
     bas, haut = (f"{100 * borne:.1f}" for borne in rapport["gain_ic95"])
     lignes = [
         ("Couches en 4 bits", str(rapport["couches_4bits"])),
         (
-            f"Perte sur {rapport['questions_de_test']} réponses jamais apprises",
+            f"Perte sur {rapport['questions_de_test']} réponses inconnues",
             f"{rapport['perte_avant']:.3f} → {rapport['perte_apres']:.3f} nats par jeton",
         ),
-        ("Baisse relative", f"{100 * rapport['gain']:.1f}\u00a0% (intervalle à 95\u00a0% : {bas} à {haut}\u00a0%)"),
-        ("Réponses closes par le jeton de fin", f"{100 * rapport['taux_fin']:.0f}\u00a0%"),
+        ("Baisse relative", f"{100 * rapport['gain']:.1f}\u00a0% (à 95\u00a0% : {bas} à {haut}\u00a0%)"),
+        ("Réponses closes par la fin", f"{100 * rapport['taux_fin']:.0f}\u00a0%"),
         (
             "Longueur médiane",
             f"{rapport['longueur_mediane']:.0f} jetons (références : {rapport['longueur_reference']:.0f})",

@@ -70,7 +70,7 @@ POCHE = Profil(
     modele="falcon-poche",
     quantification="nf4",
     calcul="float32",
-    cutoff_len=384,
+    cutoff_len=512,
     mbatch_size=4,
     batch_size=4,
     epochs=2,
@@ -80,7 +80,7 @@ POCHE = Profil(
     recalcul=False,
     max_new_tokens=220,
     exemples=None,
-    duree_annoncee="trois à cinq minutes sur deux cœurs",
+    duree_annoncee="trois à quatre minutes sur deux cœurs",
     pourquoi="aucun GPU utilisable : le Falcon de poche, embarqué, suffit pour tout voir",
 )
 T4 = Profil(
