@@ -22,7 +22,7 @@ from fabrique.gabarits import coder, texte_envoye
 #: Un petit modèle qui prend toujours le jeton le plus probable tourne vite en rond : les
 #: réponses affaiblissent un peu les jetons déjà écrits. Source : Keskar et al., 2019 (CTRL,
 #: arXiv:1909.05858). Mesuré sur le Falcon de poche : à 1 il tourne en rond, à 1,2 il se tait trop tôt.
-SANS_REDITE = 1.06
+SANS_REDITE = 1.03
 
 
 def generer(
