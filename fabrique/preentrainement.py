@@ -281,7 +281,7 @@ def preentrainer(
         source.chemin.name.split(".")[0]: [d.texte for d in cote]
         for source, (_, cote) in zip(sources, cotes, strict=True)
     }
-    modele = charger_depart(depart) if depart else nouveau_modele(reglages, tokenizer)
+    modele = charger_depart(depart, reglages) if depart else nouveau_modele(reglages, tokenizer)
     appareil = "cuda" if torch.cuda.is_available() else "cpu"
     modele.to(appareil).train()
     optims = optimiseurs(modele, reglages.learning_rate)
@@ -398,9 +398,15 @@ def _noter(sortie, modele, tokenizer, temoins, etat: Etat, reglages) -> str:
     return " · ".join(f"{nom} {valeur}" for nom, valeur in ligne.items())
 
 
-def charger_depart(dossier: Path) -> FalconForCausalLM:
-    """Relit un modèle en fp32 pour le prolonger."""
-    return FalconForCausalLM.from_pretrained(dossier, dtype=torch.float32)
+def charger_depart(dossier: Path, reglages: ReglagesPreentrainement) -> FalconForCausalLM:
+    """Relit un modèle en fp32 pour le prolonger, et allonge au besoin son contexte.
+
+    Les positions par rotation n'ont pas de poids : lire plus loin s'apprend sans rien ajouter.
+    """
+    modele = FalconForCausalLM.from_pretrained(dossier, dtype=torch.float32)
+    contexte = max(modele.config.max_position_embeddings, reglages.longueur)
+    modele.config.max_position_embeddings = contexte
+    return modele
 
 
 def enregistrer(modele, tokenizer, dossier: Path) -> Path:

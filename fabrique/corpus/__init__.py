@@ -1,6 +1,7 @@
 """Les corpus d'instructions : lecture, répartition, données personnelles."""
 
-from fabrique.corpus.lecture import COLONNES, jeu, lire_corpus, repartir
+from fabrique.corpus.formats import COLONNES
+from fabrique.corpus.lecture import jeu, lire_corpus, repartir
 from fabrique.corpus.personnelles import Trouvaille, donnees_personnelles, doublons_exacts
 
 __all__ = [
