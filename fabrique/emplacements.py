@@ -19,7 +19,13 @@ def dossier_data() -> Path:
 
 
 def ecrire_json(chemin: Path, contenu: object) -> None:
-    """Écrit du JSON à côté, puis le met en place : une coupure ne laisse jamais un fichier entamé."""
+    """Écrit du JSON d'un seul geste."""
+    ecrire_texte(chemin, json.dumps(contenu, ensure_ascii=False, indent=2))
+
+
+def ecrire_texte(chemin: Path, texte: str) -> None:
+    """Écrit un texte à côté, puis le met en place : une coupure ne laisse jamais un fichier entamé."""
+    chemin.parent.mkdir(parents=True, exist_ok=True)
     partiel = chemin.with_name(f"{chemin.name}.partiel")
-    partiel.write_text(json.dumps(contenu, ensure_ascii=False, indent=2), encoding="utf-8")
+    partiel.write_text(texte, encoding="utf-8")
     partiel.replace(chemin)

@@ -51,6 +51,11 @@ def montrer(figure: Figure, texte_alternatif: str) -> None:
         texte_alternatif: ce que la figure montre, pour qui ne la voit pas ; affiché replié
             sous l'image.
     """
+    display(HTML(en_image(figure, texte_alternatif)))
+
+
+def en_image(figure: Figure, texte_alternatif: str) -> str:
+    """La figure en HTML, image comprise, avec son texte alternatif replié dessous."""
     for axe in figure.axes:
         for graduation in (axe.xaxis, axe.yaxis):
             if isinstance(graduation.get_major_formatter(), ScalarFormatter):
@@ -59,13 +64,11 @@ def montrer(figure: Figure, texte_alternatif: str) -> None:
         figure.savefig(tampon, format="png")
         image = base64.b64encode(tampon.getvalue()).decode()
     alternative = html.escape(texte_alternatif, quote=True)
-    display(
-        HTML(
-            '<figure style="margin:0;background:#fff;max-width:820px">'
-            f'<img src="data:image/png;base64,{image}" alt="{alternative}" style="max-width:100%">'
-            f"<figcaption><details><summary>Description de la figure</summary>{alternative}"
-            "</details></figcaption></figure>"
-        )
+    return (
+        '<figure style="margin:0;background:#fff;max-width:820px">'
+        f'<img src="data:image/png;base64,{image}" alt="{alternative}" style="max-width:100%">'
+        f"<figcaption><details><summary>Description de la figure</summary>{alternative}"
+        "</details></figcaption></figure>"
     )
 
 

@@ -7,6 +7,8 @@ Ce module est le seul endroit où ils se bâtissent : réglage fin, génération
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from transformers import PreTrainedTokenizerBase
 
 from fabrique.erreurs import ErreurFabrique
@@ -60,12 +62,27 @@ def texte_envoye(
     tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "", systeme: str = ""
 ) -> str:
     """Le texte exact envoyé au modèle, jusqu'à l'endroit où il doit répondre."""
-    messages = [
-        {**message, "content": neutraliser(message["content"], tokenizer)}
-        for message in en_messages(instruction, input, systeme)
-    ]
+    return _composer(tokenizer, en_messages(instruction, input, systeme))
+
+
+def texte_de_la_demande(tokenizer: PreTrainedTokenizerBase, exemple: dict) -> str:
+    """Le texte envoyé au modèle pour qu'il écrive la dernière réponse d'un exemple."""
+    return _composer(tokenizer, _messages(exemple)[:-1])
+
+
+def _messages(exemple: dict) -> list[dict[str, str]]:
+    """Un exemple, instruction ou conversation, sous forme de messages, réponse comprise."""
+    if "messages" in exemple:
+        return exemple["messages"]
+    champs = (exemple.get(champ) or "" for champ in ("instruction", "input", "systeme"))
+    return [*en_messages(*champs), {"role": "assistant", "content": exemple.get("output") or ""}]
+
+
+def _composer(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    """Les messages composés par le gabarit du modèle, suivis de l'appel à répondre."""
+    neutres = [m | {"content": neutraliser(m["content"], tokenizer)} for m in messages]
     return tokenizer.apply_chat_template(
-        messages,
+        neutres,
         chat_template=tokenizer.chat_template or GABARIT_ALPACA,
         tokenize=False,
         add_generation_prompt=True,
@@ -90,33 +107,50 @@ def coder(texte: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def exemple_en_jetons(
     tokenizer: PreTrainedTokenizerBase, exemple: dict, cutoff_len: int
 ) -> dict[str, list[int]]:
-    """Un exemple prêt pour l'apprentissage : la question se lit, la réponse s'apprend.
+    """Un exemple prêt pour l'apprentissage : les questions se lisent, les réponses s'apprennent.
 
-    Les étiquettes de la question valent -100, si bien que la perte ne porte que sur la
-    réponse et sur le jeton de fin. Un exemple trop long est coupé à droite et garde son
-    jeton de fin.
+    Les étiquettes des questions valent -100, si bien que la perte ne porte que sur les
+    réponses et sur le jeton qui les finit. Un exemple trop long est coupé à droite et garde
+    son jeton de fin.
 
     Args:
-        exemple: ``instruction``, ``input``, ``output``, et ``systeme`` s'il y en a un.
+        exemple: ``instruction``, ``input``, ``output`` (et ``systeme`` s'il y en a un), ou
+            ``messages``.
         cutoff_len: longueur maximale, en jetons.
 
     Returns:
         ``input_ids``, ``labels`` et ``attention_mask``, de même longueur.
+
+    Raises:
+        ErreurFabrique: le gabarit du modèle ne sait pas enchaîner plusieurs tours.
     """
-    question = coder(
-        texte_envoye(
-            tokenizer,
-            exemple["instruction"],
-            exemple.get("input") or "",
-            exemple.get("systeme") or "",
-        ),
-        tokenizer,
-    )
-    reponse = coder(neutraliser(exemple["output"], tokenizer), tokenizer)
-    jetons = [*question, *reponse][: cutoff_len - 1] + [tokenizer.eos_token_id]
-    lus = min(len(question), cutoff_len - 1)
-    return {
-        "input_ids": jetons,
-        "labels": [SANS_PERTE] * lus + jetons[lus:],
-        "attention_mask": [1] * len(jetons),
-    }
+    fin = tokenizer.eos_token_id
+    jetons: list[int] = []
+    etiquettes: list[int] = []
+    for lu, dit in _tours(tokenizer, _messages(exemple)):
+        question = coder(lu, tokenizer)
+        reponse = [*coder(neutraliser(dit, tokenizer), tokenizer), fin]
+        jetons += [*question, *reponse]
+        etiquettes += [SANS_PERTE] * len(question) + reponse
+    if len(jetons) > cutoff_len:
+        jetons = jetons[: cutoff_len - 1] + [fin]
+        etiquettes = etiquettes[: cutoff_len - 1] + [fin]
+    return {"input_ids": jetons, "labels": etiquettes, "attention_mask": [1] * len(jetons)}
+
+
+def _tours(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Chaque réponse de l'assistant, et ce que le modèle lit entre la précédente et elle."""
+    deja = ""
+    for rang, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        texte = _composer(tokenizer, messages[:rang])
+        if not texte.startswith(deja):
+            raise ErreurFabrique(
+                "le gabarit de ce modèle récrit les tours passés : il n’apprend qu’un tour à la fois",
+                "Découpez vos conversations en exemples d’un tour",
+            )
+        yield texte[len(deja) :], message["content"]
+        deja = texte + neutraliser(message["content"], tokenizer) + tokenizer.eos_token

@@ -17,7 +17,7 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from fabrique.gabarits import coder, texte_envoye
+from fabrique.gabarits import coder, texte_de_la_demande, texte_envoye
 
 #: Un petit modèle qui prend toujours le jeton le plus probable tourne vite en rond : les
 #: réponses affaiblissent un peu les jetons déjà écrits. Source : Keskar et al., 2019 (CTRL,
@@ -157,7 +157,7 @@ def generer_par_lots(
         Pour chaque exemple, la réponse et si elle s'est close par le jeton de fin.
     """
     codes = [
-        coder(texte_envoye(tokenizer, e["instruction"], e.get("input") or ""), tokenizer)
+        coder(texte_de_la_demande(tokenizer, e), tokenizer)
         for e in exemples
     ]
     modele.eval()

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.emplacements import ecrire_texte
+from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 
 #: Les mots de l'aide que typer écrit en anglais.
 TRADUCTIONS = {
@@ -231,6 +232,90 @@ def preentrainer(
     print(f"Modèle écrit dans {dossier}.")
 
 
+corpus = typer.Typer(
+    cls=Groupe,
+    help="Contrôler, convertir, répartir, pseudonymiser un corpus.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+application.add_typer(corpus, name="corpus")
+Entree = Annotated[str, typer.Argument(help="Corpus : nom livré ou fichier.")]
+Sortie = Annotated[Path, typer.Argument(help="Fichier à écrire (.json ou .jsonl).")]
+
+
+@corpus.command(cls=Commande)
+def controler(
+    fichier: Entree,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", help="Modèle dont on compte les jetons.")
+    ] = "falcon-poche",
+    max_length: Annotated[int, typer.Option("--max_length", help="Jetons par exemple.")] = 512,
+    evaluation: Annotated[
+        str, typer.Option("--evaluation", help="Corpus d’évaluation à ne pas contenir.")
+    ] = "",
+    page: Annotated[str, typer.Option("--html", help="Écrit aussi le rapport dans ce fichier.")] = "",
+    en_json: Json = False,
+) -> None:
+    """Dit tout ce qu’il y a à corriger dans un corpus ; code 1 s’il y a des erreurs."""
+    from fabrique.corpus import rapport
+    from fabrique.corpus.controle import controler as examiner
+    from fabrique.modeles import charger_tokenizer
+
+    controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
+    if page:
+        ecrire_texte(Path(page), rapport.en_page(controle))
+    if en_json:
+        print(json.dumps(controle.en_dictionnaire(), ensure_ascii=False))
+    else:
+        print(rapport.resumer(controle))
+    if controle.erreurs:
+        raise typer.Exit(DONNEES)
+
+
+@corpus.command(cls=Commande)
+def convertir(
+    entree: Entree,
+    sortie: Sortie,
+    format: Annotated[str, typer.Option("--format", help="alpaca, messages ou openai.")],
+    sans_metadonnees: Annotated[
+        bool, typer.Option("--sans_metadonnees", help="Laisse langue, catégorie, source… de côté.")
+    ] = False,
+) -> None:
+    """Convertit un corpus sans rien perdre, ou dit pourquoi c’est impossible."""
+    from fabrique.corpus.conversion import convertir_fichier
+
+    nombre = convertir_fichier(entree, sortie, format, sans_metadonnees)
+    print(f"{nombre} exemples écrits dans {sortie}.")
+
+
+@corpus.command(cls=Commande)
+def repartir(
+    entree: Entree,
+    sortie: Sortie,
+    validation: Annotated[float, typer.Option("--validation", help="Part de validation.")] = 0.1,
+    test: Annotated[float, typer.Option("--test", help="Part de test.")] = 0.1,
+    graine: Annotated[int, typer.Option("--graine", help="Graine du hasard.")] = 42,
+) -> None:
+    """Retire les doublons et répartit le reste en trois jeux, par catégorie."""
+    from fabrique.corpus.preparation import preparer_corpus
+
+    print(preparer_corpus(entree, sortie, validation, test, graine))
+
+
+@corpus.command(cls=Commande)
+def pseudonymiser(entree: Entree, sortie: Sortie) -> None:
+    """Remplace les données personnelles, toujours de la même façon, et les compte."""
+    from fabrique.corpus import lire_corpus
+    from fabrique.corpus import pseudonymiser as remplacer
+    from fabrique.corpus.conversion import ecrire_exemples
+
+    propre, comptes = remplacer(lire_corpus(entree))
+    ecrire_exemples([{c: v for c, v in e.items() if v} for e in propre], sortie)
+    for regle, nombre in sorted(comptes.items()):
+        print(f"{nombre:6d}  {regle.removeprefix('personnel.')}")
+    print(f"{sum(comptes.values())} remplacement(s), {len(propre)} exemples écrits dans {sortie}.")
+
+
 @application.command(cls=Commande)
 def demo(
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du rapport.")] = Path(
@@ -263,7 +348,8 @@ def principal(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        application(args=arguments or ["--help"], standalone_mode=False)
+        # Une commande qui finit par typer.Exit fait rendre son code ; les autres ne rendent rien.
+        return application(args=arguments or ["--help"], standalone_mode=False) or 0
     except ErreurFabrique as erreur:
         return _echouer(erreur, "--json" in arguments)
     except typer.Exit as sortie:
@@ -283,7 +369,6 @@ def principal(arguments: list[str] | None = None) -> int:
         if usage is None:
             raise
         return _echouer(usage, "--json" in arguments)
-    return 0
 
 
 def _usage(cause: Exception) -> ErreurFabrique | None:

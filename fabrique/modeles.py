@@ -127,6 +127,13 @@ def charger(
     return tokenizer, reseau
 
 
+def charger_tokenizer(
+    modele: str | Path, revision: str | None = None
+) -> PreTrainedTokenizerBase:
+    """Charge le seul tokenizer d'un modèle : catalogue, dossier local ou hub."""
+    return _charger_tokenizer(trouver(modele, revision))
+
+
 def trouver(modele: str | Path, revision: str | None = None) -> Entree:
     """L'entrée du catalogue, le dossier local ou le dépôt du hub désigné par ``modele``."""
     nom = SYNONYMES.get(str(modele), str(modele))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+from collections.abc import Iterator, Sized
 
 from IPython import get_ipython
 from IPython.display import HTML, display
@@ -79,3 +80,13 @@ class Barre:
             f'<label>{html.escape(texte)} <progress max="{self.total}" value="{self.fait}">'
             f"</progress></label> <code>{html.escape(details)}</code>"
         )
+
+
+def derriere_une_barre(suite: Sized, titre: str) -> Iterator:
+    """Rend les éléments un à un en montrant où l'on en est."""
+    barre = Barre(len(suite), titre)
+    for rang, element in enumerate(suite, 1):
+        yield element
+        if rang % 200 == 0 or rang == len(suite):
+            barre.avancer(rang)
+    barre.finir()

@@ -101,7 +101,8 @@ class _Surveille(io.RawIOBase):
 
     def __init__(self, chemin: Path) -> None:
         self.chemin = chemin
-        self.flux = gzip.open(chemin) if chemin.suffix == ".gz" else chemin.open("rb")
+        ouvrir = gzip.open if chemin.suffix == ".gz" else open
+        self.flux = ouvrir(chemin, "rb")
         gonfle = GONFLEMENT_MAX * chemin.stat().st_size + 64 * MEGA
         self.permis = min(TOTAL_MAX, gonfle)
         self.lus = 0

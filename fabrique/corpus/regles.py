@@ -14,7 +14,7 @@ from functools import cache
 
 import ftfy
 
-ERREUR, ALERTE = "erreur", "alerte"
+from fabrique.corpus.constats import ALERTE, ERREUR
 
 _BALISE = re.compile(
     r"</?(?:p|br|div|span|a|b|i|u|strong|em|ul|ol|li|table|t[rdh]|h[1-6]|img|font|script)\b[^<>]*>"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fabrique.corpus.formats import textes
+
 JEUX = ("entrainement", "validation", "test")
 #: Les champs sans lesquels un exemple ne sert à rien, par forme.
 OBLIGATOIRES = {
@@ -49,6 +51,14 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             )
     if "messages" in exemple:
         yield from _defauts_messages(exemple["messages"])
+    for champ, texte in textes(exemple):
+        if any("\ud800" <= signe <= "\udfff" for signe in texte):
+            yield Defaut(
+                "encodage.demi_caractere",
+                champ,
+                "le texte contient un demi-caractère Unicode (U+D800 à U+DFFF), illisible",
+                "Réenregistrez le fichier en UTF-8 depuis son logiciel d’origine",
+            )
     for champ in ("input", "titre"):
         if not isinstance(exemple.get(champ, ""), str):
             yield Defaut("structure.type", champ, "ce n’est pas un texte", "Écrivez-le entre guillemets")

@@ -11,6 +11,7 @@ from datasets import Dataset
 from scipy.stats import bootstrap
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
 
+from fabrique.corpus.formats import reponse
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
 from fabrique.generation import base_ou_affine, generer_par_lots
 
@@ -123,5 +124,5 @@ def mesurer_reponses(
         textes=[texte for texte, _ in reponses],
         taux_fin=sum(finie for _, finie in reponses) / len(reponses),
         longueur_mediane=median(longueur(texte) for texte, _ in reponses),
-        longueur_reference=median(longueur(reference) for reference in corpus["output"]),
+        longueur_reference=median(longueur(reponse(exemple)) for exemple in corpus),
     )

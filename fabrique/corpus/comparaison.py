@@ -1,0 +1,205 @@
+"""Seconde passe d'un contrôle : chaque exemple comparé à ceux qui le précèdent."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets import Dataset
+
+from fabrique.corpus import licences
+from fabrique.corpus.constats import ALERTE, ERREUR, Constat, Mesures
+from fabrique.corpus.doublons import Index, Ressemblance, normaliser
+from fabrique.corpus.examen import resume
+from fabrique.corpus.formats import demande, reponse
+from fabrique.corpus.lecture import lire_corpus
+
+#: Deux textes au-dessus de cet indice de Jaccard sont presque le même.
+SEUIL_PROCHE = 0.7
+#: Une catégorie pèse trop quand elle dépasse à la fois cette part et trois fois sa part égale.
+PART_DESEQUILIBRE = 0.25
+#: La variété se mesure sur autant de mots, au plus.
+MOTS_VARIETE = 1_000_000
+
+
+class Comparaison:
+    """Ce qu'on retient des exemples déjà vus, pour y reconnaître les suivants."""
+
+    def __init__(self, corpus: Dataset, evaluation: str | Path | Dataset | None) -> None:
+        self.corpus, self.forme = corpus, ""
+        self.constats: list[Constat] = []
+        self.mesures, self.jeux, self.categories = Mesures(), Counter(), Counter()
+        self.licences: Counter[str] = Counter()
+        self.variete = _Variete()
+        self.lignes: dict[int, tuple[int, str]] = {}
+        self.identiques: dict[str, int] = {}
+        self.demandes: dict[str, int] = {}
+        self.identifiants: dict[str, int] = {}
+        self.reponses = Index(SEUIL_PROCHE, lambda rang: reponse(self._contenu(rang)))
+        self.questions = Index(SEUIL_PROCHE, lambda rang: demande(self._contenu(rang)))
+        self.evaluation = _Evaluation(evaluation) if evaluation is not None else None
+
+    def _contenu(self, rang: int) -> dict:
+        return json.loads(self.corpus[rang - 1]["exemple"])["contenu"]
+
+    def ajouter(self, vu: dict) -> None:
+        """Compare un exemple aux précédents, puis le retient."""
+        self.forme = self.forme or vu["forme"]
+        self.constats += [Constat(**constat) for constat in json.loads(vu["constats"])]
+        self._compter(vu)
+        if not vu["bon"]:
+            return
+        rang, contenu = vu["rang"], self._contenu(vu["rang"])
+        self.lignes[rang] = (vu["ligne"], vu["jeu"])
+        self.variete.ajouter(reponse(contenu))
+        self._identifiant(vu)
+        if not self._identique(vu):
+            self._proche(vu, contenu)
+        if self.evaluation:
+            self.constats += self.evaluation.constats(vu, contenu)
+
+    def _compter(self, vu: dict) -> None:
+        self.jeux[vu["jeu"] or "sans jeu"] += 1
+        self.licences[licences.juger(vu["licence"])] += 1
+        if vu["categorie"]:
+            self.categories[vu["categorie"]] += 1
+        self.mesures.mots.append(vu["mots"])
+        self.mesures.jetons.append(vu["jetons"])
+        self.mesures.avec_contexte += vu["contexte"]
+
+    def _identifiant(self, vu: dict) -> None:
+        if not vu["id"]:
+            return
+        premier = self.identifiants.setdefault(vu["id"], vu["ligne"])
+        if premier != vu["ligne"]:
+            message = f"cet identifiant est déjà celui de la ligne {premier} : donnez-en un autre"
+            self._noter("structure.identifiant", ERREUR, vu, "id", vu["id"][:60], message)
+
+    def _identique(self, vu: dict) -> bool:
+        """Vrai, et dit, si le même exemple ou la même demande a déjà été vu."""
+        tout = self.identiques.setdefault(vu["tout"], vu["rang"])
+        meme_demande = self.demandes.setdefault(vu["demande"], vu["rang"])
+        if tout != vu["rang"]:
+            if not self._passe_d_un_jeu_a_l_autre(vu, tout, "mêmes demande et réponse qu’à"):
+                message = f"le même exemple que ligne {self.lignes[tout][0]} : n’en gardez qu’un"
+                self._noter("doublon.exact", ERREUR, vu, vu["champ_demande"], vu["extrait"], message)
+            return True
+        if vu["demande"] and meme_demande != vu["rang"]:
+            self._meme_demande(vu, meme_demande)
+        return False
+
+    def _meme_demande(self, vu: dict, rang: int) -> None:
+        if self._passe_d_un_jeu_a_l_autre(vu, rang, "même demande qu’à"):
+            return
+        message = (
+            f"la même demande qu’à la ligne {self.lignes[rang][0]}, avec une autre réponse : "
+            "est-ce voulu ?"
+        )
+        self._noter("doublon.demande", ALERTE, vu, vu["champ_demande"], vu["extrait"], message)
+
+    def _proche(self, vu: dict, contenu: dict) -> None:
+        """Compare la réponse, puis la demande, à celles qui leur ressemblent le plus."""
+        dire, question = reponse(contenu), demande(contenu)
+        if vu["resume_reponse"]:
+            voisine = self.reponses.chercher(dire, vu["resume_reponse"])
+            self.reponses.ajouter(vu["rang"], vu["resume_reponse"])
+            if voisine:
+                self._noter_voisine(vu, voisine, dire)
+        if vu["resume_demande"]:
+            voisine = self.questions.chercher(question, vu["resume_demande"])
+            self.questions.ajouter(vu["rang"], vu["resume_demande"])
+            if voisine:
+                self._passe_d_un_jeu_a_l_autre(vu, voisine.cle, "demande très proche de celle de")
+
+    def _noter_voisine(self, vu: dict, voisine: Ressemblance, dire: str) -> None:
+        self.mesures.jaccard_max = max(self.mesures.jaccard_max, voisine.jaccard)
+        if self._passe_d_un_jeu_a_l_autre(vu, voisine.cle, "réponse très proche de celle de"):
+            return
+        ligne, ressemblance = self.lignes[voisine.cle][0], f"{voisine.jaccard:.2f}".replace(".", ",")
+        message = f"la réponse ressemble à celle de la ligne {ligne} (Jaccard {ressemblance})"
+        self._noter("doublon.proche", ALERTE, vu, vu["champ_reponse"], vu["extrait"], message)
+
+    def _passe_d_un_jeu_a_l_autre(self, vu: dict, rang: int, quoi: str) -> bool:
+        """Dit la contamination : ce qu'on apprend ne doit pas être ce sur quoi on se juge."""
+        ligne, jeu = self.lignes[rang]
+        if not vu["jeu"] or not jeu or vu["jeu"] == jeu:
+            return False
+        message = (
+            f"{quoi} la ligne {ligne}, qui est dans le jeu « {jeu} » et celle-ci dans « {vu['jeu']} » : "
+            "la mesure serait faussée, retirez l’un des deux"
+        )
+        champ = vu["champ_reponse"] if quoi.startswith("réponse") else vu["champ_demande"]
+        self._noter("contamination.jeux", ERREUR, vu, champ, vu["extrait"], message)
+        return True
+
+    def _noter(self, regle, gravite, vu: dict, champ, extrait: str, message: str) -> None:
+        self.constats.append(Constat(regle, gravite, vu["rang"], vu["ligne"], champ, extrait, message))
+
+
+class _Variete:
+    """La part de suites de quatre mots différentes, sur un nombre borné de mots."""
+
+    def __init__(self) -> None:
+        self.suites: set[int] = set()
+        self.total = 0
+
+    def ajouter(self, texte: str) -> None:
+        if self.total < MOTS_VARIETE:
+            mots = texte.casefold().split()
+            suites = [hash(tuple(mots[i : i + 4])) for i in range(len(mots) - 3)]
+            self.suites.update(suites)
+            self.total += len(suites)
+
+    @property
+    def part(self) -> float:
+        return len(self.suites) / self.total if self.total else 1.0
+
+
+class _Evaluation:
+    """Le corpus d'évaluation, qu'aucun exemple appris ne doit contenir."""
+
+    def __init__(self, source: str | Path | Dataset) -> None:
+        self.exemples = list(lire_corpus(source))
+        self.demandes = {normaliser(demande(e)): rang for rang, e in enumerate(self.exemples)}
+        self.reponses = Index(SEUIL_PROCHE, lambda rang: reponse(self.exemples[rang]))
+        for rang, exemple in enumerate(self.exemples):
+            if dit := resume(reponse(exemple)):
+                self.reponses.ajouter(rang, dit)
+
+    def constats(self, vu: dict, contenu: dict) -> Iterator[Constat]:
+        """Les constats de contamination d'un exemple."""
+        rang = self.demandes.get(normaliser(demande(contenu)))
+        quoi = "la demande"
+        if rang is None and vu["resume_reponse"]:
+            quoi, dire = "la réponse", reponse(contenu)
+            voisine = self.reponses.chercher(dire, vu["resume_reponse"])
+            rang = voisine.cle if voisine else None
+        if rang is not None:
+            message = f"{quoi} est dans le corpus d’évaluation (exemple {rang + 1}) : retirez-la d’ici"
+            yield Constat(
+                "contamination.evaluation",
+                ERREUR,
+                vu["rang"],
+                vu["ligne"],
+                vu["champ_demande"] if quoi == "la demande" else vu["champ_reponse"],
+                vu["extrait"],
+                message,
+            )
+
+
+def constats_d_ensemble(vu: Comparaison) -> Iterator[Constat]:
+    """Ce qui se dit du corpus entier ; complète aussi les mesures."""
+    mesures = vu.mesures
+    mesures.jeux = dict(vu.jeux) if set(vu.jeux) != {"sans jeu"} else {}
+    mesures.categories, mesures.suites_distinctes = dict(vu.categories), vu.variete.part
+    total = sum(vu.jeux.values())
+    if vu.licences["absente"]:
+        message = f"{vu.licences['absente']} exemples sur {total} n’ont pas de licence : dites laquelle"
+        yield Constat("licence.absente", ALERTE, None, None, "licence", "", message)
+    for categorie, nombre in vu.categories.items():
+        part = nombre / total
+        if part > PART_DESEQUILIBRE and part > 3 / len(vu.categories):
+            message = f"la catégorie « {categorie} » fait {part:.0%} du corpus : les autres s’effacent"
+            yield Constat("categorie.desequilibre", ALERTE, None, None, "categorie", categorie, message)

@@ -1,0 +1,152 @@
+"""Passer d'un format à l'autre sans rien perdre, ou dire pourquoi c'est impossible.
+
+Une conversion n'est rendue que si son inverse redonne exactement l'exemple de départ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from datasets import Dataset
+
+from fabrique.corpus.formats import ANNEXES, METADONNEES
+from fabrique.corpus.lecture import lire_corpus
+from fabrique.emplacements import ecrire_texte
+from fabrique.erreurs import ErreurFabrique
+
+#: Ce qui sépare l'instruction de son contexte dans le message de l'utilisateur.
+SEPARATION = "\n\n"
+_GARDEES = ("id", *METADONNEES, *(a for a in ANNEXES if a != "systeme"))
+
+
+def en_conversation(exemple: dict) -> dict:
+    """Une instruction en conversation d'un tour : système, demande et contexte, réponse."""
+    demande = SEPARATION.join(filter(None, (exemple["instruction"], exemple["input"])))
+    messages = [
+        {"role": "system", "content": exemple.get("systeme") or ""},
+        {"role": "user", "content": demande},
+        {"role": "assistant", "content": exemple["output"]},
+    ]
+    return _accompagner(exemple, {"messages": [m for m in messages if m["content"]]})
+
+
+def en_instruction(exemple: dict) -> dict:
+    """Une conversation d'un tour en instruction ; ce qui suit la première ligne vide est le contexte."""
+    contenus = {m["role"]: m["content"] for m in exemple["messages"]}
+    instruction, _, contexte = contenus["user"].partition(SEPARATION)
+    textes = {"instruction": instruction, "input": contexte, "output": contenus["assistant"]}
+    consigne = {"systeme": contenus["system"]} if contenus.get("system") else {}
+    return _accompagner(exemple, textes | consigne)
+
+
+def _accompagner(exemple: dict, contenu: dict) -> dict:
+    """Le contenu et ce qui l'accompagnait, sans les colonnes vides."""
+    return {c: exemple[c] for c in _GARDEES if exemple.get(c)} | contenu
+
+
+def _vers_alpaca(exemple: dict) -> dict:
+    if "messages" not in exemple:
+        consigne = {"systeme": exemple["systeme"]} if exemple.get("systeme") else {}
+        textes = {c: exemple[c] for c in ("instruction", "input", "output")}
+        return _accompagner(exemple, textes | consigne)
+    if [m["role"] for m in exemple["messages"]].count("assistant") > 1:
+        raise ValueError("une conversation de plusieurs tours ne tient pas dans le format Alpaca")
+    converti = en_instruction(exemple)
+    if en_conversation({"input": "", **converti})["messages"] != exemple["messages"]:
+        raise ValueError("la demande commence ou finit par une ligne vide, que le retour perdrait")
+    return converti
+
+
+def _vers_messages(exemple: dict) -> dict:
+    if "messages" in exemple:
+        return _accompagner(exemple, {"messages": exemple["messages"]})
+    converti = en_conversation(exemple)
+    retour = en_instruction(converti)
+    if any((exemple.get(c) or "") != retour.get(c, "") for c in ("systeme", "instruction", "input")):
+        raise ValueError(
+            "l’instruction contient une ligne vide : rien ne la distinguerait de son contexte"
+        )
+    return converti
+
+
+def _vers_openai(exemple: dict) -> dict:
+    converti = _vers_messages(exemple)
+    perdues = [c for c in _GARDEES if c != "id" and c in converti]
+    if perdues:
+        raise ValueError(f"le format OpenAI n’a pas de place pour : {', '.join(perdues)}")
+    return {"messages": converti["messages"]}
+
+
+#: Les formats d'arrivée, par le nom qu'on donne à ``--format``.
+CONVERSIONS: dict[str, Callable[[dict], dict]] = {
+    "alpaca": _vers_alpaca,
+    "messages": _vers_messages,
+    "openai": _vers_openai,
+}
+
+
+def convertir(corpus: Dataset, format: str, sans_metadonnees: bool = False) -> list[dict]:
+    """Convertit un corpus, sans perte.
+
+    Args:
+        corpus: instructions ou conversations, lues par ``lire_corpus``.
+        format: « alpaca » (instruction, input, output), « messages » (rôles et contenus, avec
+            les métadonnées) ou « openai » (rien que ``messages``).
+        sans_metadonnees: laisse de côté langue, catégorie, source, licence, jeu et annexes.
+
+    Returns:
+        Un objet par exemple, prêt à écrire en JSON.
+
+    Raises:
+        ErreurFabrique: format inconnu, fiches, ou exemple que le format ne sait pas dire.
+    """
+    if format not in CONVERSIONS:
+        raise ErreurFabrique(
+            f"le format « {format} » n’existe pas", f"Choisissez entre {', '.join(CONVERSIONS)}"
+        )
+    if "texte" in corpus.column_names:
+        raise ErreurFabrique("des fiches ne sont ni des instructions ni des conversations")
+    convertis = []
+    for rang, exemple in enumerate(corpus, 1):
+        if sans_metadonnees:
+            exemple = {c: v for c, v in exemple.items() if c == "id" or c not in _GARDEES}
+        try:
+            convertis.append(CONVERSIONS[format](exemple))
+        except ValueError as cause:
+            raise ErreurFabrique(
+                f"exemple {rang} : {cause}",
+                "Ajoutez --sans_metadonnees"
+                if "OpenAI" in str(cause)
+                else "Changez cet exemple, ou choisissez un autre format",
+            ) from None
+    return convertis
+
+
+def convertir_fichier(
+    entree: str | Path, sortie: Path, format: str, sans_metadonnees: bool = False
+) -> int:
+    """Convertit un fichier et écrit le résultat d'un seul geste : ``.json`` ou ``.jsonl``.
+
+    Returns:
+        Le nombre d'exemples écrits.
+    """
+    convertis = convertir(lire_corpus(entree), format, sans_metadonnees)
+    ecrire_exemples(convertis, sortie)
+    return len(convertis)
+
+
+def ecrire_exemples(exemples: list[dict], sortie: Path) -> None:
+    """Écrit des exemples en JSON ou en JSON Lines, à côté puis en place."""
+    if sortie.suffix not in (".json", ".jsonl"):
+        raise ErreurFabrique(
+            f"l’extension « {sortie.suffix} » n’est pas écrite",
+            "Terminez le nom par .json (un tableau) ou .jsonl (un exemple par ligne)",
+            sortie,
+        )
+    if sortie.suffix == ".json":
+        texte = json.dumps(exemples, ensure_ascii=False, indent=1) + "\n"
+    else:
+        texte = "".join(json.dumps(exemple, ensure_ascii=False) + "\n" for exemple in exemples)
+    ecrire_texte(sortie, texte)

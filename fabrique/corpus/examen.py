@@ -1,0 +1,153 @@
+"""Première passe d'un contrôle : chaque exemple seul, sans regarder les autres.
+
+Elle peut se partager entre processus : rien n'y dépend d'un autre exemple.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import blake2b
+
+import datasets
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from fabrique.corpus import licences, personnelles, regles
+from fabrique.corpus.constats import ALERTE, ERREUR, Constat
+from fabrique.corpus.doublons import normaliser, signature
+from fabrique.corpus.formats import demande, reponse, textes
+from fabrique.gabarits import coder, neutraliser
+
+#: En dessous, deux réponses identiques sont naturelles (« Oui. », une catégorie, une date).
+MOTS_COMPARABLES = 12
+#: Au-delà, la première passe se partage entre processus.
+EXEMPLES_PAR_PROCESSUS = 5_000
+
+
+
+def examiner(
+    corpus: Dataset, tokenizer: PreTrainedTokenizerBase | None, max_length: int, processus: int
+) -> Dataset:
+    """Ce qu'on sait de chaque exemple sans regarder les autres : une rangée par exemple."""
+    nombreux = len(corpus) > EXEMPLES_PAR_PROCESSUS
+    with _barres_de_datasets(nombreux):
+        return corpus.map(
+            _examiner_un,
+            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
+            remove_columns=["exemple"],
+            num_proc=processus if nombreux and processus > 1 else None,
+            desc="Examen des exemples",
+        )
+
+
+@contextmanager
+def _barres_de_datasets(montrer: bool) -> Iterator[None]:
+    """Tait les barres de ``datasets`` le temps d'un petit calcul."""
+    parlait = datasets.are_progress_bars_disabled() is False
+    if parlait and not montrer:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if parlait:
+            datasets.enable_progress_bars()
+
+
+def _examiner_un(
+    rangee: dict, tokenizer: PreTrainedTokenizerBase | None, max_length: int
+) -> dict[str, object]:
+    """Les constats d'un exemple, ses longueurs, et les résumés qui serviront à le comparer."""
+    lu = json.loads(rangee["exemple"])
+    contenu, situation = lu["contenu"], (rangee["rang"], rangee["ligne"])
+    constats = [constat_de(defaut, *situation) for defaut in lu["defauts"]]
+    champs = [champ for champ, _ in textes(contenu)] or [""]
+    question = dire = ""
+    if not constats:
+        question, dire = demande(contenu), reponse(contenu)
+        constats = [*_constats_du_texte(contenu, *situation)]
+    jetons = _jetons(contenu, tokenizer) if tokenizer and not lu["defauts"] else 0
+    if jetons > max_length:
+        message = f"{jetons} jetons : la fin sera coupée à {max_length}"
+        constats.append(
+            Constat("longueur.coupe", ALERTE, *situation, None, _extrait(question), message)
+        )
+    constats += _constat_de_licence(contenu, *situation)
+    return {
+        "forme": lu["forme"],
+        "constats": json.dumps([asdict(constat) for constat in constats]),
+        **{c: str(contenu.get(c) or "") for c in ("id", "jeu", "categorie", "licence")},
+        "contexte": bool(contenu.get("input")),
+        "bon": not lu["defauts"],
+        "mots": len(dire.split()),
+        "jetons": jetons,
+        "extrait": _extrait(question),
+        "champ_demande": champs[0],
+        "champ_reponse": champs[-1],
+        "demande": _empreinte(question),
+        "tout": _empreinte(f"{question}\n{dire}"),
+        "resume_demande": resume(question),
+        "resume_reponse": resume(dire),
+    }
+
+
+def _extrait(texte: str) -> str:
+    """Les premiers mots d'un texte, sans donnée personnelle."""
+    return " ".join(personnelles.masquer(texte[:400]).split())[:60]
+
+
+def _empreinte(texte: str) -> str:
+    """Ce qui identifie un texte, à la casse et aux blancs près ; rien pour un texte vide."""
+    normal = normaliser(texte)
+    return blake2b(normal.encode("utf-8", "replace"), digest_size=8).hexdigest() if normal else ""
+
+
+def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
+    """Ce que les règles et le repérage des données personnelles trouvent dans chaque champ."""
+    dits = [champ for champ, _ in textes(contenu)][-1:]
+    for champ, texte in textes(contenu):
+        masque = personnelles.masquer(texte)
+        for regle in regles.REGLES:
+            if regle.reponse_seule and champ not in dits:
+                continue
+            for extrait in regle.trouver(masque):
+                yield Constat(regle.nom, regle.gravite, rang, ligne, champ, extrait, regle.message)
+        for regle, debut, _ in personnelles.reperer(texte):
+            extrait = personnelles.masquer(texte[max(0, debut - 20) : debut]) + f"[{regle.etiquette}]"
+            yield Constat(regle.nom, ERREUR, rang, ligne, champ, extrait, MESSAGE_PERSONNEL)
+
+
+MESSAGE_PERSONNEL = (
+    "une donnée personnelle : retirez-la ou pseudonymisez-la, un modèle récite ce qu’il a lu"
+)
+
+
+def _constat_de_licence(contenu: dict, rang: int, ligne: int) -> list[Constat]:
+    """Une licence qui interdit de redistribuer, ou que nous ne connaissons pas."""
+    licence = str(contenu.get("licence") or "")
+    messages = {
+        "fermee": (ERREUR, "cette licence interdit de redistribuer le corpus ou ce qui en est tiré"),
+        "inconnue": (ALERTE, "licence inconnue de nos listes : lisez-la avant de redistribuer"),
+    }
+    avis = licences.juger(licence)
+    if avis not in messages:
+        return []
+    gravite, message = messages[avis]
+    return [Constat(f"licence.{avis}", gravite, rang, ligne, "licence", licence[:60], message)]
+
+
+def constat_de(defaut: dict, rang: int, ligne: int | None) -> Constat:
+    message = f"{defaut['message']}. {defaut['remede']}"
+    return Constat(defaut["regle"], ERREUR, rang, ligne, defaut["champ"] or None, "", message)
+
+
+def _jetons(contenu: dict, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Les jetons de tous les textes de l'exemple, hors gabarit de conversation."""
+    return sum(len(coder(neutraliser(texte, tokenizer), tokenizer)) for _, texte in textes(contenu))
+
+
+def resume(texte: str) -> list[int]:
+    """La signature d'un texte assez long pour être comparé ; rien sinon."""
+    return signature(texte).tolist() if len(texte.split()) >= MOTS_COMPARABLES else []
