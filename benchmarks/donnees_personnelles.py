@@ -257,6 +257,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "on m'a donné le {} mais ameli le refuse",
             "Carte vitale n°{}, valable jusqu’en 2030.",
             "Bulletin de paie\nN° SS {}\nNet à payer : 1 812,40 €",
+            "je m'appelle Yann, 1er emploi, sécu: {}!",
+            "« {} » figure sur l’attestation.",
+            "l’ayant droit a le numéro{}",
         ),
     ),
     "iban": (
@@ -272,6 +275,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "prélèvement refusé sur {} pourquoi ?",
             "Le compte ({}) a été clos en 2021.",
             "{} est bien le compte de mon fils.",
+            "Rib/iban:{}",
+            "Veuillez débiter {}; motif : caution.",
+            "Mes coordonnées bancaires sont les suivantes : {}, au nom de Durand",
         ),
     ),
     "siret": (
@@ -287,6 +293,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Immatriculé sous le numéro {} depuis 2020.",
             "Paul M. EI (siret:{})",
             "{} : c’est le numéro inscrit sur mon devis.",
+            "entreprise de Lucie (N°SIRET:{})",
+            "L’avis Sirene mentionne {}, fermé en mai.",
+            "SIRET du loueur > {}",
         ),
     ),
     "siren": (
@@ -302,6 +311,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Quel est le greffe de l’entreprise individuelle {} ?",
             "siren={}",
             "Plombier, siren de mon activité : {}, sans salarié.",
+            "Le kbis indique {} comme Siren.",
+            "Identifiant SIREN de Mme Martin, artisane : {}",
+            "n° d’entreprise : {}",
         ),
     ),
     "telephone": (
@@ -317,6 +329,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Joignable au {} ou par lettre.",
             "Numéro du voisin : {}\nNuméro du syndic : inconnu",
             "« Rappelez le {} », dit le message.",
+            "tel:{}",
+            "mon 06 : {} (laisser un message)",
+            "fixe {}/bureau",
         ),
     ),
     "courriel": (
@@ -332,6 +347,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "J’ai créé mon compte avec {}, puis j’en ai changé.",
             "Copie à {}, pour information.",
             "[Paul](mailto:{})",
+            "mail:{}!",
+            "Réponse attendue sur {} ou par La Poste",
+            "« {} »",
         ),
     ),
     "adresse": (
@@ -347,6 +365,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Le logement situé {} est libre ; j’y loge au {}.",
             "On m’a logée au {}.",
             "Ma mère, qui habite {}, touche l’Apa.",
+            "Facture envoyée au {} par erreur.",
+            "Objet : logement du {}.",
+            "je vis {} avec ma sœur",
         ),
     ),
     "plaque": (
@@ -362,6 +383,8 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Plaque d’immatriculation {} volée hier",
             "Le scooter ({}) est en panne.",
             "Certificat d’immatriculation n° {}\nTitulaire : Paul",
+            "J’ai une Clio, plaque={}.",
+            "Le camion de Paul, immatriculé en France ({})",
         ),
     ),
     "passeport": (
@@ -377,6 +400,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Pièce : passeport no. {}, valable dix ans",
             "Titulaire du passeport français {}, je pars en mai.",
             "mon passeport (le {}) est abîmé",
+            "Passeport de Lucie : {}",
+            "n° {}, passeport délivré à Brest",
+            "passeport({})",
         ),
     ),
     "carte_identite": (
@@ -392,6 +418,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "J’ai perdu ma carte d’identité. Son numéro : {}.",
             "numero de cni {} volée",
             "La carte d’identité délivrée à Lyon sous le numéro {} est la mienne.",
+            "CNI de Paul, numéro : {}",
+            "identité vérifiée : carte d'identité {}",
+            "ma carte identité {}",
         ),
     ),
     "naissance": (
@@ -407,6 +436,9 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Naissance : {} (Nantes)",
             "Mme Martin née Durand, le {} à Paris",
             "Date de naissance\n{}\nNationalité : française",
+            "née un {}",
+            "ddn : {}",
+            "assuré né le {}, matricule inconnu",
         ),
     ),
 }

@@ -24,6 +24,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM  # noqa: E402
 
 import fabrique  # noqa: E402
@@ -147,3 +148,21 @@ def dossier_par_coeur(tokenizer, corpus, tmp_path_factory) -> Path:
 def par_coeur(dossier_par_coeur):
     """Le petit Falcon qui sait le corpus par cœur, en 32 bits : (tokenizer, modèle)."""
     return fabrique.charger(dossier_par_coeur, "aucune", silencieux=True)
+
+
+def ajouter_adaptateur(modele):
+    """Le modèle et un adaptateur au hasard, assez fort pour tout changer."""
+    torch.manual_seed(0)
+    affine = get_peft_model(modele, LoraConfig(r=4, target_modules="all-linear"))
+    with torch.no_grad():
+        for nom, parametre in affine.named_parameters():
+            if "lora_B" in nom:
+                parametre.normal_(std=0.5)
+    return affine
+
+
+@pytest.fixture
+def avec_adaptateur(par_coeur):
+    """Le modèle par cœur et un adaptateur au hasard."""
+    tokenizer, modele = par_coeur
+    return tokenizer, ajouter_adaptateur(modele)

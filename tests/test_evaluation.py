@@ -5,9 +5,9 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
+from conftest import ajouter_adaptateur
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
 
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
 from fabrique.gabarits import ASSISTANT, DEBUT, UTILISATEUR
@@ -60,12 +60,7 @@ def test_un_corpus_su_par_coeur_n_a_presque_plus_de_perte(par_coeur, corpus):
 def test_l_adaptateur_eteint_mesure_la_base(par_coeur, corpus):
     tokenizer, modele = par_coeur
     base = pertes(modele, tokenizer, corpus)
-    torch.manual_seed(0)
-    affine = get_peft_model(modele, LoraConfig(r=4, target_modules="all-linear"))
-    with torch.no_grad():
-        for nom, parametre in affine.named_parameters():
-            if "lora_B" in nom:
-                parametre.normal_(std=0.5)
+    affine = ajouter_adaptateur(modele)
     np.testing.assert_allclose(
         pertes(affine, tokenizer, corpus, adaptateur=False), base, rtol=0, atol=1e-5
     )

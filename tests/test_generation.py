@@ -2,25 +2,11 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 import fabrique
 from fabrique import generation
 from fabrique.erreurs import ErreurFabrique
 from fabrique.generation import generer_par_lots
-
-
-@pytest.fixture
-def avec_adaptateur(par_coeur):
-    """Le modèle par cœur et un adaptateur au hasard, assez fort pour tout changer."""
-    tokenizer, modele = par_coeur
-    torch.manual_seed(0)
-    affine = get_peft_model(modele, LoraConfig(r=4, target_modules="all-linear"))
-    with torch.no_grad():
-        for nom, parametre in affine.named_parameters():
-            if "lora_B" in nom:
-                parametre.normal_(std=0.5)
-    return tokenizer, affine
 
 
 def test_la_reponse_s_arrete_au_jeton_de_fin(par_coeur, corpus):

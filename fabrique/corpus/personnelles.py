@@ -32,7 +32,7 @@ _SUITE_LARGE = r"[^;\0\[]"
 
 # Treize caractères et une clé ; la Corse écrit 2A ou 2B.
 _NIR = (
-    rf"(?<!\w)[1-478](?:{_BLANC}\d){{2}}{_BLANC}(?:[02-9]{_BLANC}\d|1{_BLANC}[0-2])"
+    rf"(?<!\d)[1-478](?:{_BLANC}\d){{2}}{_BLANC}(?:[02-9]{_BLANC}\d|1{_BLANC}[0-2])"
     rf"{_BLANC}(?:\d{_BLANC}\d|2{_BLANC}[ABab])"
     rf"(?:{_BLANC}\d){{6}}(?:{_BLANC}|,?{_ESPACE}?(?i:[/|(]|clé){_ESPACE}?(?i:clé)?{_ESPACE}?:?{_ESPACE}?)"
     rf"\d{_BLANC}\d(?!\w)"
@@ -90,12 +90,13 @@ _MOIS = (
 )
 # Personne n'est né avant 1900 parmi les vivants.
 _AN = r"(?:19|20)\d\d"
+_JOUR = r"(?:3[01]|[12]\d|0?[1-9])"
 _DATE = (
-    rf"(?:\d{{1,2}}(?P<s>{_ESPACE}?[/.-]{_ESPACE}?|{_ESPACE})\d{{1,2}}(?P=s)(?:{_AN}|\d\d)(?!\d)"
-    rf"|{_AN}-\d\d-\d\d|\d{{1,2}}(?:er)?[ \u00a0\u202f-](?:{_MOIS})[ \u00a0\u202f-]{_AN})"
+    rf"(?:{_JOUR}(?P<s>{_ESPACE}?[/.-]{_ESPACE}?|{_ESPACE})(?:1[0-2]|0?[1-9])(?P=s)(?:{_AN}|\d\d)(?!\d)"
+    rf"|{_AN}-\d\d-\d\d|{_JOUR}(?:er)?[ \u00a0\u202f-](?:{_MOIS})[ \u00a0\u202f-]{_AN})"
 )
 _NAISSANCE = (
-    rf"(?i:(?:\bnée?\b(?:\(e\)|\.e|·e)?|\bnaissance\b)"
+    rf"(?i:(?:\bnée?\b(?:\(e\)|\.e|·e)?|\bnaissance\b|\bddn\b)"
     rf"(?:(?!\b(?:ou|avant|après|antérieure?|postérieure?|compter|partir|depuis|délivr\w+|datant|établi\w*)\b)"
     rf"(?:[^\d\n.;\0\[]|\(\d[\dab]\d?\))){{0,45}}?\n?|\bnee?{_ESPACE}le{_ESPACE})"
     rf"(?<!\d)(?P<valeur>(?i:{_DATE}))"
@@ -206,12 +207,13 @@ class Regle:
 
 
 REGLES = (
-    Regle("personnel.nir", re.compile(_NIR), lambda trouve: nir.is_valid(_chiffres(trouve))),
+    # L'IBAN d'abord : une partie de ses chiffres peut faire un NIR.
     Regle(
         "personnel.iban",
         re.compile(rf"(?<!\w)(?i:{_IBAN})(?!\w)|\b{_IBAN_AILLEURS}\b"),
         lambda trouve: iban.is_valid(_chiffres(trouve)),
     ),
+    Regle("personnel.nir", re.compile(_NIR), lambda trouve: nir.is_valid(_chiffres(trouve))),
     # Un SIREN désigne une entreprise, mais aussi une personne quand elle exerce en son nom.
     Regle(
         "personnel.siret",
@@ -228,7 +230,7 @@ REGLES = (
     ),
     Regle(
         "personnel.siren",
-        re.compile(rf"{_SIREN}(?=,?{_ESPACE}(?i:au{_ESPACE})?{_RCS})"),
+        re.compile(rf"{_SIREN}(?!{_BLANC}\d)(?={_SUITE}{{0,15}}(?i:{_RCS}|siren\b))"),
         _est_siren,
     ),
     Regle("personnel.courriel", re.compile(_COURRIEL)),
@@ -248,7 +250,7 @@ REGLES = (
     Regle(
         "personnel.carte_identite",
         re.compile(
-            rf"(?:(?i:(?:carte|pi[èe]ce|titre){_ESPACE}(?:nationale{_ESPACE})?d[’' ]?identit[ée])"
+            rf"(?:(?i:(?:carte|pi[èe]ce|titre){_ESPACE}(?:nationale{_ESPACE})?(?:d[’' ]?)?identit[ée])"
             rf"|\b(?i:cnie?)\b){_SUITE_LARGE}{{0,80}}?{_CARTE}"
         ),
     ),

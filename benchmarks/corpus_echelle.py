@@ -1,0 +1,79 @@
+"""Contrôler, dédoublonner et répartir un gros corpus : temps et mémoire, à 1×, 2× et 4×.
+
+    python -m benchmarks.corpus_echelle ../shared/donnees/codes_juridiques.jsonl.gz
+
+Les volumes doubles et quadruples sont les mêmes articles, leurs mots mélangés : aussi longs, mais
+tous différents, si bien que l'index des doublons grandit d'autant. Chaque mesure a son processus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import multiprocessing
+import random
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from fabrique.corpus import controler, preparer_corpus
+
+
+def agrandir(source: Path, fois: int, cible: Path) -> int:
+    """Écrit ``fois`` fois le corpus, les mots de chaque copie mélangés ; rend les octets écrits."""
+    hasard, octets = random.Random(42), 0
+    with cible.open("w", encoding="utf-8") as sortie:
+        for copie in range(fois):
+            with gzip.open(source, "rt", encoding="utf-8") as flux:
+                for ligne in flux:
+                    article = json.loads(ligne)
+                    if copie:
+                        mots = article["texte"].split()
+                        hasard.shuffle(mots)
+                        article |= {"texte": " ".join(mots), "id": f"{article['id']}-{copie}"}
+                    octets += sortie.write(json.dumps(article, ensure_ascii=False) + "\n")
+    return octets
+
+
+def _mesurer(travail: str, corpus: Path, sortie: Path, file: multiprocessing.Queue) -> None:
+    depart = time.monotonic()
+    if travail == "contrôler":
+        controle = controler(corpus)
+        detail = f"{len(controle.erreurs)} erreurs, {len(controle.alertes)} alertes"
+    else:
+        detail = str(preparer_corpus(corpus, sortie))
+    pics = [resource.getrusage(q).ru_maxrss for q in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    file.put((time.monotonic() - depart, pics[0] / 1024, pics[1] / 1024, detail))
+
+
+def main() -> None:
+    """Mesure et imprime le tableau."""
+    analyse = argparse.ArgumentParser(description=__doc__)
+    analyse.add_argument("corpus", type=Path, help="fichier .jsonl.gz de textes")
+    analyse.add_argument("--fois", type=int, nargs="+", default=[1, 2, 4])
+    options = analyse.parse_args()
+    contexte = multiprocessing.get_context("spawn")
+    print("| volume | travail | durée | mémoire du processus | du plus gros ouvrier | résultat |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as dossier:
+        corpus = Path(dossier) / "corpus.jsonl"
+        for fois in options.fois:
+            mega = agrandir(options.corpus, fois, corpus) / 1e6
+            for travail in ("contrôler", "répartir"):
+                file = contexte.Queue()
+                arguments = (travail, corpus, Path(dossier) / "sortie.jsonl", file)
+                processus = contexte.Process(target=_mesurer, args=arguments)
+                processus.start()
+                duree, pic, ouvrier, detail = file.get()
+                processus.join()
+                print(
+                    f"| {mega:.0f} Mo | {travail} | {duree:.0f} s | {pic:.0f} Mo | {ouvrier:.0f} Mo "
+                    f"| {detail} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

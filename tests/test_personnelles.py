@@ -1,0 +1,325 @@
+"""Repérer les données personnelles et les remplacer ; toutes les valeurs d'ici sont fictives."""
+
+from itertools import pairwise
+
+import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from stdnum.fr import nir
+
+from fabrique.corpus import donnees_personnelles
+from fabrique.corpus.personnelles import REGLES, Trouvaille, pseudonymiser, reperer
+
+NIR = "1 84 07 33 063 012 40"
+IBAN = "FR76 3000 6000 0112 3456 7890 189"
+
+#: Chaque valeur est entre « et » : c'est elle, et elle seule, qui doit être trouvée.
+TROUVEES = {
+    "nir": [
+        f"Mon numéro est le «{NIR}».",
+        "NIR : «184073306301240»",
+        "n° «1.84.07.33.063.012.40», à vérifier",
+        "sécu «1840733063012 clé 40» merci",
+        "numéro«184073306301240»",
+        "Née à Ajaccio : «2 93 11 2A 004 087 37».",
+        "et son frère «1 91 03 2b 033 021 56»",
+        "de La Réunion «1 88 05 974 11 023 49»",
+    ],
+    "iban": [
+        f"Virez sur «{IBAN}» avant mardi.",
+        f"IBAN «{IBAN}» BIC AGRIFRPP",
+        "virement de 50 euros sur «fr7630006000011234567890189»",
+        "compte allemand «DE89 3704 0044 0532 0130 00» COBA",
+        "norvégien : «NO93 8601 1117 947»",
+        # Seize de ces chiffres font un NIR juste : c'est pourtant un IBAN.
+        "C’est «FR76 8621 5255 1942 0158 8927 038».",
+    ],
+    "siret": [
+        "SIRET «732 829 320 00074»",
+        "facturé par «73282932000074», à Lyon",
+        "Siret : «732829320 00074».",
+    ],
+    "siren": [
+        "SIREN «732 829 320»",
+        "immatriculée au RCS de Paris sous le n° «732829320».",
+        "Lucie D., «732 829 320» RCS Paris",
+        "Le kbis indique «732 829 320» comme Siren.",
+    ],
+    "telephone": [
+        "Appelez le «06 39 98 12 34».",
+        "tél.«0639981234»",
+        "au «01.99.00.12.34», le soir",
+        "«04-65-71-12-34» ou rien",
+        "«+33 6 39 98 12 34»",
+        "«+33 (0)6 39 98 12 34»",
+        "«0033639981234»",
+        "La Réunion : «0262 00 12 34»",
+        "Guadeloupe : «+590 590 00 12 34»",
+        "Tahiti : «+689 40 00 12 34»",
+        "Nouméa : «00 687 00 12 34»",
+    ],
+    "courriel": [
+        "à «marie.durand@boite-fictive.fr».",
+        "«MARIE@BOITE-FICTIVE.FR» ?",
+        "«marie [at] boite-fictive.fr»",
+        "«marie(at)boite-fictive.fr»",
+        "«marie[arobase]boite-fictive[point]fr»",
+        "«marie arobase boite-fictive point fr»",
+        "«jean@mon-exemple.fr» n’est pas un domaine d’exemple",
+        "«contact.durand@boite-fictive.fr»",
+    ],
+    "adresse": [
+        "J’habite «12 rue des Lilas».",
+        "«12 bis, avenue Jean Jaurès, 44000 Nantes».",
+        "Paul\n«3 place du Général de Gaulle\n72000 Le Mans»\n\nObjet",
+        "au «8 rue du 8 mai 1945» depuis mai",
+        "domicilié «17 av. de la République 69003 Lyon»",
+        "j'habite au «5 rue des lilas» depuis 2012",
+        "«5 impasse des lilas 35000 rennes» merci",
+        "«126 rue de l’Université» et le reste",
+    ],
+    "plaque": [
+        "Sa voiture, «GK-482-TR», est bleue.",
+        "«GK 482 TR»",
+        "«GK482TR»",
+        "ma voiture «gk 482 tr» est en panne",
+        "immatriculée «gk-482-tr»",
+        "immatriculée «4821 TRE 75» en 1998",
+        "Plaque «482-TRE-2A»",
+    ],
+    "passeport": [
+        "passeport n° «19FV12345»",
+        "Mon passeport, délivré le 12 mars 2020, porte le «19 FV 12345».",
+        "«19fv12345» (passeport)",
+    ],
+    "carte_identite": [
+        "carte d’identité n° «880692310285»",
+        "CNI «X4RTBPFW4»",
+        "ma carte identité «X4RTBPFW4»",
+        "cni: «x4rtbpfw4»",
+        "Carte nationale d'identité\nNuméro : «8806 9231 0285»",
+    ],
+    "naissance": [
+        "Née le «12/03/1984» à Lille.",
+        "né à Saint-Denis (93) le «1er août 1990»",
+        "Date de naissance : «1984-03-12»",
+        "naissance\n«12 mars 1984»",
+        "je suis nee le «12.03.84»",
+        "ddn : «12/03/84»",
+    ],
+}
+
+EPARGNEES = {
+    "nir": [
+        "clé fausse : 1 84 07 33 063 012 41",
+        "trop long : 1840733063012409",
+        "mois 13 : 1 84 13 33 063 012 39",
+        "Corse, clé fausse : 2 93 11 2A 004 087 38",
+    ],
+    "iban": ["FR76 3000 6000 0112 3456 7890 188", "référence FR12 ABCD 1234"],
+    "siret": ["732 829 320 00075", "organisme public : 213 300 635 00017"],
+    "siren": [
+        "732 829 320 habitants",
+        "SIREN 732 829 321",
+        "SIREN de la métropole : 244400404",
+    ],
+    "telephone": [
+        "le 01/02/2013 14 h 30",
+        "Composez le 3939 ou le 08 00 12 34 56.",
+        "3.0639981234",
+        "le total est 10639981234",
+        "le 15, le 17, le 112",
+    ],
+    "courriel": [
+        "marie@exemple.fr",
+        "marie@mail.example.com",
+        "contact@boite-fictive.fr",
+        "courrier-test@service.gouv.fr",
+        "suivez @mairie.fr",
+        "paquet@v-0.3.0",
+    ],
+    "adresse": [
+        "Fondée en 814 av. J.-C. par Didon.",
+        "11, rue de la Fiction\n44941 Nantes Cedex 09",
+        "10, rue du Rêve\nTSA 10010\n93465 Noisy",
+        "Elle naît le 27 novembre 1635 rue du Pont.",
+        "3 places assises, 2 cours particuliers",
+    ],
+    "plaque": [
+        "de la forme AB-123-CD ou AB 123 CD",
+        "une voiture de 150 ch",
+        "l’article LO 123 AB du code",
+        "SS-123-AA",
+        "le lot 482 TRE 75",
+    ],
+    "passeport": ["le lot 19FV12345", "passeport valable 10 ans, 86 euros en 2024"],
+    "carte_identite": [
+        "commande 880692310285",
+        "CNI : le formulaire CERFA2023",
+        "la carte d’identité coûte 25 euros",
+    ],
+    "naissance": [
+        "Descartes est né le 31 mars 1596.",
+        "les assurés nés avant le 1er janvier 1934",
+        "aux naissances à compter du 1er juillet 2021",
+        "un acte de naissance délivré le 12 mars 2023",
+        "Il est né le 18 décembre 1922 et mort le 4 mai 1990.",
+        "née à Lyon ; le 31/13/1984 n’existe pas, ni née 45/10/1984",
+        "On ne vote pas le 12 mars 2023.",
+    ],
+}
+
+
+def trouver(texte):
+    """Les données d'un texte : (règle sans préfixe, valeur), dans l'ordre du texte."""
+    lues = sorted((debut, fin, regle.nom) for regle, debut, fin in reperer(texte))
+    return [(nom.removeprefix("personnel."), texte[debut:fin]) for debut, fin, nom in lues]
+
+
+def a_plat(cas):
+    return [(regle, phrase) for regle, phrases in cas.items() for phrase in phrases]
+
+
+def test_chaque_regle_a_des_cas_dans_les_deux_sens():
+    noms = {regle.nom.removeprefix("personnel.") for regle in REGLES}
+    assert noms == set(TROUVEES) == set(EPARGNEES)
+
+
+@pytest.mark.parametrize(("regle", "phrase"), a_plat(TROUVEES))
+def test_une_donnee_est_trouvee_et_elle_seule(regle, phrase):
+    avant, suite = phrase.split("«")
+    valeur, apres = suite.split("»")
+    assert trouver(avant + valeur + apres) == [(regle, valeur)]
+
+
+@pytest.mark.parametrize(("regle", "phrase"), a_plat(EPARGNEES))
+def test_ce_qui_n_est_pas_une_donnee_est_epargne(regle, phrase):
+    assert trouver(phrase) == []
+
+
+def test_deux_donnees_voisines_sont_trouvees_toutes_les_deux():
+    texte = "12 rue des Lilas 06 39 98 12 34 GK-482-TR"
+    assert [nom for nom, _ in trouver(texte)] == ["adresse", "telephone", "plaque"]
+
+
+sans_chiffre_colle = st.text(st.characters(codec="utf-8")).filter(
+    lambda texte: not texte or not (texte[0].isalnum() or texte[-1].isalnum())
+)
+
+
+@st.composite
+def nirs(tirer):
+    """Un NIR de clé juste, corse ou non."""
+    annee, mois = tirer(st.integers(0, 99)), tirer(st.integers(1, 12))
+    departement = tirer(st.sampled_from(["01", "33", "75", "97", "99", "2A", "2B"]))
+    suite = tirer(st.integers(1, 999_999))
+    racine = f"{tirer(st.sampled_from('12'))}{annee:02}{mois:02}{departement}{suite:06}"
+    return racine + nir.calc_check_digits(racine)
+
+
+@given(numero=nirs(), avant=sans_chiffre_colle, apres=sans_chiffre_colle, espace=st.booleans())
+def test_un_nir_juste_est_trouve_dans_toute_phrase(numero, avant, apres, espace):
+    ecrit = nir.format(numero) if espace else numero
+    texte = f"{avant} : {ecrit} ; {apres}"
+    assert ("nir", ecrit) in trouver(texte)
+
+
+@given(numero=nirs(), ecart=st.integers(1, 96))
+def test_un_nir_de_cle_fausse_est_refuse(numero, ecart):
+    cle = (int(numero[13:]) - 1 + ecart) % 97 + 1
+    assert trouver(f"Numéro {numero[:13]}{cle:02}.") == []
+
+
+# ---------------------------------------------------------------- un corpus
+
+
+def corpus_de(*reponses):
+    return Dataset.from_list([{"instruction": "Qui ?", "input": "", "output": r} for r in reponses])
+
+
+def test_une_trouvaille_dit_ou_chercher_sans_rien_montrer():
+    corpus = corpus_de("Rien.", "Appelez le 06 39 98 12 34.")
+    assert donnees_personnelles(corpus) == [Trouvaille("personnel.telephone", 2, "output")]
+
+
+@pytest.mark.parametrize(
+    ("une", "autre"),
+    [
+        (NIR, NIR.replace(" ", "")),
+        (NIR, "1840733063012 clé 40"),
+        (IBAN, IBAN.replace(" ", "").lower()),
+        ("06 39 98 12 34", "+33 (0)6.39.98.12.34"),
+        ("marie@boite-fictive.fr", "Marie [at] boite-fictive [point] fr"),
+        ("12 rue des Lilas", "12, rue des Lilas"),
+        ("GK-482-TR", "GK482TR"),
+    ],
+)
+def test_une_meme_valeur_a_toujours_le_meme_pseudonyme(une, autre):
+    propre, comptes = pseudonymiser(corpus_de(f"Voici {une}.", f"Encore {autre}."))
+    premier, second = propre["output"][:]
+    assert premier.removeprefix("Voici ") == second.removeprefix("Encore ")
+    assert sum(comptes.values()) == 2
+
+
+def test_deux_valeurs_ont_deux_pseudonymes():
+    propre, comptes = pseudonymiser(corpus_de("06 39 98 12 34 puis 06 39 98 43 21"))
+    assert propre["output"][:] == ["[TELEPHONE_1] puis [TELEPHONE_2]"]
+    assert comptes == {"personnel.telephone": 2}
+
+
+def test_deux_courriels_d_accents_differents_restent_deux():
+    propre, _ = pseudonymiser(corpus_de("é@boite-fictive.fr ; è@boite-fictive.fr"))
+    assert propre["output"][:] == ["[COURRIEL_1] ; [COURRIEL_2]"]
+
+
+def test_les_conversations_sont_pseudonymisees():
+    messages = [
+        {"role": "user", "content": f"Mon numéro est {NIR}."},
+        {"role": "assistant", "content": f"{NIR.replace(' ', '')}, c’est noté."},
+    ]
+    propre, comptes = pseudonymiser(Dataset.from_list([{"messages": messages}]))
+    dits = [message["content"] for message in propre[0]["messages"]]
+    assert dits == ["Mon numéro est [NIR_1].", "[NIR_1], c’est noté."]
+    assert comptes == {"personnel.nir": 2}
+
+
+def test_un_corpus_sans_donnee_ne_change_pas():
+    corpus = corpus_de("La mairie ouvre à 9 h.")
+    propre, comptes = pseudonymiser(corpus)
+    assert propre.to_list() == corpus.to_list()
+    assert comptes == {}
+
+
+PHRASES = [
+    phrase.replace("«", "").replace("»", "") for _, phrase in a_plat(TROUVEES) + a_plat(EPARGNEES)
+]
+melanges = st.lists(
+    st.tuples(st.sampled_from(PHRASES), st.sampled_from([" ", ", ", "\n", ". ", " et "])),
+    min_size=1,
+    max_size=5,
+).map(lambda paires: "".join(phrase + lien for phrase, lien in paires))
+
+
+@given(texte=melanges)
+def test_repasser_ne_change_rien(texte):
+    une_fois, _ = pseudonymiser(corpus_de(texte))
+    deux_fois, comptes = pseudonymiser(une_fois)
+    assert comptes == {}
+    assert deux_fois["output"][:] == une_fois["output"][:]
+
+
+def test_aucune_valeur_ne_reste():
+    valeurs = [p.split("«")[1].split("»")[0] for _, p in a_plat(TROUVEES)]
+    phrases = [p.replace("«", "").replace("»", "") for _, p in a_plat(TROUVEES)]
+    propre, comptes = pseudonymiser(corpus_de(*phrases))
+    restes = [v for v, dit in zip(valeurs, propre["output"][:], strict=True) if v in dit]
+    assert restes == []
+    assert sum(comptes.values()) == len(valeurs)
+
+
+@given(texte=st.text(max_size=200), autre=st.text(max_size=200))
+def test_les_donnees_ne_se_chevauchent_jamais(texte, autre):
+    melange = f"{texte} {NIR} {autre} {IBAN} 12 rue des Lilas {texte}"
+    lues = sorted((debut, fin) for _, debut, fin in reperer(melange))
+    assert all(fin <= suivant for (_, fin), (suivant, _) in pairwise(lues))
