@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -261,7 +262,8 @@ def controler(
     from fabrique.corpus.controle import controler as examiner
     from fabrique.modeles import charger_tokenizer
 
-    controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
+    with redirect_stdout(sys.stderr if en_json else sys.stdout):  # « lu en Windows-1252 », à côté
+        controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
     if page:
         ecrire_texte(Path(page), rapport.en_page(controle))
     if en_json:
@@ -291,7 +293,7 @@ def convertir(
 @corpus.command(cls=Commande)
 def repartir(
     entree: Entree,
-    sortie: Sortie,
+    sortie: Annotated[Path, typer.Argument(help="Fichier à écrire (.jsonl).")],
     validation: Annotated[float, typer.Option("--validation", help="Part de validation.")] = 0.1,
     test: Annotated[float, typer.Option("--test", help="Part de test.")] = 0.1,
     graine: Annotated[int, typer.Option("--graine", help="Graine du hasard.")] = 42,

@@ -15,6 +15,7 @@ from fabrique.corpus.doublons import Index, Ressemblance, normaliser
 from fabrique.corpus.examen import resume
 from fabrique.corpus.formats import demande, reponse
 from fabrique.corpus.lecture import lire_corpus
+from fabrique.corpus.structure import montrer
 
 #: Deux textes au-dessus de cet indice de Jaccard sont presque le même.
 SEUIL_PROCHE = 0.7
@@ -28,7 +29,7 @@ class Comparaison:
     """Ce qu'on retient des exemples déjà vus, pour y reconnaître les suivants."""
 
     def __init__(self, corpus: Dataset, evaluation: str | Path | Dataset | None) -> None:
-        self.corpus, self.forme = corpus, ""
+        self.corpus, self.forme, self.premiere = corpus, "", ""
         self.constats: list[Constat] = []
         self.mesures, self.jeux, self.categories = Mesures(), Counter(), Counter()
         self.licences: Counter[str] = Counter()
@@ -53,6 +54,7 @@ class Comparaison:
             return
         rang, contenu = vu["rang"], self._contenu(vu["rang"])
         self.lignes[rang] = (vu["ligne"], vu["jeu"])
+        self._forme(vu)
         self.variete.ajouter(reponse(contenu))
         self._identifiant(vu)
         if not self._identique(vu):
@@ -69,13 +71,21 @@ class Comparaison:
         self.mesures.jetons.append(vu["jetons"])
         self.mesures.avec_contexte += vu["contexte"]
 
+    def _forme(self, vu: dict) -> None:
+        """Un corpus n'a qu'une forme : ``lire_corpus`` refuserait le mélange."""
+        self.forme = self.premiere = self.premiere or vu["forme"]
+        if vu["forme"] != self.premiere:
+            message = f"le fichier mêle {self.premiere} et {vu['forme']} : séparez-les en deux fichiers"
+            self._noter("structure.melange", ERREUR, vu, None, vu["extrait"], message)
+
     def _identifiant(self, vu: dict) -> None:
         if not vu["id"]:
             return
-        premier = self.identifiants.setdefault(vu["id"], vu["ligne"])
-        if premier != vu["ligne"]:
-            message = f"cet identifiant est déjà celui de la ligne {premier} : donnez-en un autre"
-            self._noter("structure.identifiant", ERREUR, vu, "id", vu["id"][:60], message)
+        premier = self.identifiants.setdefault(vu["id"], vu["rang"])
+        if premier != vu["rang"]:
+            ligne = self.lignes[premier][0]
+            message = f"cet identifiant est déjà celui de la ligne {ligne} : donnez-en un autre"
+            self._noter("structure.identifiant", ERREUR, vu, "id", montrer(vu["id"]), message)
 
     def _identique(self, vu: dict) -> bool:
         """Vrai, et dit, si le même exemple ou la même demande a déjà été vu."""
@@ -107,7 +117,7 @@ class Comparaison:
             self.reponses.ajouter(vu["rang"], vu["resume_reponse"])
             if voisine:
                 self._noter_voisine(vu, voisine, dire)
-        if vu["resume_demande"]:
+        if vu["resume_demande"] and self.demandes[vu["demande"]] == vu["rang"]:
             voisine = self.questions.chercher(question, vu["resume_demande"])
             self.questions.ajouter(vu["rang"], vu["resume_demande"])
             if voisine:
@@ -162,7 +172,7 @@ class _Evaluation:
 
     def __init__(self, source: str | Path | Dataset) -> None:
         self.exemples = list(lire_corpus(source))
-        self.demandes = {normaliser(demande(e)): rang for rang, e in enumerate(self.exemples)}
+        self.demandes = {normaliser(demande(e)): rang for rang, e in enumerate(self.exemples) if demande(e)}
         self.reponses = Index(SEUIL_PROCHE, lambda rang: reponse(self.exemples[rang]))
         for rang, exemple in enumerate(self.exemples):
             if dit := resume(reponse(exemple)):
@@ -201,5 +211,6 @@ def constats_d_ensemble(vu: Comparaison) -> Iterator[Constat]:
     for categorie, nombre in vu.categories.items():
         part = nombre / total
         if part > PART_DESEQUILIBRE and part > 3 / len(vu.categories):
-            message = f"la catégorie « {categorie} » fait {part:.0%} du corpus : les autres s’effacent"
-            yield Constat("categorie.desequilibre", ALERTE, None, None, "categorie", categorie, message)
+            nom = montrer(categorie)
+            message = f"la catégorie « {nom} » fait {part:.0%} du corpus : les autres s’effacent"
+            yield Constat("categorie.desequilibre", ALERTE, None, None, "categorie", nom, message)

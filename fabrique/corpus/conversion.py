@@ -73,7 +73,7 @@ def _vers_messages(exemple: dict) -> dict:
 
 def _vers_openai(exemple: dict) -> dict:
     converti = _vers_messages(exemple)
-    perdues = [c for c in _GARDEES if c != "id" and c in converti]
+    perdues = [c for c in _GARDEES if c in converti]
     if perdues:
         raise ValueError(f"le format OpenAI n’a pas de place pour : {', '.join(perdues)}")
     return {"messages": converti["messages"]}
@@ -112,6 +112,8 @@ def convertir(corpus: Dataset, format: str, sans_metadonnees: bool = False) -> l
     for rang, exemple in enumerate(corpus, 1):
         if sans_metadonnees:
             exemple = {c: v for c, v in exemple.items() if c == "id" or c not in _GARDEES}
+        if format == "openai" and (sans_metadonnees or exemple["id"] == str(rang)):
+            del exemple["id"]  # un simple numéro, que la relecture redonnera
         try:
             convertis.append(CONVERSIONS[format](exemple))
         except ValueError as cause:

@@ -46,7 +46,8 @@ def _en_rangee(exemple: Exemple) -> dict:
     defauts = [asdict(defaut) for defaut in exemple.defauts]
     if exemple.erreur:
         defauts = [en_defaut(exemple.erreur)]
-    texte = json.dumps({"forme": exemple.forme, "contenu": exemple.contenu or {}, "defauts": defauts})
+    objet = {"forme": exemple.forme, "contenu": exemple.contenu or {}, "defauts": defauts}
+    texte = json.dumps(objet, default=str)  # une date, des octets : un Parquet en contient
     return {"rang": exemple.rang, "ligne": exemple.ligne, "exemple": texte}
 
 

@@ -18,14 +18,14 @@ from transformers import PreTrainedTokenizerBase
 from fabrique.corpus import licences, personnelles, regles
 from fabrique.corpus.constats import ALERTE, ERREUR, Constat
 from fabrique.corpus.doublons import normaliser, signature
-from fabrique.corpus.formats import demande, reponse, textes
+from fabrique.corpus.formats import champs_dits, demande, reponse, textes
+from fabrique.corpus.structure import entier, montrer
 from fabrique.gabarits import coder, neutraliser
 
 #: En dessous, deux réponses identiques sont naturelles (« Oui. », une catégorie, une date).
 MOTS_COMPARABLES = 12
 #: Au-delà, la première passe se partage entre processus.
 EXEMPLES_PAR_PROCESSUS = 5_000
-
 
 
 def examiner(
@@ -63,7 +63,7 @@ def _examiner_un(
     lu = json.loads(rangee["exemple"])
     contenu, situation = lu["contenu"], (rangee["rang"], rangee["ligne"])
     constats = [constat_de(defaut, *situation) for defaut in lu["defauts"]]
-    champs = [champ for champ, _ in textes(contenu)] or [""]
+    champs = [champ for champ, _ in textes(contenu) if champ != "systeme"] or [""]
     question = dire = ""
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
@@ -72,18 +72,18 @@ def _examiner_un(
     if jetons > max_length:
         message = f"{jetons} jetons : la fin sera coupée à {max_length}"
         constats.append(
-            Constat("longueur.coupe", ALERTE, *situation, None, _extrait(question), message)
+            Constat("longueur.coupe", ALERTE, *situation, None, montrer(question), message)
         )
     constats += _constat_de_licence(contenu, *situation)
     return {
         "forme": lu["forme"],
         "constats": json.dumps([asdict(constat) for constat in constats]),
-        **{c: str(contenu.get(c) or "") for c in ("id", "jeu", "categorie", "licence")},
+        **{c: entier(str(contenu.get(c) or "")) for c in ("id", "jeu", "categorie", "licence")},
         "contexte": bool(contenu.get("input")),
         "bon": not lu["defauts"],
         "mots": len(dire.split()),
         "jetons": jetons,
-        "extrait": _extrait(question),
+        "extrait": montrer(question),
         "champ_demande": champs[0],
         "champ_reponse": champs[-1],
         "demande": _empreinte(question),
@@ -91,11 +91,6 @@ def _examiner_un(
         "resume_demande": resume(question),
         "resume_reponse": resume(dire),
     }
-
-
-def _extrait(texte: str) -> str:
-    """Les premiers mots d'un texte, sans donnée personnelle."""
-    return " ".join(personnelles.masquer(texte[:400]).split())[:60]
 
 
 def _empreinte(texte: str) -> str:
@@ -106,7 +101,7 @@ def _empreinte(texte: str) -> str:
 
 def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
     """Ce que les règles et le repérage des données personnelles trouvent dans chaque champ."""
-    dits = [champ for champ, _ in textes(contenu)][-1:]
+    dits = champs_dits(contenu)
     for champ, texte in textes(contenu):
         masque = personnelles.masquer(texte)
         for regle in regles.REGLES:
@@ -114,9 +109,11 @@ def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat
                 continue
             for extrait in regle.trouver(masque):
                 yield Constat(regle.nom, regle.gravite, rang, ligne, champ, extrait, regle.message)
-        for regle, debut, _ in personnelles.reperer(texte):
-            extrait = personnelles.masquer(texte[max(0, debut - 20) : debut]) + f"[{regle.etiquette}]"
+        libre = 0  # jamais la fin de la donnée précédente dans l'extrait
+        for regle, debut, fin in sorted(personnelles.reperer(texte), key=lambda t: t[1]):
+            extrait = texte[max(libre, debut - 20) : debut] + f"[{regle.etiquette}]"
             yield Constat(regle.nom, ERREUR, rang, ligne, champ, extrait, MESSAGE_PERSONNEL)
+            libre = fin
 
 
 MESSAGE_PERSONNEL = (
@@ -135,7 +132,7 @@ def _constat_de_licence(contenu: dict, rang: int, ligne: int) -> list[Constat]:
     if avis not in messages:
         return []
     gravite, message = messages[avis]
-    return [Constat(f"licence.{avis}", gravite, rang, ligne, "licence", licence[:60], message)]
+    return [Constat(f"licence.{avis}", gravite, rang, ligne, "licence", montrer(licence), message)]
 
 
 def constat_de(defaut: dict, rang: int, ligne: int | None) -> Constat:

@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ TOTAL_MAX, GONFLEMENT_MAX = 4096 * MEGA, 200
 EXEMPLES_MAX = 2_000_000
 #: Si aucun des premiers exemples n'est lisible, le fichier n'est pas ce que dit son nom.
 ESSAIS = 50
+_BLANCS = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _objet(octets: bytes, chemin: Path, numero: int) -> Ligne:
         return Ligne(numero, json.loads(octets.decode("utf-8-sig")))
     except UnicodeDecodeError:
         return Ligne(numero, erreur=_mal_code(chemin, numero))
-    except (json.JSONDecodeError, RecursionError) as cause:
+    except (ValueError, RecursionError) as cause:  # mal formé, ou un nombre de 5 000 chiffres
         return Ligne(numero, erreur=_json_coupe(chemin, numero, getattr(cause, "colno", 0)))
 
 
@@ -215,6 +217,9 @@ def _lire_json(chemin: Path) -> Iterator[Ligne]:
                 texte.avancer(1)
             elif tableau and suite != "]":
                 raise _json_coupe(chemin, texte.ligne)
+        texte.avancer(1)
+        if texte.sauter():  # deux tableaux mis bout à bout, par exemple
+            raise _json_coupe(chemin, texte.ligne)
 
 
 class _Fenetre:
@@ -249,13 +254,16 @@ class _Fenetre:
     def sauter(self) -> str:
         """Passe les blancs ; rend le caractère suivant, ou rien à la fin."""
         while True:
-            while self.position < len(self.texte) and self.texte[self.position] in " \t\r\n":
-                self.avancer(1)
+            self.avancer(_BLANCS.match(self.texte, self.position).end() - self.position)
             if self.position < len(self.texte):
                 return self.texte[self.position]
             if self.fini:
                 return ""
             self.charger()
+
+    def perdu(self, cause: json.JSONDecodeError) -> bool:
+        """Vrai si lire la suite ne réparerait rien : la faute est loin du bord de la fenêtre."""
+        return cause.pos < len(self.texte) - 16 and not cause.msg.startswith("Unterminated")
 
     def valeur(self) -> object:
         """La valeur JSON suivante."""
@@ -263,14 +271,14 @@ class _Fenetre:
             try:
                 objet, fin = self.lecteur.raw_decode(self.texte, self.position)
             except json.JSONDecodeError as cause:
-                if self.fini:
+                if self.fini or self.perdu(cause):
                     sautees = self.texte.count("\n", self.position, cause.pos)
                     raise _json_coupe(self.chemin, self.ligne + sautees, cause.colno) from None
-            except RecursionError:
+            except (ValueError, RecursionError):  # un nombre de 5 000 chiffres, mille crochets
                 raise _json_coupe(self.chemin, self.ligne) from None
             else:
-                # Un nombre qui touche le bord de la fenêtre peut continuer dans la suite.
-                if fin < len(self.texte) or self.fini:
+                # Un nombre qui touche le bord de la fenêtre peut continuer : « 1e+ », puis « 5 ».
+                if fin + 2 < len(self.texte) or self.fini:
                     self.avancer(fin - self.position)
                     return objet
             self.charger()
@@ -289,11 +297,13 @@ def _lire_tableau(chemin: Path) -> Iterator[Ligne]:
         entete = texte.readline(MEGA)
         separateur = max("\t;,", key=entete.count)
         colonnes = next(csv.reader([entete], delimiter=separateur), [])
-        lecteur = csv.DictReader(texte, colonnes, delimiter=separateur)
+        colonnes = [colonne.strip() for colonne in colonnes]
+        lecteur = csv.reader(_bornees(texte, chemin), delimiter=separateur, strict=True)
         debut = 2
         try:
-            for ligne in lecteur:
-                yield Ligne(debut, {c.strip(): v or "" for c, v in ligne.items() if c})
+            for cellules in lecteur:
+                if cellules:
+                    yield _rangee(colonnes, cellules, chemin, debut)
                 debut = lecteur.line_num + 2
         except csv.Error as cause:
             raise ErreurFabrique(
@@ -302,6 +312,30 @@ def _lire_tableau(chemin: Path) -> Iterator[Ligne]:
                 chemin,
                 ligne=debut,
             ) from cause
+
+
+def _bornees(texte: io.TextIOWrapper, chemin: Path) -> Iterator[str]:
+    """Les lignes qui suivent l'en-tête, aucune démesurée."""
+    numero = 1
+    while ligne := texte.readline(OBJET_MAX + 1):
+        numero += 1
+        if len(ligne) > OBJET_MAX:
+            raise _trop_long(chemin, numero)
+        yield ligne
+
+
+def _rangee(colonnes: list[str], cellules: list[str], chemin: Path, numero: int) -> Ligne:
+    """Les cellules sous leurs colonnes ; celles qui débordent ne se perdent pas en silence."""
+    if any(cellule.strip() for cellule in cellules[len(colonnes) :]):
+        erreur = ErreurFabrique(
+            f"{len(cellules)} cellules pour {len(colonnes)} colonnes",
+            "Mettez entre guillemets les textes qui contiennent le séparateur",
+            chemin,
+            ligne=numero,
+        )
+        return Ligne(numero, erreur=erreur)
+    remplies = cellules + [""] * (len(colonnes) - len(cellules))
+    return Ligne(numero, {c: v for c, v in zip(colonnes, remplies, strict=False) if c})
 
 
 def _codage(chemin: Path) -> str:
@@ -337,7 +371,9 @@ def _lire_excel(chemin: Path) -> Iterator[Ligne]:
             }
             if any(valeurs.values()):
                 yield Ligne(numero, valeurs)
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as cause:
+    except ErreurFabrique:
+        raise
+    except Exception as cause:  # zip, XML, cellules : openpyxl en lève de toute sorte
         raise ErreurFabrique(
             "ce n’est pas un classeur Excel lisible", "Réenregistrez-le, ou exportez-le en CSV", chemin
         ) from cause

@@ -125,7 +125,7 @@ def _lire_squad(objet: dict) -> Iterator[dict]:
                     "instruction": question["question"],
                     "input": paragraphe["context"],
                     "output": reponses[0]["text"],
-                    "categorie": article.get("title", ""),
+                    "categorie": str(article.get("title") or ""),
                 }
 
 
@@ -168,6 +168,14 @@ def textes(exemple: dict) -> Iterator[tuple[str, str]]:
     for rang, message in enumerate(exemple.get("messages") or [], 1):
         if isinstance(message, dict) and isinstance(message.get("content"), str):
             yield f"messages[{rang}].content", message["content"]
+
+
+def champs_dits(exemple: dict) -> list[str]:
+    """Les champs que le modèle apprendra à dire : chaque tour de l'assistant, ou la réponse."""
+    if "messages" in exemple:
+        roles = [message["role"] for message in exemple["messages"]]
+        return [f"messages[{n}].content" for n, role in enumerate(roles, 1) if role == "assistant"]
+    return [champ for champ, _ in textes(exemple)][-1:]
 
 
 def avec_textes(exemple: dict, changer: Callable[[str], str]) -> dict:

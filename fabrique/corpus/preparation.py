@@ -59,6 +59,7 @@ def preparer_corpus(
     """Retire les doublons d'un corpus et répartit le reste, catégorie par catégorie.
 
     Deux exemples presque pareils ne peuvent se retrouver dans deux jeux : il n'en reste qu'un.
+    Deux réponses différentes à une même demande, ou presque la même, restent dans le même jeu.
     Un exemple abîmé est compté et laissé de côté ; ``controler`` dit lesquels et pourquoi.
 
     Args:
@@ -72,6 +73,10 @@ def preparer_corpus(
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ErreurFabrique("les parts de validation et de test laissent trop peu à apprendre")
+    if sortie.suffix != ".jsonl":
+        raise ErreurFabrique(
+            f"l’extension « {sortie.suffix} » n’est pas écrite", "Terminez le nom par .jsonl", sortie
+        )
     chemin, lignes = ouvrir(source)
     with tempfile.TemporaryDirectory(prefix="fabrique-", ignore_cleanup_errors=True) as dossier:
         corpus, interruption = poser(lignes, Path(dossier) / "corpus.arrow")
@@ -85,11 +90,12 @@ def preparer_corpus(
     return Preparation(len(corpus), **compte, jeux=dict(Counter(jeux.values())))
 
 
-def _trier(corpus: Dataset) -> tuple[dict[str, list[int]], dict[str, int]]:
-    """Les rangs à garder, par catégorie, et ce qui a été laissé de côté."""
+def _trier(corpus: Dataset) -> tuple[dict[str, list[list[int]]], dict[str, int]]:
+    """Les rangs à garder, par catégorie et par demande, et ce qui a été laissé de côté."""
     identiques: set[int] = set()
     proches = Index(SEUIL_PROCHE, lambda rang: reponse(_contenu(corpus[rang - 1])))
-    categories: dict[str, list[int]] = defaultdict(list)
+    demandes = _Demandes(corpus)
+    categories: dict[str, list[list[int]]] = defaultdict(list)
     compte = {"abimes": 0, "doublons": 0}
     for rangee in derriere_une_barre(corpus, "Doublons"):
         lu = json.loads(rangee["exemple"])
@@ -97,13 +103,34 @@ def _trier(corpus: Dataset) -> tuple[dict[str, list[int]], dict[str, int]]:
             compte["abimes"] += 1
         elif _deja_vu(rangee["rang"], lu["contenu"], identiques, proches):
             compte["doublons"] += 1
-        else:
-            categories[str(lu["contenu"].get("categorie") or "")].append(rangee["rang"])
+        elif ensemble := demandes.ranger(rangee["rang"], lu["contenu"]):
+            categories[str(lu["contenu"].get("categorie") or "")].append(ensemble)
     return categories, compte
 
 
 def _contenu(rangee: dict) -> dict:
     return json.loads(rangee["exemple"])["contenu"]
+
+
+class _Demandes:
+    """Les exemples gardés, réunis quand ils posent la même demande, ou presque."""
+
+    def __init__(self, corpus: Dataset) -> None:
+        self.exactes: dict[int, int] = {}
+        self.ensembles: dict[int, list[int]] = {}
+        self.proches = Index(SEUIL_PROCHE, lambda rang: demande(_contenu(corpus[rang - 1])))
+
+    def ranger(self, rang: int, contenu: dict) -> list[int] | None:
+        """L'ensemble que cet exemple ouvre ; rien s'il rejoint celui d'une demande déjà vue."""
+        question = demande(contenu)
+        pareil = self.exactes.setdefault(hash(normaliser(question)), rang) if question else rang
+        if pareil == rang and (dit := resume(question)):
+            voisine = self.proches.chercher(question, dit)
+            pareil = voisine.cle if voisine else rang
+            self.proches.ajouter(rang, dit)
+        ensemble = self.ensembles[rang] = self.ensembles[pareil] if pareil != rang else []
+        ensemble.append(rang)
+        return ensemble if pareil == rang else None
 
 
 def _deja_vu(rang: int, contenu: dict, identiques: set[int], proches: Index) -> bool:
@@ -133,19 +160,18 @@ def _ecrire(corpus: Dataset, jeux: dict[int, str], sortie: Path) -> None:
 
 
 def _attribuer(
-    categories: dict[str, list[int]], validation: float, test: float, graine: int
+    categories: dict[str, list[list[int]]], validation: float, test: float, graine: int
 ) -> dict[int, str]:
     """Le jeu de chaque rang gardé, tiré au hasard dans sa catégorie."""
     hasard, jeux = np.random.default_rng(graine), {}
     for nom in sorted(categories):
-        rangs = hasard.permutation(categories[nom]).tolist()
-        tests, validations = round(test * len(rangs)), round(validation * len(rangs))
-        for place, rang in enumerate(rangs):
-            jeux[rang] = (
-                "test"
-                if place < tests
-                else "validation"
-                if place < tests + validations
-                else "entrainement"
-            )
+        ensembles = categories[nom]
+        nombre = sum(map(len, ensembles))
+        places = {"test": round(test * nombre), "validation": round(validation * nombre)}
+        for rang_tire in hasard.permutation(len(ensembles)):
+            ensemble = ensembles[rang_tire]
+            choisi = next((j for j, place in places.items() if place >= len(ensemble)), "entrainement")
+            jeux |= dict.fromkeys(ensemble, choisi)
+            if choisi in places:
+                places[choisi] -= len(ensemble)
     return jeux

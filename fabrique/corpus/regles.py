@@ -81,7 +81,10 @@ def _mojibake(texte: str) -> Iterator[str]:
 
 def _decompose(texte: str) -> Iterator[str]:
     if not unicodedata.is_normalized("NFC", texte):
-        rang = next(i for i, c in enumerate(texte) if unicodedata.combining(c))
+        # Sans accent séparé, un seul signe à changer : le signe ohm, le « K » des kelvins…
+        normal = unicodedata.normalize("NFC", texte)
+        autre = next(i for i, c in enumerate(texte) if c != normal[i : i + 1])
+        rang = next((i for i, c in enumerate(texte) if unicodedata.combining(c)), autre)
         yield entourer(texte, rang, rang + 1)
 
 

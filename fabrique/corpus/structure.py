@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fabrique.corpus.formats import textes
+from fabrique.corpus.formats import ANNEXES, METADONNEES, textes
+from fabrique.corpus.personnelles import masquer
 
 JEUX = ("entrainement", "validation", "test")
 #: Les champs sans lesquels un exemple ne sert à rien, par forme.
@@ -39,7 +40,7 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             yield Defaut(
                 "structure.colonne",
                 champ,
-                f"la colonne « {champ} » manque (colonnes lues : {', '.join(colonnes) or 'aucune'})",
+                f"la colonne « {champ} » manque (colonnes lues : {montrer(', '.join(colonnes), 200) or 'aucune'})",
                 "Nommez les colonnes « instruction », « input » (facultative) et « output »",
             )
         elif champ != "messages" and not _texte(exemple[champ]):
@@ -51,8 +52,9 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             )
     if "messages" in exemple:
         yield from _defauts_messages(exemple["messages"])
-    for champ, texte in textes(exemple):
-        if any("\ud800" <= signe <= "\udfff" for signe in texte):
+    accompagnent = ((c, exemple.get(c) or "") for c in ("id", *METADONNEES, *ANNEXES) if c != "systeme")
+    for champ, texte in (*textes(exemple), *accompagnent):
+        if entier(texte) != texte:
             yield Defaut(
                 "encodage.demi_caractere",
                 champ,
@@ -66,9 +68,19 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
         yield Defaut(
             "structure.jeu",
             "jeu",
-            f"le jeu « {exemple['jeu']} » n’existe pas",
+            f"le jeu « {montrer(exemple['jeu'])} » n’existe pas",
             f"Écrivez {', '.join(JEUX)}, ou laissez la colonne vide",
         )
+
+
+def entier(texte: str) -> str:
+    """Le texte, ses demi-caractères Unicode remplacés par « ? » : ce qui peut toujours s'écrire."""
+    return texte.encode("utf-8", "replace").decode()
+
+
+def montrer(texte: str, longueur: int = 60) -> str:
+    """Le début d'un texte, sans donnée personnelle ni demi-caractère : ce qui peut se citer."""
+    return " ".join(masquer(entier(texte)).split())[:longueur]
 
 
 def _texte(valeur: object) -> bool:
@@ -89,7 +101,7 @@ def _defauts_messages(messages: object) -> Iterator[Defaut]:
     tours = roles[1:] if roles[0] == "system" else roles
     attendus = ["user", "assistant"] * (len(tours) // 2)
     if not tours or tours != attendus:
-        lus = ", ".join(str(role) for role in roles)
+        lus = montrer(", ".join(str(role) for role in roles), 200)
         yield Defaut(
             "structure.roles",
             "messages",
