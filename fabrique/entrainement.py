@@ -307,6 +307,11 @@ def _exemples(
 
     Un exemple dont la question remplit à elle seule ``cutoff_len`` n'apprend rien : il part.
     """
+    if not {"output", "messages"} & set(corpus.column_names):
+        raise ErreurFabrique(
+            "ce corpus n’a ni réponses ni messages : il n’y a rien à apprendre à dire",
+            "Donnez des instructions (« output ») ou des conversations (« messages »)",
+        )
     codes = [exemple_en_jetons(tokenizer, exemple, cutoff_len) for exemple in corpus]
     utiles = [c for c in codes if sum(e != SANS_PERTE for e in c["labels"]) > 1]
     if not utiles:

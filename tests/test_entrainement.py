@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -23,7 +24,7 @@ from fabrique.corpus import lire_corpus, repartir
 from fabrique.entrainement import OrdreParLongueur, Reglages, dernier_point_de_reprise
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 from fabrique.evaluation import pertes
-from fabrique.gabarits import exemple_en_jetons
+from fabrique.gabarits import FIN, exemple_en_jetons
 
 RACINE = Path(__file__).resolve().parent.parent
 #: Onze exemples, lots de deux, deux époques : douze pas ; le hasard (extinction) est de la partie.
@@ -462,3 +463,31 @@ def test_un_dossier_de_sortie_impossible_est_refuse(petit, corpus, tmp_path):
         fabrique.entrainer(petit[1], petit[0], corpus, Reglages(), tmp_path / "fichier")
     assert erreur.value.code == MACHINE
     assert (tmp_path / "fichier").read_text(encoding="utf-8") == "déjà là"
+
+
+# ---------------------------------------------------------------- conversations et fiches
+
+
+def test_des_conversations_s_apprennent_sur_les_seuls_tours_de_l_assistant(dossier_petit, tmp_path):
+    """La perte du premier pas est celle, à la main, des deux réponses et de leurs fins."""
+    messages = [
+        {"role": "user", "content": "Où voter ?"},
+        {"role": "assistant", "content": "À la mairie."},
+        {"role": "user", "content": "Et le dimanche ?"},
+        {"role": "assistant", "content": "Aussi."},
+    ]
+    conversations = fabrique.lire_corpus(Dataset.from_list([{"messages": messages}] * 2))
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    reglages = Reglages(lora_dropout=0, logging_steps=1, val_set_size=0)
+    exemple = exemple_en_jetons(tokenizer, conversations[0], reglages.cutoff_len)
+    dits = [i for i in exemple["labels"] if i != -100]
+    assert tokenizer.decode(dits) == f"À la mairie.{FIN}Aussi.{FIN}"
+    attendue = perte_a_la_main(modele.eval(), [exemple] * 2)
+    resultat = fabrique.entrainer(modele, tokenizer, conversations, reglages, tmp_path / "s")
+    assert resultat.historique[0]["perte"] == pytest.approx(attendue, abs=1e-4)
+
+
+def test_des_fiches_ne_s_apprennent_pas(dossier_petit, tmp_path):
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    with pytest.raises(ErreurFabrique, match="rien à apprendre à dire"):
+        fabrique.entrainer(modele, tokenizer, fabrique.lire_corpus("fiches"), sortie=tmp_path / "s")
