@@ -2,7 +2,7 @@
 
     python -m benchmarks.falcon_poche ../shared/donnees/service_public.jsonl.gz
 
-Imprime les bits par octet du modèle (fenêtres de 512 et de 256 jetons), ceux de « xz -9 »
+Imprime les bits par octet du modèle (fenêtres de 1 024, 512 et 256 jetons), ceux de « xz -9 »
 sur les mêmes textes mis bout à bout, et la fertilité du tokenizer.
 """
 
@@ -42,9 +42,9 @@ def main() -> None:
     mots = sum(len(texte.split()) for texte in textes)
     jetons = sum(len(coder(texte, tokenizer)) for texte in textes)
     print(f"{len(textes)} documents mis de côté, {sum(len(t.encode()) for t in textes)} octets")
-    for longueur in (512, 256):
+    for longueur in (1024, 512, 256):
         mesure = bits_par_octet(modele, tokenizer, textes, longueur)
-        print(f"Falcon de poche, fenêtres de {longueur} jetons : {mesure:.3f} bits par octet")
+        print(f"Falcon de poche, fenêtres de {longueur} jetons : {mesure:.4f} bits par octet")
     print(f"xz -9                                : {bits_par_octet_xz(textes):.3f} bits par octet")
     print(f"fertilité                            : {jetons / mots:.3f} jetons par mot")
 

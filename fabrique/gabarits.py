@@ -95,9 +95,19 @@ def coder(texte: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     Raises:
         ErreurFabrique: le texte contient un demi-caractère Unicode.
     """
+    verifier_unicode(texte)
+    return tokenizer(texte, add_special_tokens=False)["input_ids"]
+
+
+def verifier_unicode(texte: str) -> None:
+    """Refuse un texte qu'UTF-8 ne sait pas écrire.
+
+    Raises:
+        ErreurFabrique: le texte contient un demi-caractère Unicode.
+    """
     try:
-        return tokenizer(texte, add_special_tokens=False)["input_ids"]
-    except (TypeError, UnicodeEncodeError):
+        texte.encode()
+    except UnicodeEncodeError:
         raise ErreurFabrique(
             "le texte contient un demi-caractère Unicode (U+D800 à U+DFFF), illisible",
             "Réenregistrez le fichier en UTF-8 depuis son logiciel d’origine",

@@ -183,6 +183,71 @@ def generer(
 
 
 @application.command(cls=Commande)
+def evaluer(
+    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
+    dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+    ] = "nf4",
+    rapport: Annotated[
+        str, typer.Option("--rapport", help="Page .html à écrire, avec son .json et son .md.")
+    ] = "",
+    questions: Annotated[int, typer.Option("--questions", help="Questions posées, au plus.")] = 200,
+    exemples: Annotated[
+        int, typer.Option("--exemples", help="Exemples montrés à la base, en plus ; 0 : aucun.")
+    ] = 3,
+    general: Annotated[
+        str, typer.Option("--general", help="Corpus où chercher l’oubli ; vide : aucun.")
+    ] = "encyclopedie",
+    format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Expression qu’une réponse doit contenir ; à répéter."),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
+    rapports: Annotated[
+        tuple[str, str],
+        typer.Option("--comparer", help="Deux rapports .json : compare leurs modèles affinés."),
+    ] = ("", ""),
+    en_json: Json = False,
+) -> None:
+    """Compare un modèle à sa base, avec intervalles ; ou compare deux rapports."""
+    from fabrique.evaluation import epreuve
+    from fabrique.evaluation import rapport as page
+
+    if all(rapports):
+        ecarts = epreuve.comparer_rapports(*rapports)
+        resultat = {"mesures": [ecart.en_dictionnaire() for ecart in ecarts]}
+        print(json.dumps(resultat, ensure_ascii=False) if en_json else page.resumer(ecarts))
+        return
+    for nom, valeur in (("adaptateur", adaptateur), ("dataset", dataset)):
+        if not valeur:
+            raise ErreurFabrique(
+                f"l’option --{nom} est obligatoire", "Donnez-la, ou --comparer A.json B.json", champ=nom
+            )
+    with redirect_stdout(sys.stderr if en_json else sys.stdout):
+        fait = epreuve.mettre_a_l_epreuve(
+            model,
+            adaptateur,
+            dataset,
+            quantification=quantification,
+            revision=revision or None,
+            montres=exemples,
+            general=general,
+            questions=questions,
+            parties=format or (),
+            max_new_tokens=max_new_tokens,
+        )
+    if rapport:
+        page.ecrire(fait, Path(rapport))
+    if en_json:
+        print(json.dumps(fait.contrat(), ensure_ascii=False))
+    else:
+        print(page.resumer(fait.ecarts, fait.duree_s))
+
+
+@application.command(cls=Commande)
 def preentrainer(
     texte: Annotated[
         list[str],
@@ -231,6 +296,40 @@ def preentrainer(
         compiler=compiler,
     )
     print(f"Modèle écrit dans {dossier}.")
+
+
+@application.command(cls=Commande)
+def jetons(
+    fichier: Annotated[
+        str, typer.Argument(help="Fichier de texte, corpus, ou nom d’un corpus livré.")
+    ] = "",
+    tokenizer: Annotated[
+        list[str],
+        typer.Option("--tokenizer", help="Nom, dossier ou compte/modele@empreinte ; à répéter."),
+    ] = ["falcon-poche"],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    prix: Annotated[
+        float | None, typer.Option("--prix", help="Euros par million de jetons.")
+    ] = None,
+    contexte: Annotated[
+        int | None, typer.Option("--contexte", help="Fenêtre du modèle, en jetons.")
+    ] = None,
+    texte: Annotated[
+        str | None, typer.Option("--texte", help="Texte à couper sous vos yeux.")
+    ] = None,
+    identifiants: Annotated[
+        bool, typer.Option("--identifiants", help="Montre le numéro de chaque jeton.")
+    ] = False,
+    en_json: Json = False,
+) -> None:
+    """Compte les jetons d’un texte ou d’un corpus, par tokenizer ; dit ce qu’ils coûtent."""
+    from fabrique.jetons import rapport
+
+    with redirect_stdout(sys.stderr if en_json else sys.stdout):  # « lu en Windows-1252 », à côté
+        examen = rapport.examiner(fichier, tokenizer, prix, contexte, texte)
+    if en_json:
+        print(json.dumps(rapport.en_dictionnaire(examen), ensure_ascii=False))
+    else:
+        print(rapport.en_tableau(examen, sys.stdout.isatty(), identifiants))
 
 
 corpus = typer.Typer(

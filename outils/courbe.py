@@ -1,4 +1,7 @@
-"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png``."""
+"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png 1.1415``.
+
+Le dernier nombre est la mesure des poids livrés, quand ils sont une moyenne de points de reprise.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ NOMS = {
 }
 
 
-def tracer(courbe: Path, image: Path) -> None:
+def tracer(courbe: Path, image: Path, livres: float) -> None:
     """Bits par octet, sur des documents mis de côté, selon les jetons lus."""
     lignes = list(csv.DictReader(courbe.open(encoding="utf-8")))
     jetons = [int(ligne["jetons"]) / 1e6 for ligne in lignes]
-    fin = float(lignes[-1]["bpo_service_public"])
-    titre = f"Les fiches jamais lues descendent à {fin:.2f} bits par octet".replace(".", ",")
+    titre = f"Les fiches jamais lues descendent à {livres:.2f} bits par octet".replace(".", ",")
     figure, axe = nouvelle_figure(titre, hauteur=4)
     for colonne, (nom, couleur) in NOMS.items():
         axe.plot(jetons, [float(ligne[colonne]) for ligne in lignes], label=nom, color=couleur)
+    axe.plot(jetons[-1], livres, "*", markersize=14, color=BLEU, label="fiches, poids livrés (moyenne)")
     axe.set(xlabel="millions de jetons lus", ylabel="bits par octet (plus bas, mieux c’est)")
     axe.legend(frameon=False)
     figure.savefig(image)
 
 
 if __name__ == "__main__":
-    tracer(Path(sys.argv[1]), Path(sys.argv[2]))
+    tracer(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

@@ -150,8 +150,9 @@ ETAGES = (
     {"carnets", "exercices", "jeu", "adaptateurs", "schemas"},
     {"evaluation"},
     {"entrainement", "preentrainement", "generation"},
+    {"jetons"},
     {"modeles"},
-    {"corpus", "gabarits", "jetons"},
+    {"corpus", "gabarits"},
     {"machine"},
     {"erreurs", "emplacements", "suivi", "figures"},
 )

@@ -1,7 +1,7 @@
 """Le gabarit : ce que le modèle lit, ce qu'il apprend, ce qu'on ne peut pas lui faire dire."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fabrique.emplacements import FALCON_POCHE
@@ -20,6 +20,7 @@ from fabrique.gabarits import (
     en_messages,
     exemple_en_jetons,
     neutraliser,
+    texte_de_la_demande,
     texte_envoye,
 )
 
@@ -110,6 +111,140 @@ def test_un_modele_sans_gabarit_recoit_celui_d_alpaca(tokenizer, monkeypatch):
     messages = [*en_messages("Où voter ?"), {"role": "assistant", "content": "À la mairie."}]
     entier = tokenizer.apply_chat_template(messages, chat_template=GABARIT_ALPACA, tokenize=False)
     assert entier == texte_envoye(tokenizer, "Où voter ?") + f"À la mairie.{FIN}\n\n"
+
+
+# ---------------------------------------------------------------- plusieurs tours
+
+texte_libre = st.text(st.characters(codec="utf-8"), min_size=1, max_size=15)
+
+
+@st.composite
+def conversations(tirer, tours=4):
+    """Les messages d'une conversation : système facultatif, puis questions et réponses."""
+    consigne = tirer(st.sampled_from(["", "Soyez bref."]))
+    messages = [{"role": "system", "content": consigne}] if consigne else []
+    for _ in range(tirer(st.integers(1, tours))):
+        messages += [{"role": r, "content": tirer(texte_libre)} for r in ("user", "assistant")]
+    return messages
+
+
+@pytest.fixture(params=["poche", "alpaca"])
+def tokenizer_a_gabarit(request, tokenizer):
+    """Le tokenizer avec son gabarit, puis sans : celui d'Alpaca le remplace."""
+    garde = tokenizer.chat_template
+    tokenizer.chat_template = GABARIT_POCHE if request.param == "poche" else None
+    yield tokenizer
+    tokenizer.chat_template = garde
+
+
+def suites_apprises(exemple: dict[str, list[int]]) -> list[list[int]]:
+    """Les suites d'étiquettes que la perte ne saute pas."""
+    suites: list[list[int]] = []
+    avant = SANS_PERTE
+    for etiquette in exemple["labels"]:
+        if etiquette != SANS_PERTE:
+            suites += [[]] if avant == SANS_PERTE else []
+            suites[-1].append(etiquette)
+        avant = etiquette
+    return suites
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(messages=conversations())
+def test_une_conversation_n_apprend_que_les_tours_de_l_assistant(tokenizer_a_gabarit, messages):
+    """Chaque suite apprise est une réponse et son jeton de fin ; tout le reste se lit seulement."""
+    tokenizer = tokenizer_a_gabarit
+    exemple = exemple_en_jetons(tokenizer, {"messages": messages}, 10_000)
+    reponses = [m["content"] for m in messages if m["role"] == "assistant"]
+    dites = [tokenizer.decode(suite) for suite in suites_apprises(exemple)]
+    assert dites == [f"{reponse}{FIN}" for reponse in reponses]
+    gabarit = tokenizer.chat_template or GABARIT_ALPACA
+    entier = tokenizer.apply_chat_template(messages, chat_template=gabarit, tokenize=False)
+    # Le gabarit d'Alpaca laisse une ligne vide après la dernière réponse, que rien n'apprend.
+    assert tokenizer.decode(exemple["input_ids"]) == entier.removesuffix(
+        "\n\n" * (not tokenizer.chat_template)
+    )
+    assert len(set(map(len, exemple.values()))) == 1
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(messages=conversations(tours=1))
+def test_une_conversation_d_un_tour_vaut_l_instruction(tokenizer_a_gabarit, messages):
+    """Mêmes jetons, mêmes étiquettes, que l'exemple soit une instruction ou une conversation."""
+    contenus = {m["role"]: m["content"] for m in messages}
+    instruction = {"instruction": contenus["user"], "output": contenus["assistant"]}
+    instruction["systeme"] = contenus.get("system", "")
+    lus = [
+        exemple_en_jetons(tokenizer_a_gabarit, exemple, 10_000)
+        for exemple in ({"messages": messages}, instruction)
+    ]
+    assert lus[0] == lus[1]
+    demandes = [
+        texte_de_la_demande(tokenizer_a_gabarit, e) for e in ({"messages": messages}, instruction)
+    ]
+    assert demandes[0] == demandes[1]
+
+
+def test_le_contexte_d_une_instruction_est_dans_la_question(tokenizer_a_gabarit):
+    demande = "Combien coûte un passeport ?\n\nPour un adulte."
+    tours = [("user", demande), ("assistant", EXEMPLE["output"])]
+    conversation = {"messages": [{"role": r, "content": t} for r, t in tours]}
+    assert exemple_en_jetons(tokenizer_a_gabarit, conversation, 200) == exemple_en_jetons(
+        tokenizer_a_gabarit, EXEMPLE, 200
+    )
+
+
+@given(textes=st.lists(textes_pieges, min_size=4, max_size=4))
+def test_une_conversation_n_a_que_les_jetons_speciaux_du_gabarit(tokenizer, textes):
+    """Un message ne peut ni finir un tour ni en ouvrir un."""
+    roles = ["user", "assistant"] * 2
+    messages = [{"role": r, "content": t} for r, t in zip(roles, textes, strict=True)]
+    ids = exemple_en_jetons(tokenizer, {"messages": messages}, 10_000)["input_ids"]
+    speciaux = [i for i in ids if i in tokenizer.all_special_ids]
+    tour = [UTILISATEUR, ASSISTANT, FIN]
+    assert tokenizer.convert_ids_to_tokens(speciaux) == [DEBUT, *tour, *tour]
+
+
+def test_une_conversation_trop_longue_est_coupee_a_droite_et_finit(tokenizer):
+    messages = [
+        {"role": role, "content": texte}
+        for role, texte in (
+            ("user", "Où ?"),
+            ("assistant", "Ici."),
+            ("user", "Et ?"),
+            ("assistant", "Là."),
+        )
+    ]
+    entier = exemple_en_jetons(tokenizer, {"messages": messages}, 1000)
+    longueur = len(entier["input_ids"])
+    for coupe in range(2, longueur):
+        coupes = exemple_en_jetons(tokenizer, {"messages": messages}, coupe)
+        assert coupes["labels"] == entier["labels"][: coupe - 1] + [tokenizer.eos_token_id]
+        assert coupes["input_ids"] == entier["input_ids"][: coupe - 1] + [tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize(
+    "gabarit",
+    [
+        # Numérote les tours depuis la fin, comme un gabarit qui résumerait les premiers.
+        "{% for m in messages %}[{{ messages|length - loop.index }}]{{ m.content }}{% endfor %}",
+        # Ne garde que le dernier message de l'utilisateur.
+        "{{ messages[-1].content }}",
+    ],
+)
+def test_un_gabarit_qui_recrit_les_tours_passes_est_refuse(tokenizer, monkeypatch, gabarit):
+    """Ce que le modèle lirait au second tour ne suivrait plus ce qu'il a appris au premier."""
+    monkeypatch.setattr(tokenizer, "chat_template", gabarit)
+    tours = ["Un ?", "Un.", "Deux ?", "Deux."]
+    messages = [
+        {"role": role, "content": texte}
+        for role, texte in zip(["user", "assistant"] * 2, tours, strict=True)
+    ]
+    with pytest.raises(ErreurFabrique, match="récrit les tours passés") as refus:
+        exemple_en_jetons(tokenizer, {"messages": messages}, 100)
+    assert "exemples d’un tour" in refus.value.remede
+    # Un seul tour reste possible.
+    assert exemple_en_jetons(tokenizer, {"messages": messages[:2]}, 100)["labels"][-1] != SANS_PERTE
 
 
 # ---------------------------------------------------------------- les jetons spéciaux

@@ -76,7 +76,7 @@ def test_un_mot_ne_fusionne_pas_avec_un_chiffre_ni_avec_le_mot_suivant():
     assert [neuf.decode([i]) for i in neuf.encode("l’eau mot")] == ["l’", "eau", " mot"]
 
 
-@given(texte=tout_texte)
+@given(texte=tout_texte.filter(lambda texte: "<|" not in texte))
 def test_meme_un_vocabulaire_de_262_entrees_ne_perd_rien(tokenizer_nu, texte):
     ids = tokenizer_nu.encode(texte, add_special_tokens=False)
     assert len(ids) == len(texte.encode())

@@ -63,10 +63,11 @@ class Comparaison:
             self.constats += self.evaluation.constats(vu, contenu)
 
     def _compter(self, vu: dict) -> None:
-        self.jeux[vu["jeu"] or "sans jeu"] += 1
-        self.licences[licences.juger(vu["licence"])] += 1
+        self.jeux[montrer(vu["jeu"]) or "sans jeu"] += 1
+        if vu["forme"]:  # un exemple illisible n'a rien dont on puisse dire la licence
+            self.licences[licences.juger(vu["licence"])] += 1
         if vu["categorie"]:
-            self.categories[vu["categorie"]] += 1
+            self.categories[montrer(vu["categorie"], 200)] += 1
         self.mesures.mots.append(vu["mots"])
         self.mesures.jetons.append(vu["jetons"])
         self.mesures.avec_contexte += vu["contexte"]
@@ -211,6 +212,5 @@ def constats_d_ensemble(vu: Comparaison) -> Iterator[Constat]:
     for categorie, nombre in vu.categories.items():
         part = nombre / total
         if part > PART_DESEQUILIBRE and part > 3 / len(vu.categories):
-            nom = montrer(categorie)
-            message = f"la catégorie « {nom} » fait {part:.0%} du corpus : les autres s’effacent"
-            yield Constat("categorie.desequilibre", ALERTE, None, None, "categorie", nom, message)
+            message = f"la catégorie « {categorie} » fait {100 * part:.0f}\u00a0% du corpus : les autres s’effacent"
+            yield Constat("categorie.desequilibre", ALERTE, None, None, "categorie", categorie, message)

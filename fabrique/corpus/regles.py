@@ -103,12 +103,18 @@ def _identifieur():
     return reconnaisseur
 
 
-def _autre_langue(texte: str) -> Iterator[str]:
+def langue(texte: str) -> tuple[str, float] | None:
+    """La langue d'un texte et la certitude (de 0 à 1) ; ``None`` s'il est trop court pour la dire."""
     if sum(map(str.isalpha, texte)) < LETTRES_LANGUE:
-        return
-    langue, certitude = _identifieur().classify(texte[:600].replace("ſ", "s"))
-    if langue != "fr" and certitude > 0.95:
-        yield f"[{langue}] {texte[:60]}"
+        return None
+    devinee, certitude = _identifieur().classify(texte[:600].replace("ſ", "s"))
+    return devinee, certitude
+
+
+def _autre_langue(texte: str) -> Iterator[str]:
+    devinee, certitude = langue(texte) or ("fr", 1.0)
+    if devinee != "fr" and certitude > 0.95:
+        yield f"[{devinee}] {texte[:60]}"
 
 
 REGLES = (

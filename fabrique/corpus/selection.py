@@ -57,7 +57,7 @@ class Criteres:
         if max(cites, default=0) > self.citation_max:
             yield f"une citation de plus de {self.citation_max} mots"
         if mots and sum(cites) / mots > self.citations_max:
-            yield f"plus de {self.citations_max:.0%} de citations"
+            yield f"plus de {100 * self.citations_max:.0f}\u00a0% de citations"
         if mots < self.mots_min:
             yield f"moins de {self.mots_min} mots"
         if mots > self.mots_max:

@@ -1,4 +1,4 @@
-"""Les jetons : entraîner un tokenizer français, du texte aux identifiants et retour."""
+"""Entraîner un tokenizer français, du texte aux identifiants et retour."""
 
 from __future__ import annotations
 
