@@ -14,11 +14,61 @@ LEXIQUE = frozenset(
 _IMPARFAIT = re.compile(r"\w{2,}(?:oit|oient|rois|vois|lois|dois)")
 #: Mots d'aujourd'hui qui finissent de même.
 MODERNES = frozenset(
-    "droit endroit étroit adroit maladroit détroit croit croît accroît voit revoit prévoit entrevoit "
-    "pourvoit boit doit reçoit perçoit conçoit déçoit aperçoit exploit toit soit soient voient "
-    "revoient prévoient croient envoient renvoient emploient déploient nettoient noient ploient "
-    "tutoient vouvoient octroient trois rois vois lois dois envois renvois convois emplois parois "
-    "gaulois gallois suédois badois".split()
+    {
+        "droit",
+        "endroit",
+        "étroit",
+        "adroit",
+        "maladroit",
+        "détroit",
+        "croit",
+        "croît",
+        "accroît",
+        "voit",
+        "revoit",
+        "prévoit",
+        "entrevoit",
+        "pourvoit",
+        "boit",
+        "doit",
+        "reçoit",
+        "perçoit",
+        "conçoit",
+        "déçoit",
+        "aperçoit",
+        "exploit",
+        "toit",
+        "soit",
+        "soient",
+        "voient",
+        "revoient",
+        "prévoient",
+        "croient",
+        "envoient",
+        "renvoient",
+        "emploient",
+        "déploient",
+        "nettoient",
+        "noient",
+        "ploient",
+        "tutoient",
+        "vouvoient",
+        "octroient",
+        "trois",
+        "rois",
+        "vois",
+        "lois",
+        "dois",
+        "envois",
+        "renvois",
+        "convois",
+        "emplois",
+        "parois",
+        "gaulois",
+        "gallois",
+        "suédois",
+        "badois",
+    }
 )
 
 
@@ -40,9 +90,9 @@ class Style:
 
 
 def graphies_d_epoque(texte: str) -> set[str]:
-    """Les graphies d'époque d'un texte, ſ ramené à s : « estoit », « luy », « mesme »…"""
-    mots = re.findall(r"[a-zà-ÿœæ]+(?:-[a-zà-ÿœæ]+)*", texte.casefold().replace("ſ", "s"))
-    return {mot for mot in mots if mot in LEXIQUE or _imparfait(mot)}
+    """Les graphies d'époque d'un texte, ſ ramené à s : « estoit », « luy », « mesme », « & »…"""
+    mots = re.findall(r"&|[a-zà-ÿœæ]+(?:-[a-zà-ÿœæ]+)*", texte.casefold().replace("ſ", "s"))
+    return {mot for mot in mots if mot == "&" or mot in LEXIQUE or _imparfait(mot)}
 
 
 def _imparfait(mot: str) -> bool:
@@ -55,7 +105,9 @@ def mesurer_style(textes: list[str]) -> Style:
     longs = sum(texte.count("ſ") for texte in textes)
     ronds = sum(len(re.findall(r"s(?=[a-zà-ÿœæ])", texte)) for texte in textes)
     graphies = [len(graphies_d_epoque(texte)) for texte in textes]
-    reussies = ["ſ" in texte and compte >= 2 for texte, compte in zip(textes, graphies, strict=True)]
+    reussies = [
+        "ſ" in texte and compte >= 2 for texte, compte in zip(textes, graphies, strict=True)
+    ]
     return Style(
         part_s_long=longs / max(1, longs + ronds),
         avec_s_long=sum("ſ" in texte for texte in textes) / len(textes),
