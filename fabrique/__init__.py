@@ -11,6 +11,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 from fabrique.corpus import lire_corpus  # noqa: E402
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer  # noqa: E402
 from fabrique.erreurs import ErreurFabrique  # noqa: E402
+from fabrique.evaluation import evaluer  # noqa: E402
 from fabrique.generation import continuer, generer  # noqa: E402
 from fabrique.machine import Profil, preparer  # noqa: E402
 from fabrique.modeles import charger, charger_adaptateur  # noqa: E402
@@ -24,6 +25,7 @@ __all__ = [
     "charger_adaptateur",
     "continuer",
     "entrainer",
+    "evaluer",
     "generer",
     "lire_corpus",
     "preparer",

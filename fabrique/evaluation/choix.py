@@ -8,8 +8,13 @@ import numpy as np
 import torch
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
 
+from fabrique.erreurs import ErreurFabrique
+from fabrique.evaluation.incertitude import intervalle, moyenne
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
 from fabrique.generation import base_ou_affine
+
+#: À quoi rapporter la log-probabilité d'une réponse.
+PAR = ("jeton", "octet", "reponse")
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,20 @@ def log_probabilites(
     question: QuestionFermee,
     *,
     adaptateur: bool = True,
+    par: str = "jeton",
 ) -> np.ndarray:
-    """Log-probabilité moyenne, par jeton, de chaque réponse possible (jeton de fin exclu)."""
+    """Log-probabilité de chaque réponse possible, rapportée à sa longueur (jeton de fin exclu).
+
+    Args:
+        par: ``"jeton"``, ``"octet"`` (ne dépend pas du tokenizer) ou ``"reponse"`` : sans diviser,
+            une réponse courte part avec de l'avance.
+
+    Source : Gao, 2021 (« Multiple Choice Normalization in LM Evaluation », EleutherAI).
+    """
+    if par not in PAR:
+        raise ErreurFabrique(
+            f"on ne sait pas rapporter une réponse à « {par} »", f"Choisissez entre {', '.join(PAR)}"
+        )
     codes = [
         exemple_en_jetons(
             tokenizer,
@@ -54,7 +71,13 @@ def log_probabilites(
     couts = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
     )
-    return (-couts.sum(dim=1) / (etiquettes != SANS_PERTE).sum(dim=1)).cpu().numpy()
+    sommes = -couts.sum(dim=1).cpu().numpy()
+    longueurs = {
+        "jeton": (etiquettes != SANS_PERTE).sum(dim=1).cpu().numpy(),
+        "octet": np.array([len(reponse.encode()) for reponse in question.choix]),
+        "reponse": 1,
+    }
+    return sommes / longueurs[par]
 
 
 def choisir(
@@ -63,10 +86,11 @@ def choisir(
     questions: list[QuestionFermee],
     *,
     adaptateur: bool = True,
+    par: str = "jeton",
 ) -> list[int]:
     """Le rang de la réponse préférée, pour chaque question."""
     return [
-        int(log_probabilites(modele, tokenizer, question, adaptateur=adaptateur).argmax())
+        int(log_probabilites(modele, tokenizer, question, adaptateur=adaptateur, par=par).argmax())
         for question in questions
     ]
 
@@ -78,3 +102,51 @@ def compter(questions: list[QuestionFermee], choisis: list[int]) -> tuple[int, i
         sum(choisi == question.bonne for question, choisi in paires),
         sum(choisi == question.fiche for question, choisi in paires),
     )
+
+
+@dataclass(frozen=True)
+class BilanChoix:
+    """Un choix multiple, à côté de ce que gagneraient ceux qui ne lisent pas la question.
+
+    Args:
+        exactitude: part de réponses justes, et son intervalle à 95 %.
+        hasard: part qu'un tirage au sort aurait juste.
+        plus_longue: part qu'aurait juste qui prend toujours la réponse la plus longue.
+        choisit_la_plus_longue: part des questions où le modèle la prend ; loin au-dessus de
+            ``plus_longue_attendue``, il juge la longueur.
+        plus_longue_attendue: la même part, s'il tirait au sort.
+    """
+
+    exactitude: float
+    ic95: tuple[float, float]
+    hasard: float
+    plus_longue: float
+    choisit_la_plus_longue: float
+    plus_longue_attendue: float
+
+
+def faire_le_bilan(questions: list[QuestionFermee], choisis: list[int]) -> BilanChoix:
+    """L'exactitude d'un choix multiple et le contrôle du biais de la plus longue réponse."""
+    longues = [_les_plus_longues(question) for question in questions]
+    justes = moyenne([c == q.bonne for q, c in zip(questions, choisis, strict=True)])
+    bornes = intervalle(justes)
+    return BilanChoix(
+        exactitude=float(justes.valeur()),
+        ic95=(bornes.bas, bornes.haut),
+        hasard=float(np.mean([1 / len(q.choix) for q in questions])),
+        plus_longue=float(
+            np.mean([(q.bonne in rangs) / len(rangs) for q, rangs in zip(questions, longues, strict=True)])
+        ),
+        choisit_la_plus_longue=float(
+            np.mean([c in rangs for c, rangs in zip(choisis, longues, strict=True)])
+        ),
+        plus_longue_attendue=float(
+            np.mean([len(rangs) / len(q.choix) for q, rangs in zip(questions, longues, strict=True)])
+        ),
+    )
+
+
+def _les_plus_longues(question: QuestionFermee) -> set[int]:
+    """Les rangs des réponses les plus longues, en lettres ; plusieurs en cas d'égalité."""
+    tailles = [len(reponse) for reponse in question.choix]
+    return {rang for rang, taille in enumerate(tailles) if taille == max(tailles)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -35,7 +36,7 @@ class ComparaisonPertes:
 def pertes(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    corpus: Dataset,
+    corpus: Iterable[dict],
     *,
     adaptateur: bool = True,
     cutoff_len: int = 512,
@@ -72,6 +73,19 @@ def pertes(
             comptes = (etiquettes != SANS_PERTE).sum(dim=1).clamp(min=1)
             valeurs[rangs] = (par_jeton.sum(dim=1) / comptes).cpu().numpy()
     return valeurs
+
+
+def tailles_des_reponses(
+    tokenizer: PreTrainedTokenizerBase, corpus: Iterable[dict], cutoff_len: int = 512
+) -> tuple[np.ndarray, np.ndarray]:
+    """Combien de jetons (fin exclue), et combien d'octets, la perte de chaque exemple a comptés."""
+    comptes = []
+    for exemple in corpus:
+        etiquettes = exemple_en_jetons(tokenizer, exemple, cutoff_len)["labels"][:-1]
+        dits = [jeton for jeton in etiquettes if jeton != SANS_PERTE]
+        comptes.append((len(dits), len(tokenizer.decode(dits).encode())))
+    jetons, octets = np.array(comptes, float).reshape(-1, 2).T
+    return jetons, octets
 
 
 def comparer_pertes(avant: np.ndarray, apres: np.ndarray, graine: int = 0) -> ComparaisonPertes:
