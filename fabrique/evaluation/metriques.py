@@ -1,0 +1,275 @@
+"""Les mesures d'une réponse : ce qu'elle dit, ce qu'elle cite, la forme qu'elle a.
+
+Chaque mesure regarde une réponse et rend un nombre, ou deux comptes dont on fera le rapport
+(« trois citations exactes sur quatre »). Aucune ne suffit : le carnet 04 montre, pour chacune,
+un cas où elle ment.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import Tokenizer
+from sacrebleu.metrics import BLEU, CHRF
+
+from fabrique.corpus.regles import langue as reconnaitre_langue
+from fabrique.corpus.selection import citations, sources_citees
+from fabrique.figures import en_francais
+
+# ---------------------------------------------------------------- les mots d'une réponse
+
+_ARTICLES_ANGLAIS = re.compile(r"\b(?:an?|the)\b")
+_ARTICLES_FRANCAIS = re.compile(r"\b(?:les?|la|une?|des?|du)\b")
+#: « l’eau » perd son article élidé ; « qu’il » se sépare ; « aujourd’hui » reste un mot.
+_ARTICLE_ELIDE = re.compile(r"\b[ld]['’](?=\w)")
+_ELISION = re.compile(r"\b([cjmnst]|\w*qu)['’](?=\w)")
+_LIGATURES = str.maketrans({"œ": "oe", "æ": "ae"})
+
+
+def mots_cles(texte: str, langue: str = "fr") -> list[str]:
+    """Les mots d'une réponse, ramenés à ce qui compte : ni casse, ni ponctuation, ni articles.
+
+    En anglais, c'est la normalisation du script officiel de SQuAD. En français, s'y ajoutent
+    les élisions (« l’eau » vaut « eau »), les accents (« État » vaut « Etat ») et les ligatures ;
+    « de », « du », « des » sont tenus pour des articles.
+
+    Source : Rajpurkar et al., 2016 (SQuAD, arXiv:1606.05250) ; d'Hoffschmidt et al., 2020 (FQuAD,
+    arXiv:2002.06071) pour le principe d'articles français.
+    """
+    texte = texte.lower()
+    if langue == "en":
+        nus = "".join(signe for signe in texte if signe not in string.punctuation)
+        return _ARTICLES_ANGLAIS.sub(" ", nus).split()
+    compose = unicodedata.normalize("NFC", texte).translate(_LIGATURES)
+    separe = _ELISION.sub(r"\1 ", _ARTICLE_ELIDE.sub("", compose))
+    signes = unicodedata.normalize("NFKD", _ARTICLES_FRANCAIS.sub(" ", separe))
+    return "".join(s for s in signes if unicodedata.category(s)[0] not in "MPS").split()
+
+
+def mots(texte: str) -> list[str]:
+    """Tous les mots et les nombres, en minuscules, accents gardés."""
+    return re.findall(r"[^\W_]+", texte.lower())
+
+
+# ---------------------------------------------------------------- comparer à la référence
+
+
+def exactitude(reponse: str, reference: str, langue: str = "fr") -> float:
+    """1 si la réponse et la référence ont les mêmes mots clés, dans le même ordre ; 0 sinon."""
+    return float(mots_cles(reponse, langue) == mots_cles(reference, langue))
+
+
+def f1(reponse: str, reference: str, langue: str = "fr") -> float:
+    """F1 de jetons, de 0 à 1 : les mots clés communs, rapportés à ceux des deux textes.
+
+    Deux textes vides s'accordent (1), un seul vide ne partage rien (0).
+
+    Source : script officiel de SQuAD 2.0 (Rajpurkar et al., 2018, arXiv:1806.03822).
+    """
+    dits, attendus = mots_cles(reponse, langue), mots_cles(reference, langue)
+    if not dits or not attendus:
+        return float(dits == attendus)
+    communs = (Counter(dits) & Counter(attendus)).total()
+    return 2 * communs / (len(dits) + len(attendus))
+
+
+class _Mots(Tokenizer):
+    """Les mots du français pour rouge-score, qui ne connaît que les lettres sans accent."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return mots(text)
+
+
+@cache
+def _juge_rouge() -> RougeScorer:
+    return RougeScorer(["rougeL"], tokenizer=_Mots())
+
+
+def rouge_l(reponse: str, reference: str) -> float:
+    """ROUGE-L, de 0 à 1 : la plus longue suite de mots commune, dans l'ordre, trous permis.
+
+    Source : Lin, 2004 ; calcul de rouge-score.
+    """
+    return _juge_rouge().score(reference, reponse)["rougeL"].fmeasure
+
+
+def chrf(reponse: str, reference: str) -> float:
+    """chrF, de 0 à 100 : les suites d'une à six lettres communes.
+
+    Source : Popović, 2015 ; calcul de sacrebleu.
+    """
+    return CHRF().sentence_score(reponse, [reference]).score
+
+
+def bleu(reponse: str, reference: str) -> float:
+    """BLEU d'une phrase, de 0 à 100 : les suites d'un à quatre mots communes.
+
+    Source : Papineni et al., 2002 ; calcul de sacrebleu (``effective_order``, fait pour une phrase).
+    """
+    return BLEU(effective_order=True).sentence_score(reponse, [reference]).score
+
+
+def d_ensemble(reponses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """chrF et BLEU de tout un corpus, tels que les articles les publient."""
+    return {
+        "chrf": CHRF().corpus_score(reponses, [references]).score,
+        "bleu": BLEU().corpus_score(reponses, [references]).score,
+    }
+
+
+# ---------------------------------------------------------------- les citations
+
+#: Un compte et son total : « trois sur quatre ».
+Compte = tuple[float, float]
+
+
+def precision_des_citations(reponse: str, reference: str) -> Compte:
+    """Parmi les sources que la réponse cite, combien la référence cite aussi."""
+    citees = sources_citees(reponse)
+    return len(set(citees) & set(sources_citees(reference))), len(citees)
+
+
+def rappel_des_citations(reponse: str, reference: str) -> Compte:
+    """Parmi les sources que la référence cite, combien la réponse cite aussi."""
+    attendues = sources_citees(reference)
+    return len(set(attendues) & set(sources_citees(reponse))), len(attendues)
+
+
+def citations_exactes(reponse: str, fiches: Mapping[str, str]) -> Compte:
+    """Parmi les passages entre guillemets, combien sont mot à mot dans une fiche citée.
+
+    Une coupure « […] » est permise : les morceaux doivent alors se suivre dans la fiche. Une
+    réponse qui ne cite aucune fiche n'a rien à vérifier.
+
+    Args:
+        fiches: identifiant → texte.
+    """
+    sources = [source for source in sources_citees(reponse) if source.startswith("fiche-")]
+    if not sources:
+        return 0, 0
+    textes = [_a_plat(fiches.get(source, "")) for source in sources]
+    passages = citations(reponse)
+    return sum(any(_se_lit(p, texte) for texte in textes) for p in passages), len(passages)
+
+
+def _se_lit(passage: str, texte: str) -> bool:
+    """Les morceaux d'un passage se lisent-ils l'un après l'autre dans le texte ?"""
+    morceaux = [_a_plat(morceau) for morceau in re.split(r"\[(?:…|\.\.\.)\]", passage)]
+    motif = r"(?!\w).*?(?<!\w)".join(re.escape(morceau) for morceau in morceaux if morceau)
+    return bool(motif) and re.search(rf"(?<!\w){motif}(?!\w)", texte) is not None
+
+
+def _a_plat(texte: str) -> str:
+    """Espaces, apostrophes et accents écrits d'une seule façon, sur une ligne."""
+    normal = unicodedata.normalize("NFC", texte).replace("’", "'")
+    return " ".join(normal.split()).strip(" .,;")
+
+
+# ---------------------------------------------------------------- la forme
+
+
+def distinct(reponse: str, n: int = 2) -> Compte:
+    """Parmi les suites de ``n`` mots d'une réponse, combien sont différentes.
+
+    Source : Li et al., 2016 (distinct-n, arXiv:1510.03055), compté ici réponse par réponse.
+    """
+    lus = mots(reponse)
+    suites = list(zip(*(lus[rang:] for rang in range(n)), strict=False))
+    return len(set(suites)), len(suites)
+
+
+def francais(reponse: str) -> Compte:
+    """La réponse est-elle en français ? Rien à dire d'une réponse de quelques mots."""
+    devinee = reconnaitre_langue(reponse)
+    return (0, 0) if devinee is None else (devinee[0] == "fr", 1)
+
+
+def respecte(reponse: str, parties: Iterable[str]) -> float:
+    """1 si la réponse contient toutes les parties demandées (expressions régulières), 0 sinon."""
+    return float(all(re.search(partie, reponse, re.MULTILINE) for partie in parties))
+
+
+# ---------------------------------------------------------------- le catalogue
+
+
+@dataclass(frozen=True)
+class Mesure:
+    """Ce qu'un rapport doit savoir d'une mesure.
+
+    Args:
+        titre: son nom en clair.
+        sens: 1 si le mieux est en haut, -1 s'il est en bas.
+        qualite: vrai si elle peut faire dire « meilleur » ; fausse pour la forme d'une réponse :
+            finir sa phrase n'est pas répondre juste.
+        temoin: vrai si l'on sait la recalculer avec la référence d'une autre question.
+        pourcent: vrai si elle s'écrit en pour cent.
+        aide: ce qu'elle compte, en une phrase.
+    """
+
+    titre: str
+    sens: int
+    qualite: bool
+    temoin: bool
+    pourcent: bool
+    aide: str
+
+    def ecrire(self, valeur: float) -> str:
+        """La valeur, à la française : « 41,3 % », « 23,45 »."""
+        if self.pourcent:
+            return f"{en_francais(100 * valeur, 1)}\u00a0%"
+        return en_francais(valeur, 2)
+
+    def ecrire_ecart(self, ecart: float) -> str:
+        """Un écart, toujours signé : « +4,2 points », « −0,31 »."""
+        grandeur = en_francais(abs(100 * ecart if self.pourcent else ecart), 1 if self.pourcent else 2)
+        return ("+" if ecart >= 0 else "−") + grandeur + ("\u00a0points" if self.pourcent else "")
+
+
+#: Les comparaisons d'une réponse à sa référence, recalculées aussi avec la référence d'une autre.
+COMPARAISONS: dict[str, Callable[[str, str], float]] = {
+    "exactitude": exactitude,
+    "f1": f1,
+    "rouge_l": rouge_l,
+    "chrf": chrf,
+    "bleu": bleu,
+}
+
+#: Toutes les mesures, dans l'ordre du rapport.
+MESURES = {
+    "exactitude": Mesure("Exactitude", 1, True, True, True, "réponses aux mêmes mots que la référence"),
+    "f1": Mesure("F1 de jetons", 1, True, True, True, "mots partagés avec la référence"),
+    "rouge_l": Mesure("ROUGE-L", 1, True, True, True, "mots partagés, dans le même ordre"),
+    "chrf": Mesure("chrF", 1, True, True, False, "suites de lettres partagées, sur 100"),
+    "bleu": Mesure("BLEU", 1, True, True, False, "suites de mots partagées, sur 100"),
+    "perplexite": Mesure(
+        "Perplexité", -1, True, True, False, "entre combien de jetons le modèle hésite"
+    ),
+    "bits_par_octet": Mesure(
+        "Bits par octet", -1, True, True, False, "ce que coûte d’écrire la référence"
+    ),
+    "citations_precision": Mesure(
+        "Précision des citations", 1, True, True, True, "sources citées à bon escient"
+    ),
+    "citations_rappel": Mesure(
+        "Rappel des citations", 1, True, True, True, "sources attendues et citées"
+    ),
+    "citations_exactes": Mesure(
+        "Citations mot à mot", 1, False, False, True, "passages cités présents dans la fiche"
+    ),
+    "fin": Mesure("Réponses terminées", 1, False, False, True, "réponses closes par le jeton de fin"),
+    "francais": Mesure("En français", 1, False, False, True, "parmi les réponses assez longues"),
+    "distinct_2": Mesure(
+        "Suites de deux mots distinctes", 1, False, False, True, "une réponse qui radote en a peu"
+    ),
+    "longueur": Mesure("Longueur", 1, False, False, False, "mots par réponse"),
+    "format": Mesure("Format respecté", 1, False, False, True, "réponses aux parties demandées"),
+    "s_long": Mesure("s longs", 1, False, False, True, "part de ſ là où l’usage du XVIIᵉ en met"),
+    "graphies": Mesure("Graphies d’époque", 1, False, False, False, "par réponse"),
+}

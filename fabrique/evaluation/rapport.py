@@ -1,0 +1,325 @@
+"""Le rapport d'évaluation : une page à remettre à qui décide, et sa version en texte."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fabrique.emplacements import ecrire_json, ecrire_texte
+from fabrique.evaluation.comparaison import (
+    FORME_SEULE,
+    INDECIS,
+    MEILLEUR,
+    MOINS_BON,
+    Ecart,
+    Evaluation,
+)
+from fabrique.evaluation.epreuve import Rapport
+from fabrique.evaluation.metriques import MESURES
+from fabrique.figures import BLEU, NOIR, ORANGE, VERT, en_francais, en_image, nouvelle_figure
+from fabrique.modeles import en_mo
+from fabrique.suivi import en_duree
+
+#: Exemples montrés de chaque côté : gagnés, perdus.
+MONTRES = 3
+Rangee = Sequence[str]
+
+
+def ecrire(rapport: Rapport, page: Path) -> None:
+    """Écrit la page, et à côté d'elle les mêmes résultats en JSON et en Markdown."""
+    ecrire_texte(page, en_page(rapport))
+    ecrire_json(page.with_suffix(".json"), rapport.en_dictionnaire())
+    ecrire_texte(page.with_suffix(".md"), en_markdown(rapport))
+
+
+# ---------------------------------------------------------------- les phrases et les tableaux
+
+
+def conclusion(ecarts: Sequence[Ecart]) -> str:
+    """Ce que l'on a le droit de conclure, en une ou deux phrases."""
+    debuts = {
+        MEILLEUR: "est meilleur sur",
+        MOINS_BON: "est moins bon sur",
+        FORME_SEULE: "gagne sans que cela tienne à la question posée (il a appris une forme) sur",
+    }
+    phrases = [
+        f"Le second modèle {debut} : {titres}."
+        for verdict, debut in debuts.items()
+        if (titres := _titres(ecarts, verdict))
+    ]
+    return " ".join(phrases) or "Rien ne permet de dire que l’un des deux répond mieux que l’autre."
+
+
+def _titres(ecarts: Sequence[Ecart], verdict: str) -> str:
+    return ", ".join(MESURES[e.nom].titre for e in ecarts if e.verdict == verdict)
+
+
+COLONNES = ("Mesure", "Premier", "Second", "Écart", "À 95 %", "p corrigée", "Plus petit écart visible", "Verdict")
+
+
+def rangees_des_ecarts(ecarts: Sequence[Ecart]) -> list[Rangee]:
+    """Une ligne par mesure, en clair."""
+    lignes = []
+    for e in ecarts:
+        mesure = MESURES[e.nom]
+        bornes = " à ".join(mesure.ecrire_ecart(borne) for borne in e.ic95)
+        valeurs = (mesure.ecrire(e.base), mesure.ecrire(e.affine), mesure.ecrire_ecart(e.ecart))
+        visible = mesure.ecrire_ecart(e.detectable).removeprefix("+")
+        lignes.append((mesure.titre, *valeurs, bornes, _petite(e.p_corrigee), visible, e.verdict))
+    return lignes
+
+
+def _petite(p: float) -> str:
+    return "< 0,001" if p < 0.001 else en_francais(p, 3)
+
+
+def rangees_des_modeles(evaluations: Sequence[Evaluation], noms: Sequence[str]) -> list[Rangee]:
+    """Un modèle par ligne : chaque mesure et son intervalle, puis ce qu'il coûte."""
+    return [
+        (
+            evaluation.nom,
+            *(_avec_intervalle(evaluation, nom) for nom in noms),
+            f"{en_francais(evaluation.secondes, 2)}\u00a0s",
+            en_mo(evaluation.memoire),
+            en_mo(evaluation.disque) if evaluation.disque else "inconnu",
+        )
+        for evaluation in evaluations
+    ]
+
+
+def _avec_intervalle(evaluation: Evaluation, nom: str) -> str:
+    if nom not in evaluation.releves:
+        return "sans objet"
+    mesure, bornes = MESURES[nom], evaluation.intervalle(nom)
+    return f"{mesure.ecrire(evaluation.valeur(nom))} ({mesure.ecrire(bornes.bas)} à {mesure.ecrire(bornes.haut)})"
+
+
+#: Les mesures du tableau des modèles.
+RESUME = ("f1", "rouge_l", "chrf", "perplexite", "fin", "longueur")
+COUTS = ("Temps par réponse", "Mémoire des poids", "Disque")
+
+
+def colonnes_des_modeles(noms: Sequence[str]) -> Rangee:
+    """Les titres du tableau des modèles."""
+    return ("Modèle", *(MESURES[nom].titre for nom in noms), *COUTS)
+
+
+def resumer(ecarts: Sequence[Ecart], duree_s: float | None = None) -> str:
+    """Les écarts en texte, pour le terminal."""
+    lignes = [
+        f"{r[0]:<32}{r[1]:>10} → {r[2]:<10}{r[3]:>14}  ({r[4]}, p {r[5]})  {r[7]}"
+        for r in rangees_des_ecarts(ecarts)
+    ]
+    fin = [f"Durée : {en_duree(duree_s)}."] if duree_s is not None else []
+    return "\n".join([*lignes, conclusion(ecarts), *fin])
+
+
+# ---------------------------------------------------------------- le Markdown
+
+
+def en_markdown(rapport: Rapport) -> str:
+    """Le rapport en Markdown : conclusion et tableaux, sans les exemples."""
+    parties = [
+        f"# {_titre(rapport)}",
+        conclusion(rapport.ecarts),
+        "## Avant, après",
+        _tableau_markdown(COLONNES, rangees_des_ecarts(rapport.ecarts)),
+        "## Les modèles, et ce qu’ils coûtent",
+        _tableau_markdown(colonnes_des_modeles(RESUME), rangees_des_modeles(rapport.evaluations, RESUME)),
+    ]
+    if rapport.oubli:
+        parties += ["## Français général", _tableau_markdown(COLONNES, rangees_des_ecarts(rapport.oubli))]
+    if rapport.courbe:
+        lignes = rangees_des_modeles(rapport.courbe, RESUME)
+        parties += ["## Selon le nombre d’exemples", _tableau_markdown(colonnes_des_modeles(RESUME), lignes)]
+    parties += ["## Origine", _tableau_markdown(("Réglage", "Valeur"), _origine(rapport))]
+    return "\n\n".join(parties) + "\n"
+
+
+def _tableau_markdown(colonnes: Rangee, rangees: Iterable[Rangee]) -> str:
+    lignes = [colonnes, ["---"] * len(colonnes), *rangees]
+    return "\n".join("| " + " | ".join(str(v).replace("|", "\\|") for v in ligne) + " |" for ligne in lignes)
+
+
+def _titre(rapport: Rapport) -> str:
+    return f"{rapport.modele} et {rapport.adaptateur} devant {rapport.corpus}"
+
+
+def _origine(rapport: Rapport) -> list[Rangee]:
+    """Réglages, versions, graines, empreintes, durée : de quoi refaire l'épreuve."""
+    origine = dict(rapport.origine)
+    versions = ", ".join(f"{nom} {version}" for nom, version in origine.pop("versions").items())
+    reglages = rapport.affine.reglages
+    return [
+        *((nom.replace("_", " "), str(v)) for nom, v in (origine | reglages).items() if v is not None),
+        ("versions", versions),
+        ("durée", en_duree(rapport.duree_s)),
+    ]
+
+
+# ---------------------------------------------------------------- la page
+
+_STYLE = """
+body{font-family:system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
+color:#161616;background:#fff}
+.cadre{overflow-x:auto}.cadre:focus-visible{outline:3px solid #0a76f6}
+table{border-collapse:collapse;width:100%;margin:1rem 0}
+caption{text-align:left;font-weight:bold;padding:.5rem 0}
+th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;vertical-align:top}
+thead th{background:#eee}tbody th{font-weight:600}blockquote{white-space:pre-wrap;margin:.3rem 1rem}
+.conclusion{font-size:1.15rem;border-left:.4rem solid #0072b2;padding:.5rem 1rem}
+"""
+
+
+def en_page(rapport: Rapport) -> str:
+    """Le rapport en une page HTML autonome : rien n'y vient d'ailleurs."""
+    titre = f"Évaluation : {_titre(rapport)}"
+    questions = len(rapport.affine.exemples)
+    return (
+        f'<!DOCTYPE html><html lang="fr"><head><meta charset="utf-8"><title>{_h(titre)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f"<main><h1>{_h(titre)}</h1><p>{questions} questions jamais apprises.</p>"
+        f'<p class="conclusion">{_h(conclusion(rapport.ecarts))}</p>'
+        "<h2>Avant, après</h2>"
+        + _image_des_ecarts(rapport.ecarts)
+        + _tableau("De la base au modèle affiné", COLONNES, rangees_des_ecarts(rapport.ecarts))
+        + _lire_le_tableau(rapport.ecarts)
+        + "<h2>Les modèles, et ce qu’ils coûtent</h2>"
+        + _tableau(
+            "Valeurs et intervalles à 95 %, temps, mémoire, disque",
+            colonnes_des_modeles(RESUME),
+            rangees_des_modeles(rapport.evaluations, RESUME),
+        )
+        + _oubli(rapport)
+        + _courbe(rapport.courbe)
+        + _exemples(rapport)
+        + "<h2>Origine</h2>"
+        + _tableau("De quoi refaire cette épreuve", ("Réglage", "Valeur"), _origine(rapport))
+        + "</main></body></html>"
+    )
+
+
+def _h(valeur: object) -> str:
+    return html.escape(str(valeur))
+
+
+def _tableau(titre: str, colonnes: Rangee, rangees: Iterable[Rangee]) -> str:
+    """Un tableau dont chaque ligne a son titre, dans un cadre qui défile au clavier."""
+    entete = "".join(f'<th scope="col">{_h(colonne)}</th>' for colonne in colonnes)
+    corps = "".join(
+        f'<tr><th scope="row">{_h(nom)}</th>' + "".join(f"<td>{_h(v)}</td>" for v in valeurs) + "</tr>"
+        for nom, *valeurs in rangees
+    )
+    return (
+        f'<div class="cadre" role="region" tabindex="0" aria-label="{_h(titre)}">'
+        f"<table><caption>{_h(titre)}</caption><thead><tr>{entete}</tr></thead>"
+        f"<tbody>{corps}</tbody></table></div>"
+    )
+
+
+def _lire_le_tableau(ecarts: Sequence[Ecart]) -> str:
+    """Ce que veulent dire les verdicts et les mesures, replié."""
+    mesures = "".join(
+        f"<dt>{_h(MESURES[e.nom].titre)}</dt><dd>{_h(MESURES[e.nom].aide)}</dd>" for e in ecarts
+    )
+    return (
+        "<details><summary>Comment lire ce tableau</summary>"
+        "<p>« Meilleur » se dit quand l’intervalle à 95 % exclut zéro, que p, corrigée du nombre de "
+        "mesures, reste sous 0,05, et que le gain disparaît si l’on compare la réponse à la référence "
+        f"d’une autre question. S’il n’en disparaît pas, le verdict est « {FORME_SEULE} » : le modèle a "
+        f"appris une manière d’écrire. « {INDECIS.capitalize()} » veut dire que ces questions ne "
+        "suffisent pas à trancher ; l’avant-dernière colonne dit quel écart elles auraient montré huit "
+        f"fois sur dix.</p><dl>{mesures}</dl></details>"
+    )
+
+
+def _image_des_ecarts(ecarts: Sequence[Ecart]) -> str:
+    """Les écarts des mesures en pour cent, avec leur intervalle ; la ligne du zéro fait foi."""
+    montres = [e for e in ecarts if MESURES[e.nom].pourcent]
+    if not montres:
+        return ""
+    surs = sum(e.verdict != INDECIS for e in montres)
+    figure, axe = nouvelle_figure(
+        f"{surs} écart(s) sur {len(montres)} ne touchent pas zéro", hauteur=1 + 0.42 * len(montres)
+    )
+    for rang, e in enumerate(montres):
+        couleur = {MEILLEUR: VERT, INDECIS: NOIR, MOINS_BON: ORANGE}.get(e.verdict, BLEU)
+        bas, haut = (100 * borne for borne in e.ic95)
+        axe.plot([bas, haut], [rang, rang], color=couleur, linewidth=2)
+        axe.plot([100 * e.ecart], [rang], color=couleur, marker="o")
+    axe.axvline(0, color=NOIR, linestyle="--", linewidth=1)
+    axe.set_yticks(range(len(montres)), [f"{MESURES[e.nom].titre} ({e.verdict})" for e in montres])
+    axe.invert_yaxis()
+    axe.set_xlabel("écart, en points, et intervalle à 95 %")
+    lus = " ; ".join(f"{r[0]} {r[3]}, de {r[4]}" for r in rangees_des_ecarts(montres))
+    return en_image(figure, f"Écarts et intervalles à 95 %. {lus}.")
+
+
+def _oubli(rapport: Rapport) -> str:
+    if not rapport.oubli:
+        return ""
+    perdu = _titres(rapport.oubli, MOINS_BON)
+    phrase = f"L’affinage y a fait perdre : {perdu}." if perdu else "Aucune perte certaine n’y est vue."
+    return (
+        f"<h2>Ce que l’affinage a fait oublier</h2><p>Les mêmes mesures sur du français général. {phrase}</p>"
+        + _tableau("Français général, avant et après", COLONNES, rangees_des_ecarts(rapport.oubli))
+    )
+
+
+def _courbe(courbe: Sequence[Evaluation]) -> str:
+    if not courbe:
+        return ""
+    return (
+        "<h2>Selon le nombre d’exemples appris</h2>"
+        + en_image(*dessiner_courbe(courbe))
+        + _tableau(
+            "Courbe d’apprentissage", colonnes_des_modeles(RESUME), rangees_des_modeles(courbe, RESUME)
+        )
+    )
+
+
+def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1"):
+    """La courbe d'apprentissage d'une mesure et ses intervalles ; rend la figure et son texte."""
+    tailles = [int(e.nom.split()[0]) for e in courbe]
+    valeurs, bornes = [e.valeur(mesure) for e in courbe], [e.intervalle(mesure) for e in courbe]
+    vue = MESURES[mesure]
+    debut, fin = vue.ecrire(valeurs[0]), vue.ecrire(valeurs[-1])
+    figure, axe = nouvelle_figure(f"{vue.titre} : {debut} avec {tailles[0]} exemples, {fin} avec {tailles[-1]}")
+    axe.plot(tailles, valeurs, color=BLEU, marker="o")
+    axe.fill_between(tailles, [b.bas for b in bornes], [b.haut for b in bornes], color=BLEU, alpha=0.2)
+    axe.set(xlabel="exemples appris", ylabel=vue.titre, xscale="log")
+    axe.set_xticks(tailles, [str(taille) for taille in tailles], minor=False)
+    axe.minorticks_off()
+    lues = " ; ".join(f"{e.nom} : {_avec_intervalle(e, mesure)}" for e in courbe)
+    return figure, f"{vue.titre} selon le nombre d’exemples, intervalle à 95 % entre parenthèses. {lues}."
+
+
+def _exemples(rapport: Rapport) -> str:
+    """Les réponses que l'affinage améliore le plus, puis celles qu'il abîme le plus."""
+    avant, apres = rapport.evaluations[0], rapport.affine
+    gains = apres.releves["f1"].numerateurs - avant.releves["f1"].numerateurs
+    ordre = gains.argsort(kind="stable")
+    gagnes = [rang for rang in ordre[::-1] if gains[rang] > 0][:MONTRES]
+    perdus = [rang for rang in ordre if gains[rang] < 0][:MONTRES]
+    return _cas("Où le modèle affiné gagne", gagnes, avant, apres) + _cas(
+        "Où il perd", perdus, avant, apres
+    )
+
+
+def _cas(titre: str, rangs: Sequence[int], avant: Evaluation, apres: Evaluation) -> str:
+    if not rangs:
+        return f"<h2>{_h(titre)}</h2><p>Nulle part, au F1 de jetons.</p>"
+    cas = ""
+    for rang in rangs:
+        vu, autre = apres.exemples[rang], avant.exemples[rang]
+        notes = [en_francais(100 * e.releves["f1"].numerateurs[rang]) for e in (avant, apres)]
+        cas += f"<h3>{_h(vu['question'])}</h3>" + "".join(
+            f"<p><strong>{_h(nom)}</strong></p><blockquote>{_h(texte) or '(rien)'}</blockquote>"
+            for nom, texte in (
+                ("Référence", vu["reference"]),
+                (f"{avant.nom} (F1 {notes[0]}\u00a0%)", autre["reponse"]),
+                (f"{apres.nom} (F1 {notes[1]}\u00a0%)", vu["reponse"]),
+            )
+        )
+    return f"<h2>{_h(titre)}</h2>{cas}"

@@ -1,0 +1,247 @@
+"""Le rapport d'évaluation : le contrat JSON, une page autonome et accessible, deux rapports comparés."""
+
+import importlib.util
+import json
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ajouter_adaptateur
+from test_comparaison import _muet
+
+import fabrique
+from fabrique.erreurs import ErreurFabrique
+from fabrique.evaluation import epreuve, harnais, rapport
+from fabrique.evaluation.comparaison import comparer
+from fabrique.evaluation.metriques import COMPARAISONS
+from fabrique.ligne_de_commande import principal
+
+REFERENCES = [f"Adressez la demande <{n}> au service & au guichet {n}." for n in range(20)]
+
+
+@pytest.fixture(scope="module")
+def fait() -> epreuve.Rapport:
+    """Un rapport dont chaque réponse est connue : la base se tait, l'affiné sait presque tout."""
+    base = _muet(epreuve.BASE, ["Je ne sais pas."] * 19 + [REFERENCES[19]], REFERENCES)
+    affine = _muet(epreuve.AFFINE, [*REFERENCES[:19], "Non."], REFERENCES)
+    courbe = [_muet(f"{n} exemples", affine_jusqu_a(n), REFERENCES) for n in (5, 10, 20)]
+    return epreuve.Rapport(
+        modele="falcon-poche",
+        adaptateur="essai",
+        corpus="demarches",
+        evaluations=[base, affine],
+        ecarts=comparer(base, affine),
+        oubli=comparer(affine, base),
+        courbe=courbe,
+        origine={"questions": 20, "graine": 0, "empreinte_des_questions": "ab" * 32,
+                 "versions": {"python": "3.11"}},
+        duree_s=75.2,
+    )  # fmt: skip
+
+
+def affine_jusqu_a(n: int) -> list[str]:
+    return REFERENCES[:n] + ["Rien."] * (20 - n)
+
+
+# ---------------------------------------------------------------- le JSON
+
+
+def test_le_json_suit_le_contrat(fait):
+    contenu = json.loads(json.dumps(fait.contrat()))
+    assert contenu.keys() == {"mesures", "duree_s"}
+    (mesure,) = contenu["mesures"]
+    assert mesure.keys() >= {"nom", "base", "affine", "ecart", "ic95", "p", "meilleur"}
+    assert mesure["nom"] == "f1"
+    assert mesure["meilleur"] is True
+    assert mesure["ecart"] == pytest.approx(mesure["affine"] - mesure["base"])
+    assert mesure["ic95"][0] <= mesure["ecart"] <= mesure["ic95"][1]
+
+
+def test_les_trois_fichiers_sont_ecrits_cote_a_cote(fait, tmp_path):
+    rapport.ecrire(fait, tmp_path / "r.html")
+    assert {f.name for f in tmp_path.iterdir()} == {"r.html", "r.json", "r.md"}
+    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["evaluations"][1]["nom"] == "affiné"
+
+
+# ---------------------------------------------------------------- la page
+
+
+class Lecteur(HTMLParser):
+    """Relève ce qu'un lecteur d'écran et un navigateur liraient."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.balises: list[tuple[str, dict]] = []
+        self.ouvertes: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.balises.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.ouvertes.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.ouvertes.pop() == tag
+
+    def toutes(self, nom: str) -> list[dict]:
+        return [attributs for balise, attributs in self.balises if balise == nom]
+
+
+def test_la_page_est_accessible_et_ne_va_rien_chercher(fait):
+    page = rapport.en_page(fait)
+    lu = Lecteur(page)
+    assert lu.ouvertes == []
+    assert lu.toutes("html") == [{"lang": "fr"}]
+    assert len(lu.toutes("h1")) == len(lu.toutes("main")) == len(lu.toutes("title")) == 1
+    assert len(lu.toutes("caption")) == len(lu.toutes("table")) == 5
+    assert all(cellule["scope"] in ("col", "row") for cellule in lu.toutes("th"))
+    assert len(lu.toutes("img")) == 2
+    for image in lu.toutes("img"):
+        assert image["src"].startswith("data:image/png;base64,")
+        assert len(image["alt"]) > 40
+    assert not lu.toutes("script")
+    assert not lu.toutes("link")
+    assert "http" not in page.replace("base64", "")
+    niveaux = [int(balise[1]) for balise, _ in lu.balises if balise in ("h1", "h2", "h3")]
+    assert all(suivant <= niveau + 1 for niveau, suivant in pairwise(niveaux))
+
+
+def test_la_page_montre_les_exemples_gagnes_et_perdus(fait):
+    page = rapport.en_page(fait)
+    gagne, perdu = page.split("Où il perd")
+    assert "Adressez la demande &lt;18&gt;" in gagne
+    assert "<18>" not in page
+    assert "Adressez la demande &lt;19&gt;" in perdu
+    assert "F1 100\u00a0%" in perdu
+    for morceau in ("falcon-poche", "abababab", "python 3.11", "1\u00a0min\u00a015\u00a0s"):
+        assert morceau in page
+
+
+def test_la_conclusion_dit_ce_qu_on_a_le_droit_de_dire(fait):
+    assert rapport.conclusion(fait.ecarts) == "Le second modèle est meilleur sur : F1 de jetons."
+    assert rapport.conclusion(fait.oubli) == "Le second modèle est moins bon sur : F1 de jetons."
+    assert rapport.conclusion([]).startswith("Rien ne permet de dire")
+    assert "fait perdre : F1 de jetons" in rapport.en_page(fait)
+
+
+def test_le_markdown_a_les_memes_tableaux(fait):
+    texte = rapport.en_markdown(fait)
+    assert sum(ligne.startswith("| --- |") for ligne in texte.splitlines()) == 5
+    assert "| F1 de jetons | " in texte
+    assert "| 10 exemples | " in texte
+
+
+# ---------------------------------------------------------------- la commande
+
+
+@pytest.fixture(scope="module")
+def adaptateur(dossier_petit, tmp_path_factory) -> Path:
+    """Un adaptateur au hasard, enregistré."""
+    dossier = tmp_path_factory.mktemp("adaptateur")
+    _, modele = fabrique.charger(dossier_petit, "nf4", silencieux=True)
+    ajouter_adaptateur(modele).save_pretrained(dossier)
+    return dossier
+
+
+def _commande(dossier_petit, adaptateur, fichier_corpus, *options: str) -> list[str]:
+    return [
+        "evaluer", "--model", str(dossier_petit), "--adaptateur", str(adaptateur),
+        "--dataset", str(fichier_corpus), "--exemples", "2", "--max_new_tokens", "6", *options,
+    ]  # fmt: skip
+
+
+def test_la_commande_ecrit_le_rapport_et_n_imprime_qu_un_objet(
+    dossier_petit, adaptateur, fichier_corpus, tmp_path, capsys
+):
+    options = ("--rapport", str(tmp_path / "a.html"), "--json", "--general", str(fichier_corpus))
+    assert principal(_commande(dossier_petit, adaptateur, fichier_corpus, *options)) == 0
+    objet = json.loads(capsys.readouterr().out)
+    assert {"f1", "perplexite", "fin"} <= {m["nom"] for m in objet["mesures"]}
+    assert not any(m["meilleur"] for m in objet["mesures"])
+    ecrit = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert [e["nom"] for e in ecrit["evaluations"]] == [epreuve.BASE, epreuve.MONTRE, epreuve.AFFINE]
+    assert ecrit["origine"]["questions"] == 9  # onze exemples, deux montrés
+    assert ecrit["oubli"]
+    # Le même rapport, deux fois : rien ne les sépare.
+    comparaison = ["evaluer", "--comparer", *[str(tmp_path / "a.json")] * 2]
+    assert principal([*comparaison, "--json"]) == 0
+    mesures = json.loads(capsys.readouterr().out)["mesures"]
+    assert {m["verdict"] for m in mesures} == {"indécis"}
+    assert principal(comparaison) == 0
+    assert "Rien ne permet de dire" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "phrase"),
+    [
+        (["--dataset", "demarches"], "l’option --adaptateur est obligatoire"),
+        (["--adaptateur", "x"], "l’option --dataset est obligatoire"),
+        (["--comparer", "absent.json", "absent.json"], "n’est pas un rapport"),
+    ],
+)
+def test_un_mauvais_usage_se_dit_en_une_phrase(options, phrase, capsys):
+    assert principal(["evaluer", *options]) == 1
+    assert phrase in capsys.readouterr().err
+
+
+def test_un_fichier_quelconque_n_est_pas_un_rapport(tmp_path):
+    for contenu in ("{}", "[1]", "{", '{"evaluations": []}'):
+        (tmp_path / "r.json").write_text(contenu, "utf-8")
+        with pytest.raises(ErreurFabrique, match="n’est pas un rapport"):
+            epreuve.comparer_rapports(tmp_path / "r.json", tmp_path / "r.json")
+
+
+def test_les_questions_se_prennent_a_intervalles_reguliers(corpus):
+    assert epreuve.au_plus(corpus, 4)["instruction"] == corpus.select([0, 2, 5, 8])["instruction"][:]
+    assert len(epreuve.au_plus(corpus, 200)) == len(corpus)
+    assert epreuve.empreinte_du_corpus(corpus) != epreuve.empreinte_du_corpus(corpus.select(range(10)))
+
+
+# ---------------------------------------------------------------- le harnais
+
+
+class _Chargeur(yaml.SafeLoader):
+    """Lit « !function jeux.mesurer » comme un texte."""
+
+
+_Chargeur.add_constructor("!function", lambda chargeur, noeud: chargeur.construct_scalar(noeud))
+
+
+def test_les_taches_du_harnais_nomment_des_fonctions_et_des_mesures_qui_existent():
+    lieu = importlib.util.spec_from_file_location("jeux", harnais.TACHES / "jeux.py")
+    jeux = importlib.util.module_from_spec(lieu)
+    lieu.loader.exec_module(jeux)
+    commun = yaml.load((harnais.TACHES / "_commun.yaml").read_text("utf-8"), _Chargeur)
+    assert {m["metric"] for m in commun["metric_list"]} == set(COMPARAISONS)
+    assert commun["process_results"] == "jeux.mesurer"
+    taches = sorted(harnais.TACHES.glob("fabrique_*.yaml"))
+    assert len(taches) == 3
+    for fichier in taches:
+        tache = yaml.load(fichier.read_text("utf-8"), _Chargeur)
+        assert tache["task"] == fichier.stem
+        jeu_livre = getattr(jeux, tache["custom_dataset"].removeprefix("jeux."))(version=1.0)
+        assert {"instruction", "input", "output"} <= set(jeu_livre[commun["test_split"]].column_names)
+        assert set(jeu_livre[commun["test_split"]]["jeu"]) == {"test"}
+    assert jeux.mesurer({"output": "Oui."}, [" Oui. "])["f1"] == 1
+
+
+def test_sans_le_harnais_on_dit_comment_l_installer(monkeypatch):
+    monkeypatch.setattr(harnais.importlib.util, "find_spec", lambda nom: None)
+    with pytest.raises(ErreurFabrique, match=r"fabrique\[harness\]"):
+        harnais.passer_le_harnais("falcon-poche")
+
+
+def test_le_harnais_donne_nos_notes(dossier_par_coeur):
+    """Quand il est installé : les mêmes questions, les mêmes réponses, les mêmes notes."""
+    pytest.importorskip("lm_eval")
+    (notes,) = harnais.passer_le_harnais(
+        str(dossier_par_coeur), quantification="aucune", questions=4
+    ).values()
+    tokenizer, modele = fabrique.charger(dossier_par_coeur, "aucune", silencieux=True)
+    test = fabrique.lire_corpus("demarches").filter(lambda e: e["jeu"] == "test").select(range(4))
+    notre = fabrique.evaluer(modele, tokenizer, test)
+    for nom in COMPARAISONS:
+        assert notes[f"{nom},none"] == pytest.approx(notre.valeur(nom), abs=2e-2), nom
