@@ -146,10 +146,10 @@ def test_seuls_les_jetons_de_la_reponse_sont_affaiblis():
     """À la main : 2,0 / 1,2 et −2,0 × 1,2 pour les jetons de la réponse, rien pour la question."""
     ids = torch.tensor([[3, 4, 5, 6]])  # la question est faite des jetons 3 et 4
     notes = torch.tensor([[0.0, 0.0, 0.0, 2.0, -2.0, 2.0, -2.0]])
-    (processeur,) = generation.affaiblir_redites(1.2, question=2)
+    processeur = generation.eviter_redites(1.2, question=2)
     attendues = torch.tensor([[0.0, 0.0, 0.0, 2.0, -2.0, 2.0 / 1.2, -2.0 * 1.2]])
     torch.testing.assert_close(processeur(ids, notes.clone()), attendues)
-    assert not generation.affaiblir_redites(1.0, question=2)
+    torch.testing.assert_close(generation.eviter_redites(1.0, question=2)(ids, notes.clone()), notes)
 
 
 def test_le_remplissage_d_un_lot_n_affaiblit_pas_le_jeton_de_fin():
@@ -157,5 +157,16 @@ def test_le_remplissage_d_un_lot_n_affaiblit_pas_le_jeton_de_fin():
     fin = 2
     ids = torch.tensor([[fin, fin, 5, 6]])
     notes = torch.full((1, 7), 3.0)
-    (processeur,) = generation.affaiblir_redites(1.2, question=3)
+    processeur = generation.eviter_redites(1.2, question=3)
     assert processeur(ids, notes.clone())[0, fin] == 3.0
+
+
+def test_une_suite_deja_ecrite_ne_se_repete_pas():
+    """Le douzième jeton qui referait la même suite est interdit ; dans la question, il est permis."""
+    suite = list(range(3, 3 + generation.SUITE_UNIQUE))
+    ids = torch.tensor([suite + suite[:-1]])
+    notes = torch.zeros(1, 20)
+    interdits = generation.eviter_redites(1.0, question=0)(ids, notes.clone())
+    assert interdits[0].isinf().nonzero().flatten().tolist() == [suite[-1]]
+    permis = generation.eviter_redites(1.0, question=generation.SUITE_UNIQUE)(ids, notes.clone())
+    torch.testing.assert_close(permis, notes)
