@@ -147,7 +147,7 @@ ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
     {"demo", "affinage", "__init__"},
-    {"carnets", "exercices", "jeu", "adaptateurs", "schemas"},
+    {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle"},
     {"evaluation"},
     {"entrainement", "preentrainement", "generation"},
     {"jetons"},
