@@ -11,7 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+import psutil
 
 RACINE = Path(__file__).resolve().parent.parent
 COPIES = RACINE / "build" / "carnets"
@@ -22,6 +26,12 @@ ENVIRONNEMENT = {
     "HF_HUB_OFFLINE": "1",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(RACINE), os.environ.get("PYTHONPATH", "")])),
 }
+#: Une commande par cœur, un fil par commande : deux carnets de front vont plus vite que deux fils.
+UN_FIL = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+#: Ce qu'un carnet peut occuper de mémoire vive, avec une marge, en octets.
+MEMOIRE_PAR_OUVRIER = 4 * 1024**3
+NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
+SOLUTIONS = "tests/test_solutions.py::test_les_solutions_sont_justes"
 
 
 def copier_carnets(motif: str = "*") -> list[Path]:
@@ -34,17 +44,36 @@ def copier_carnets(motif: str = "*") -> list[Path]:
     return [Path(shutil.copy(carnet, COPIES)) for carnet in carnets]
 
 
-def commandes(carnets: list[Path], style: bool) -> list[list[str]]:
-    """Les commandes à lancer, dans l'ordre."""
-    python = sys.executable
-    nbval = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
-    lignes = [
-        [python, "-m", "pytest", "tests"],
-        [python, "-m", "pytest", *nbval, *map(str, carnets)],
-    ]
+def ouvriers() -> int:
+    """Combien de commandes avancent ensemble : une par cœur, si la mémoire y suffit."""
+    place = psutil.virtual_memory().available // MEMOIRE_PAR_OUVRIER
+    return max(1, min(os.cpu_count() or 1, place))
+
+
+def commandes(carnets: list[Path], style: bool) -> Iterator[list[str]]:
+    """Les commandes à lancer, les plus longues d'abord.
+
+    Chaque carnet est exécuté deux fois : tel quel sous nbval, puis avec ses solutions.
+    """
+    pytest = [sys.executable, "-m", "pytest"]
+    yield [*pytest, "tests", "--deselect", SOLUTIONS]
+    for carnet in sorted(carnets, reverse=True):
+        yield [*pytest, f"{SOLUTIONS}[{carnet.stem}]"]
+        yield [*pytest, *NBVAL, str(carnet)]
     if style:
-        lignes.insert(0, [python, "-m", "ruff", "check", "."])
-    return lignes
+        yield [sys.executable, "-m", "ruff", "check", "."]
+
+
+def lancer(commande: list[str]) -> subprocess.CompletedProcess[str]:
+    """Lance une commande et garde ce qu'elle dit, pour ne pas le mêler à celui des autres."""
+    return subprocess.run(
+        commande,
+        cwd=RACINE,
+        env={**ENVIRONNEMENT, **UN_FIL},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def main() -> int:
@@ -53,11 +82,14 @@ def main() -> int:
     analyse.add_argument("--carnet", default="*", help="nom d'un carnet, sans extension")
     analyse.add_argument("--sans-style", action="store_true", help="ne lance pas ruff")
     options = analyse.parse_args()
-    echecs = [
-        " ".join(commande[2:4])
-        for commande in commandes(copier_carnets(options.carnet), not options.sans_style)
-        if subprocess.run(commande, cwd=RACINE, env=ENVIRONNEMENT).returncode
-    ]
+    a_lancer = commandes(copier_carnets(options.carnet), not options.sans_style)
+    echecs = []
+    with ThreadPoolExecutor(ouvriers()) as equipe:
+        for tache in as_completed([equipe.submit(lancer, commande) for commande in a_lancer]):
+            fait = tache.result()
+            print(f"$ {' '.join(fait.args[1:])}\n{fait.stdout}", flush=True)
+            if fait.returncode:
+                echecs.append(fait.args[-1])
     print(f"Échecs : {', '.join(echecs)}." if echecs else "Tout est vert.")
     return 1 if echecs else 0
 
