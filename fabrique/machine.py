@@ -15,7 +15,7 @@ import torch
 
 from fabrique.erreurs import MACHINE, ErreurFabrique
 
-GO = 1024**3
+MO, GO = 1024**2, 1024**3
 BIBLIOTHEQUES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
 #: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte.
 MEMOIRE_GPU_MINIMALE = 12 * GO
@@ -202,7 +202,9 @@ def verifier_calcul(calcul: str, machine: Machine) -> None:
 
 
 def en_go(octets: float) -> str:
-    """Une quantité de mémoire lisible : « 15,0 Go »."""
+    """Une quantité de mémoire lisible : « 15,0 Go », « 12 Mo » au-dessous du dixième de Go."""
+    if octets < GO / 10:
+        return f"{octets / MO:.0f}\u00a0Mo"
     return f"{octets / GO:.1f}\u00a0Go".replace(".", ",")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fabrique import machine as m
 from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.machine import en_go
 
 SANS_GPU = m.Machine(None, 0, False, 12 * m.GO, 50 * m.GO, 2, False, {"peft": "0.20.0"})
 T4 = dataclasses.replace(SANS_GPU, gpu="Tesla T4", memoire_gpu=15 * m.GO)
@@ -97,3 +98,12 @@ def test_preparer_montre_le_profil(capsys, monkeypatch):
     sortie = capsys.readouterr().out
     assert profil.modele in sortie
     assert "Mémoire vive" in sortie
+
+
+@pytest.mark.parametrize(
+    ("octets", "ecrit"),
+    [(15 * 1024**3, "15,0\u00a0Go"), (8 * 1024**2, "8\u00a0Mo"), (0, "0\u00a0Mo")],
+)
+def test_une_petite_place_se_dit_en_mega(octets: int, ecrit: str):
+    """« il reste 0,0 Go, il en faut 0,0 » n'apprend rien à personne."""
+    assert en_go(octets) == ecrit
