@@ -17,6 +17,7 @@ def dossier_data() -> Path:
     installe = PAQUET / "data"
     return installe if installe.is_dir() else PAQUET.parent / "data"
 
+
 #: Où Colab monte Google Drive, qui survit à la session.
 DRIVE = Path("/content/drive/MyDrive")
 

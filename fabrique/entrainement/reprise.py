@@ -58,9 +58,7 @@ def certifier(point: Path) -> None:
     fichiers = [f for f in sorted(point.rglob("*")) if f.is_file()]
     for fichier in fichiers:
         _vider_les_tampons(fichier)
-    ecrire_json(
-        point / COMPLET, {f.relative_to(point).as_posix(): _empreinte(f) for f in fichiers}
-    )
+    ecrire_json(point / COMPLET, {f.relative_to(point).as_posix(): _empreinte(f) for f in fichiers})
     _vider_les_tampons(point / COMPLET)
 
 
