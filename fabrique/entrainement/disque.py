@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from fabrique.entrainement.adaptateur import parametres_entraines
 from fabrique.entrainement.reglages import Reglages
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.machine import en_go
@@ -25,7 +26,7 @@ INTACT = (
 
 def taille_d_un_point(modele: torch.nn.Module) -> int:
     """Octets d'un point de reprise : les poids appris et les deux moments d'Adam, en fp32."""
-    return 3 * 4 * sum(p.numel() for p in modele.parameters() if p.requires_grad)
+    return 3 * 4 * parametres_entraines(modele)
 
 
 def verifier_disque(

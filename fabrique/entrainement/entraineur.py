@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from fabrique.entrainement.disque import ecriture_expliquee, verifier_place
 from fabrique.entrainement.exemples import OrdreParLongueur
+from fabrique.entrainement.processus import nombre_de_processus
 from fabrique.entrainement.reglages import Reglages
 from fabrique.entrainement.reprise import (
     EN_COURS,
@@ -129,7 +129,7 @@ def arguments(modele: PeftModel, reglages: Reglages, sortie: Path) -> TrainingAr
     """
     sans_gpu = modele.device.type == "cpu"
     demi = _type_de_calcul(modele)
-    processus = int(os.environ.get("WORLD_SIZE", "1"))
+    processus = nombre_de_processus()
     petit_lot, accumulation = _partager(reglages, processus)
     return TrainingArguments(
         output_dir=str(sortie),

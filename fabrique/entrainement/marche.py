@@ -15,13 +15,19 @@ from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
 from fabrique.emplacements import dossier_durable, ecrire_json
-from fabrique.entrainement.adaptateur import poser_adaptateur
+from fabrique.entrainement.adaptateur import parametres_entraines, poser, relire
 from fabrique.entrainement.avancement import Arret, Suivi
 from fabrique.entrainement.disque import ecriture_expliquee, verifier_disque
 from fabrique.entrainement.entraineur import EntraineurParLongueur, MemoireInsuffisante, arguments
 from fabrique.entrainement.exemples import LotSansPerteInutile, exemples_en_jetons
+from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
 from fabrique.entrainement.reglages import Reglages
-from fabrique.entrainement.reprise import dernier_point_de_reprise, empreinte, verifier_dossier
+from fabrique.entrainement.reprise import (
+    copier_les_poids,
+    dernier_point_de_reprise,
+    empreinte,
+    verifier_dossier,
+)
 from fabrique.entrainement.resultat import (
     ResultatEntrainement,
     historique,
@@ -29,12 +35,7 @@ from fabrique.entrainement.resultat import (
     signer,
 )
 from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.modeles import (
-    charger_adaptateur,
-    couches_quatre_bits,
-    parler_moins,
-    sans_adaptateur,
-)
+from fabrique.modeles import couches_quatre_bits, parler_moins
 
 
 def entrainer(
@@ -65,13 +66,18 @@ def entrainer(
             insuffisants, aucun exemple à apprendre, perte qui diverge, arrêt demandé.
     """
     parler_moins()
-    reglages, sortie = reglages or Reglages(), Path(sortie)
+    with seul_le_premier_parle():
+        return _entrainer(modele, tokenizer, corpus, reglages or Reglages(), Path(sortie))
+
+
+def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> ResultatEntrainement:
     points = dossier_durable(sortie)
     appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
     exemples, coupes = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
-    for dossier in (sortie, points):
-        verifier_dossier(dossier, empreinte(modele, exemples, reglages))
-    affine = poser_adaptateur(modele, reglages)
+    if est_le_premier():
+        for dossier in (sortie, points):
+            verifier_dossier(dossier, empreinte(modele, exemples, reglages))
+    affine = poser(modele, reglages)
     if (sortie / "rapport.json").exists():
         return _deja_fait(affine, tokenizer, sortie, reglages)
     deja = len(sort_checkpoints(str(points)))
@@ -93,14 +99,15 @@ def entrainer(
         duree_s=suivi.duree_s,
         jetons_utiles=round(longueurs * suivi.pas_faits / pas),
         memoire_pic=memoire_pic(),
-        parametres_entraines=affine.get_nb_trainable_parameters()[0],
+        parametres_entraines=parametres_entraines(affine),
         exemples=len(exemples),
         exemples_coupes=coupes,
         couches_4bits=len(couches_quatre_bits(affine)),
         reglages=reglages,
     )
     affine.eval()
-    _ecrire(resultat)
+    if est_le_premier():
+        _ecrire(resultat, points / f"checkpoint-{etat.global_step}")
     return resultat
 
 
@@ -111,7 +118,7 @@ def _apprendre(affine, tokenizer, exemples, reglages: Reglages, points: Path, su
             model=affine,
             args=arguments(affine, reglages, points),
             train_dataset=exemples,
-            data_collator=LotSansPerteInutile(tokenizer),
+            data_collator=LotSansPerteInutile(tokenizer, affine),
             callbacks=[suivi],
         )
         entraineur.remove_callback(PrinterCallback)
@@ -169,23 +176,29 @@ def _interrompu(pas: int, ou: str, points: Path) -> ErreurFabrique:
     )
 
 
-def _ecrire(resultat: ResultatEntrainement) -> None:
-    """L'adaptateur, sa notice, puis le rapport, dont la présence dit que tout est fait."""
+def _ecrire(resultat: ResultatEntrainement, point: Path) -> None:
+    """Les poids du dernier point, la notice, puis le rapport, dont la présence dit que c'est fini."""
     with ecriture_expliquee(resultat.dossier):
-        resultat.modele.save_pretrained(resultat.dossier)
-        signer(resultat)
+        copier_les_poids(point, resultat.dossier)
+        if resultat.reglages.methode == "complet":
+            resultat.tokenizer.save_pretrained(resultat.dossier)
+        signer(resultat, resultat.modele.config._name_or_path)
         ecrire_json(resultat.dossier / "rapport.json", resultat.en_dictionnaire())
 
 
 def _deja_fait(
-    affine: PeftModel, tokenizer: PreTrainedTokenizerBase, sortie: Path, reglages: Reglages
+    affine: PeftModel | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sortie: Path,
+    reglages: Reglages,
 ) -> ResultatEntrainement:
     """Recharge un apprentissage achevé."""
-    print(f"Tout est déjà fait : l’adaptateur est relu dans {sortie}.")
     rapport = json.loads((sortie / "rapport.json").read_text(encoding="utf-8"))
     connus = ResultatEntrainement.__dataclass_fields__
     mesures = {cle: v for cle, v in rapport.items() if cle in connus and cle != "reglages"}
-    pose = charger_adaptateur(sans_adaptateur(affine), sortie).eval()
-    return ResultatEntrainement(
-        modele=pose, tokenizer=tokenizer, dossier=sortie, reglages=reglages, **mesures
+    relu = relire(affine, sortie, reglages)
+    resultat = ResultatEntrainement(
+        modele=relu, tokenizer=tokenizer, dossier=sortie, reglages=reglages, **mesures
     )
+    print(f"Tout est déjà fait : l’{resultat.quoi} est relu dans {sortie}.".replace("l’m", "le m"))
+    return resultat

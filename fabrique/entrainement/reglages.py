@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from fabrique.erreurs import ErreurFabrique
 from fabrique.machine import Profil
 
+#: Les façons d'apprendre : LoRA, ses deux variantes, ou tous les poids.
+METHODES = ("lora", "rslora", "dora", "complet")
 #: Ce qui ne change pas ce qu'on apprend : on peut y toucher entre deux lancements.
 SANS_EFFET = ("mbatch_size", "recalcul", "save_steps", "save_total_limit", "logging_steps")
 
@@ -31,9 +33,13 @@ class Reglages:
         logging_steps: pas entre deux relevés de la perte.
         val_set_size: part (< 1) ou nombre d'exemples mis de côté ; la colonne ``jeu`` prime.
         recalcul: recalcule les activations pour épargner la mémoire.
+        methode: ``"lora"`` ; ``"rslora"`` (l'adaptateur est multiplié par ``lora_alpha / √lora_r``,
+            pour les grands rangs) ; ``"dora"`` (la longueur de chaque ligne de poids s'apprend à
+            part) ; ``"complet"`` (tous les poids d'un modèle non quantifié, sans adaptateur).
         graine: graine du hasard.
 
-    Source : Hu et al., 2021 (LoRA, arXiv:2106.09685) ; falcontune, 2023, pour les valeurs.
+    Source : Hu et al., 2021 (LoRA, arXiv:2106.09685) ; falcontune, 2023, pour les valeurs ;
+    Kalajdzievski, 2023 (rsLoRA, arXiv:2312.03732) ; Liu et al., 2024 (DoRA, arXiv:2402.09353).
     """
 
     learning_rate: float = 3e-4
@@ -51,6 +57,7 @@ class Reglages:
     logging_steps: int = 5
     val_set_size: float = 0.1
     recalcul: bool = False
+    methode: str = "lora"
     graine: int = 42
 
     def __post_init__(self) -> None:
@@ -63,6 +70,12 @@ class Reglages:
                 "moins de 16 jetons ne laissent pas de place à une réponse",
                 "Donnez au moins 16",
                 champ="cutoff_len",
+            )
+        if self.methode not in METHODES:
+            raise ErreurFabrique(
+                f"la méthode « {self.methode} » n’existe pas",
+                f"Choisissez entre {', '.join(METHODES)}",
+                champ="methode",
             )
         if self.batch_size % self.mbatch_size:
             raise ErreurFabrique(

@@ -142,6 +142,13 @@ def _arrive_de_drive(point: Path) -> bool:
     return False
 
 
+def copier_les_poids(point: Path, sortie: Path) -> None:
+    """Copie d'un point de reprise ce qui sert à répondre : poids appris et configuration."""
+    for motif in ("*.safetensors", "*config.json", "*.index.json"):
+        for fichier in point.glob(motif):
+            shutil.copyfile(fichier, sortie / fichier.name)
+
+
 # ---------------------------------------------------------------- un dossier, un apprentissage
 
 

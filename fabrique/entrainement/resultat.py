@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.emplacements import ecrire_json
 from fabrique.entrainement.reglages import Reglages
@@ -28,7 +28,7 @@ class ResultatEntrainement:
     réponse) et le taux d'apprentissage.
     """
 
-    modele: PeftModel
+    modele: PeftModel | PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     dossier: Path
     historique: list[dict[str, float]]
@@ -50,6 +50,11 @@ class ResultatEntrainement:
     @property
     def secondes_par_pas(self) -> float:
         return self.duree_s / self.pas if self.pas else math.nan
+
+    @property
+    def quoi(self) -> str:
+        """Ce qui est écrit dans ``dossier``."""
+        return "modèle" if self.reglages.methode == "complet" else "adaptateur"
 
     def en_dictionnaire(self) -> dict:
         """Le compte rendu écrit dans ``rapport.json``."""
@@ -79,24 +84,43 @@ class ResultatEntrainement:
             f"{self.pas} pas en {en_duree(self.duree_s)} · "
             f"{self.jetons_par_seconde:.0f} jetons utiles par seconde · "
             f"mémoire au plus haut {en_go(self.memoire_pic)}\n"
-            f"{parametres} paramètres entraînés · adaptateur dans {self.dossier}"
+            f"{parametres} paramètres entraînés · {self.quoi} dans {self.dossier}"
         )
 
 
-def signer(resultat: ResultatEntrainement) -> None:
-    """Nomme la base de l'adaptateur sans chemin de machine, et lui écrit une notice en français."""
+def signer(resultat: ResultatEntrainement, base: str) -> None:
+    """Nomme la base sans chemin de machine, et écrit une notice en français.
+
+    Args:
+        base: d'où vient le modèle de départ.
+    """
+    base = nom_public(base)
     fichier = resultat.dossier / "adapter_config.json"
-    configuration = json.loads(fichier.read_text(encoding="utf-8"))
-    base = nom_public(configuration["base_model_name_or_path"])
-    ecrire_json(fichier, configuration | {"base_model_name_or_path": base})
-    notice = NOTICE_ADAPTATEUR.format(base=base, resultat=resultat, reglages=resultat.reglages)
+    if fichier.exists():
+        configuration = json.loads(fichier.read_text(encoding="utf-8"))
+        ecrire_json(fichier, configuration | {"base_model_name_or_path": base})
+    notice = NOTICE.format(
+        titre="du modèle" if resultat.quoi == "modèle" else "de l’adaptateur",
+        quoi=COMMENT[resultat.reglages.methode],
+        base=base,
+        resultat=resultat,
+        reglages=resultat.reglages,
+    )
     (resultat.dossier / "README.md").write_text(notice, encoding="utf-8")
 
 
-#: La notice d'un adaptateur, à compléter par qui le partage : corpus, usage prévu, limites.
-NOTICE_ADAPTATEUR = """# Notice de l’adaptateur
+#: Ce qu'on a appris, dans la notice.
+COMMENT = {
+    "lora": "Adaptateur LoRA appris",
+    "rslora": "Adaptateur LoRA (échelle rsLoRA) appris",
+    "dora": "Adaptateur DoRA appris",
+    "complet": "Modèle dont tous les poids ont été appris",
+}
 
-Adaptateur LoRA appris avec FabriqueLLM sur « {base} ».
+#: La notice, à compléter par qui partage l'adaptateur : corpus, usage prévu, limites.
+NOTICE = """# Notice {titre}
+
+{quoi} avec FabriqueLLM sur « {base} ».
 
 | | |
 |---|---|
