@@ -42,11 +42,11 @@ def affiner(
     for alerte in choisir_profil(examiner(sortie)).avertissements:
         print(f"Attention : {alerte}")
     tokenizer, reseau = charger(modele, quantification, revision=revision)
+    a_comparer = len(validation) > 1
+    avant = pertes(reseau, tokenizer, validation) if a_comparer else None
     resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie)
     print(resultat)
-    if len(validation) > 1:
-        # Éteindre l'adaptateur rend la base : le modèle n'est chargé qu'une fois.
-        avant = pertes(resultat.modele, tokenizer, validation, adaptateur=False)
+    if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
         print(f"Validation : perte {ecart.avant:.3f} → {ecart.apres:.3f}".replace(".", ","))
     return resultat

@@ -18,6 +18,30 @@ def dossier_data() -> Path:
     return installe if installe.is_dir() else PAQUET.parent / "data"
 
 
+#: Où Colab monte Google Drive, qui survit à la session.
+DRIVE = Path("/content/drive/MyDrive")
+
+
+def sur_drive(chemin: Path) -> bool:
+    """Vrai si le chemin est dans le Drive monté par Colab."""
+    return chemin.is_relative_to(DRIVE)
+
+
+def dossier_durable(sortie: Path) -> Path:
+    """Où mettre ce qui doit survivre à la session : sur Drive s'il est monté, sinon ``sortie``.
+
+    Un chemin absolu est respecté : la personne a choisi.
+    """
+    if sortie.is_absolute() or not DRIVE.is_dir():
+        return sortie
+    durable = DRIVE / "FabriqueLLM" / sortie
+    print(
+        f"Google Drive est monté : les points de reprise vont dans {durable}. Drive les reçoit "
+        "avec retard : n’arrêtez pas l’exécution dans la minute qui suit une sauvegarde."
+    )
+    return durable
+
+
 def ecrire_json(chemin: Path, contenu: object) -> None:
     """Écrit du JSON d'un seul geste."""
     ecrire_texte(chemin, json.dumps(contenu, ensure_ascii=False, indent=2))

@@ -108,6 +108,12 @@ def finetune(
     val_set_size: Annotated[
         float, typer.Option("--val_set_size", help="Part ou nombre d’exemples mis de côté.")
     ] = 0.1,
+    methode: Annotated[
+        str, typer.Option("--methode", help="lora, rslora, dora, ou complet (tous les poids).")
+    ] = "lora",
+    recalcul: Annotated[
+        bool, typer.Option("--recalcul", help="Recalcule les activations : moins de mémoire.")
+    ] = False,
     accepter_donnees_personnelles: Annotated[
         bool,
         typer.Option(
@@ -135,6 +141,8 @@ def finetune(
         save_total_limit=save_total_limit,
         logging_steps=logging_steps,
         val_set_size=val_set_size,
+        methode=methode,
+        recalcul=recalcul,
     )
     if data_type != "alpaca":
         raise ErreurFabrique(

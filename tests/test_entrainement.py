@@ -1,12 +1,8 @@
 """L'apprentissage : le bon calcul, le même ordre, et rien de perdu quand il s'interrompt."""
 
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -26,7 +22,6 @@ from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 from fabrique.evaluation import pertes
 from fabrique.gabarits import FIN, exemple_en_jetons
 
-RACINE = Path(__file__).resolve().parent.parent
 #: Onze exemples, lots de deux, deux époques : douze pas ; le hasard (extinction) est de la partie.
 REGLAGES = {
     "epochs": 2,
@@ -184,50 +179,6 @@ def interrompu(reference, destination):
     for fichier in ("rapport.json", "adapter_model.safetensors", "adapter_config.json"):
         (destination / fichier).unlink()
     return destination
-
-
-TUE = """
-import json, os, signal, sys
-import fabrique
-from fabrique.entrainement import Suivi
-
-modele, corpus, reglages, sortie, pas = sys.argv[1:]
-fin_de_pas = Suivi.on_step_end
-
-def tuer(self, args, state, control, **autres):
-    fin_de_pas(self, args, state, control, **autres)
-    if state.global_step == int(pas):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Suivi.on_step_end = tuer
-tokenizer, reseau = fabrique.charger(modele, silencieux=True)
-fabrique.entrainer(
-    reseau, tokenizer, fabrique.lire_corpus(corpus), fabrique.Reglages(**json.loads(reglages)), sortie
-)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL n’existe pas sous Windows")
-def test_tue_deux_fois_puis_relance_l_adaptateur_est_identique(
-    reference, dossier_petit, corpus, fichier_corpus, tmp_path
-):
-    """Tué par -9 pendant la première époque, puis, repris, pendant la deuxième."""
-    sortie = tmp_path / "adaptateur"
-    for pas, dernier in ((3, 2), (9, 8)):
-        tue = subprocess.run(
-            [sys.executable, "-c", TUE, dossier_petit, fichier_corpus, json.dumps(REGLAGES)]
-            + [sortie, str(pas)],
-            env={**os.environ, "PYTHONPATH": str(RACINE)},
-            capture_output=True,
-            text=True,
-        )
-        assert tue.returncode == -signal.SIGKILL, tue.stderr
-        assert dernier_point_de_reprise(sortie) == str(sortie / f"checkpoint-{dernier}")
-        assert not (sortie / "rapport.json").exists()
-    resultat = relancer(dossier_petit, corpus, sortie)
-    assert memes_poids(sortie, reference[0])
-    assert resultat.pas == PAS
-    assert resultat.historique == reference[1].historique
 
 
 @pytest.mark.parametrize("pas", [5, 11])

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.stats import bootstrap
-from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus.formats import reponse
+from fabrique.entrainement.exemples import LotSansPerteInutile
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
 from fabrique.generation import base_ou_affine, generer_par_lots
 
@@ -53,7 +54,7 @@ def pertes(
     Returns:
         Un tableau de forme (nombre d'exemples,), en nats par jeton.
     """
-    assembler = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)
+    assembler = LotSansPerteInutile(tokenizer, modele)
     exemples = [exemple_en_jetons(tokenizer, e, cutoff_len) for e in corpus]
     if not avec_fin:
         for exemple in exemples:

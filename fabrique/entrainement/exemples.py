@@ -1,0 +1,104 @@
+"""Les exemples en jetons, leur ordre, et les lots qu'on en fait."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import (
+    BatchEncoding,
+    DataCollatorForSeq2Seq,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from fabrique.erreurs import ErreurFabrique
+from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
+
+
+def exemples_en_jetons(
+    corpus: Dataset, tokenizer: PreTrainedTokenizerBase, cutoff_len: int
+) -> tuple[Dataset, int]:
+    """Les exemples en jetons, et combien ont été coupés.
+
+    Un exemple dont la question remplit à elle seule ``cutoff_len`` n'apprend rien : il part.
+
+    Raises:
+        ErreurFabrique: corpus sans réponse, ou sans aucun exemple à apprendre.
+    """
+    if not {"output", "messages"} & set(corpus.column_names):
+        raise ErreurFabrique(
+            "ce corpus n’a ni réponses ni messages : il n’y a rien à apprendre à dire",
+            "Donnez des instructions (« output ») ou des conversations (« messages »)",
+        )
+    codes = [exemple_en_jetons(tokenizer, exemple, cutoff_len) for exemple in corpus]
+    utiles = [c for c in codes if sum(e != SANS_PERTE for e in c["labels"]) > 1]
+    if not utiles:
+        raise ErreurFabrique(
+            "aucun exemple à apprendre dans le jeu d’entraînement",
+            "Vérifiez la colonne « jeu » du corpus, ou augmentez cutoff_len",
+        )
+    return Dataset.from_list(utiles), sum(len(c["input_ids"]) == cutoff_len for c in codes)
+
+
+class OrdreParLongueur(torch.utils.data.Sampler[int]):
+    """Ordre des exemples : mélangés, puis rangés par longueurs voisines.
+
+    Des longueurs voisines dans un lot, c'est moins de remplissage. L'ordre ne dépend que de
+    la graine et de l'époque : une reprise retrouve exactement les mêmes lots.
+    """
+
+    def __init__(self, longueurs: list[int], lot: int, graine: int) -> None:
+        self.longueurs, self.lot, self.graine, self.epoque = longueurs, lot, graine, 0
+
+    def set_epoch(self, epoque: int) -> None:
+        """Appelée par accelerate au début de chaque époque."""
+        self.epoque = epoque
+
+    def __len__(self) -> int:
+        return len(self.longueurs)
+
+    def __iter__(self) -> Iterator[int]:
+        hasard = torch.Generator().manual_seed(self.graine * 1000 + self.epoque)
+        melange = torch.randperm(len(self), generator=hasard).tolist()
+        paquet = self.lot * 50
+        tries = [
+            sorted(melange[debut : debut + paquet], key=self.longueurs.__getitem__, reverse=True)
+            for debut in range(0, len(melange), paquet)
+        ]
+        lots = [p[i : i + self.lot] for p in tries for i in range(0, len(p), self.lot)]
+        # Un lot incomplet reste le dernier, sinon il décalerait tous les suivants.
+        pleins = [lot for lot in lots if len(lot) == self.lot]
+        restes = [lot for lot in lots if len(lot) < self.lot]
+        for rang in torch.randperm(len(pleins), generator=hasard).tolist():
+            yield from pleins[rang]
+        for lot in restes:
+            yield from lot
+
+
+class LotSansPerteInutile:
+    """Assemble un lot, remplissage à gauche, et n'y demande que les prédictions qui comptent.
+
+    Les réponses sont à droite : avant la première d'un lot, aucune étiquette n'est apprise, et le
+    modèle n'a pas à y prédire de jeton. Les étiquettes sont coupées d'autant. Un modèle qui ne
+    connaît pas ``logits_to_keep`` reçoit le lot entier.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, modele: PreTrainedModel) -> None:
+        self.assembler = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)
+        nu = modele.get_base_model() if isinstance(modele, PeftModel) else modele
+        self.coupe = "logits_to_keep" in inspect.signature(nu.forward).parameters
+
+    def __call__(self, exemples: list[dict]) -> BatchEncoding:
+        lot = self.assembler(exemples)
+        if not self.coupe:
+            return lot
+        apprises = (lot["labels"] != SANS_PERTE).any(dim=0)
+        # La position d'avant prédit la première étiquette : elle reste.
+        debut = max(0, int(apprises.int().argmax()) - 1)
+        lot["labels"] = lot["labels"][:, debut:]
+        lot["logits_to_keep"] = lot["labels"].shape[1]
+        return lot

@@ -1,0 +1,204 @@
+"""La marche d'un apprentissage : poser l'adaptateur, apprendre, reprendre, écrire le résultat."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+from pathlib import Path
+
+from accelerate.utils.memory import clear_device_cache
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers.trainer_utils import sort_checkpoints
+
+from fabrique.corpus import repartir
+from fabrique.emplacements import dossier_durable, ecrire_json
+from fabrique.entrainement.adaptateur import parametres_entraines, poser, relire
+from fabrique.entrainement.avancement import Arret, Suivi
+from fabrique.entrainement.disque import ecriture_expliquee, verifier_disque
+from fabrique.entrainement.entraineur import EntraineurParLongueur, MemoireInsuffisante, arguments
+from fabrique.entrainement.exemples import LotSansPerteInutile, exemples_en_jetons
+from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
+from fabrique.entrainement.reglages import Reglages
+from fabrique.entrainement.reprise import (
+    copier_les_poids,
+    dernier_point_de_reprise,
+    empreinte,
+    verifier_dossier,
+)
+from fabrique.entrainement.resultat import (
+    ResultatEntrainement,
+    historique,
+    memoire_pic,
+    signer,
+)
+from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.modeles import couches_quatre_bits, parler_moins
+
+
+def entrainer(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Dataset,
+    reglages: Reglages | None = None,
+    sortie: str | Path = "sorties/adaptateur",
+) -> ResultatEntrainement:
+    """Affine un modèle : apprend un adaptateur LoRA, le modèle restant intact.
+
+    Relancée à l'identique, la fonction reprend au dernier point de reprise valide, ou
+    recharge l'adaptateur si tout est fait. Dans Colab, quand Drive est monté, les points de
+    reprise y vont : les mêmes cellules, dans une session neuve, reprennent aussi.
+
+    Args:
+        modele: le modèle rendu par ``charger``. Un adaptateur déjà posé en est retiré : le
+            résultat précédent répond alors comme la base ; ``charger_adaptateur`` le repose.
+        corpus: corpus d'instructions ; seul son jeu d'entraînement est appris.
+        reglages: par défaut, ceux de la recette de 2023.
+        sortie: dossier des points de reprise et de l'adaptateur final.
+
+    Returns:
+        L'adaptateur posé sur le modèle, son historique et ses mesures.
+
+    Raises:
+        ErreurFabrique: dossier qui contient un autre apprentissage, disque ou mémoire
+            insuffisants, aucun exemple à apprendre, perte qui diverge, arrêt demandé.
+    """
+    parler_moins()
+    with seul_le_premier_parle():
+        return _entrainer(modele, tokenizer, corpus, reglages or Reglages(), Path(sortie))
+
+
+def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> ResultatEntrainement:
+    points = dossier_durable(sortie)
+    appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
+    exemples, coupes = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
+    if est_le_premier():
+        for dossier in (sortie, points):
+            verifier_dossier(dossier, empreinte(modele, exemples, reglages))
+    affine = poser(modele, reglages)
+    if (sortie / "rapport.json").exists():
+        return _deja_fait(affine, tokenizer, sortie, reglages)
+    deja = len(sort_checkpoints(str(points)))
+    verifier_disque(affine, reglages, points, deja)
+    pas = math.ceil(len(exemples) / reglages.batch_size)
+    with Arret() as arret:
+        suivi = Suivi(math.ceil(pas * reglages.epochs), arret)
+        try:
+            etat = _apprendre(affine, tokenizer, exemples, reglages, points, suivi)
+        finally:
+            suivi.barre.finir()
+    longueurs = sum(map(len, exemples["input_ids"]))
+    resultat = ResultatEntrainement(
+        modele=affine,
+        tokenizer=tokenizer,
+        dossier=sortie,
+        historique=historique(etat.log_history),
+        pas=etat.global_step,
+        duree_s=suivi.duree_s,
+        jetons_utiles=round(longueurs * suivi.pas_faits / pas),
+        memoire_pic=memoire_pic(),
+        parametres_entraines=parametres_entraines(affine),
+        exemples=len(exemples),
+        exemples_coupes=coupes,
+        couches_4bits=len(couches_quatre_bits(affine)),
+        reglages=reglages,
+    )
+    affine.eval()
+    if est_le_premier():
+        _ecrire(resultat, points / f"checkpoint-{etat.global_step}")
+    return resultat
+
+
+def _apprendre(affine, tokenizer, exemples, reglages: Reglages, points: Path, suivi: Suivi):
+    """Apprend jusqu'au bout, avec des lots plus petits s'il le faut ; rend l'état du Trainer."""
+    while True:
+        entraineur = EntraineurParLongueur(
+            model=affine,
+            args=arguments(affine, reglages, points),
+            train_dataset=exemples,
+            data_collator=LotSansPerteInutile(tokenizer, affine),
+            callbacks=[suivi],
+        )
+        entraineur.remove_callback(PrinterCallback)
+        try:
+            entraineur.train(resume_from_checkpoint=dernier_point_de_reprise(points))
+        except MemoireInsuffisante:
+            reglages = _avec_moins_de_memoire(reglages, entraineur.args.world_size)
+            entraineur.sauvegarder()
+            affine.zero_grad()
+            del entraineur
+            gc.collect()
+            clear_device_cache()
+            continue
+        except KeyboardInterrupt:
+            raise _interrompu(
+                entraineur.state.global_step,
+                f"au dernier point de reprise (tous les {reglages.save_steps} pas)",
+                points,
+            ) from None
+        if entraineur.state.global_step < entraineur.state.max_steps:
+            raise _interrompu(entraineur.state.global_step, "à ce pas, sauvegardé", points)
+        return entraineur.state
+
+
+def _avec_moins_de_memoire(reglages: Reglages, processus: int) -> Reglages:
+    if processus > 1:
+        raise ErreurFabrique(
+            "la mémoire d’une carte ne suffit pas",
+            "Divisez mbatch_size (--mbatch_size) par deux et relancez : l’apprentissage reprendra",
+            champ="mbatch_size",
+            code=MACHINE,
+        )
+    frugaux = reglages.plus_frugaux()
+    if frugaux is None:
+        raise ErreurFabrique(
+            "la mémoire ne suffit pas, même un exemple à la fois et en recalculant les activations",
+            "Baissez cutoff_len (--cutoff_len), ou fermez les autres programmes, et relancez",
+            code=MACHINE,
+        )
+    if frugaux.recalcul != reglages.recalcul:
+        print("La mémoire manque : les activations seront recalculées. L’apprentissage continue.")
+    else:
+        print(
+            f"La mémoire manque : {frugaux.mbatch_size} exemple(s) traité(s) ensemble au lieu de "
+            f"{reglages.mbatch_size}, accumulés en conséquence. L’apprentissage continue."
+        )
+    return frugaux
+
+
+def _interrompu(pas: int, ou: str, points: Path) -> ErreurFabrique:
+    return ErreurFabrique(
+        f"apprentissage interrompu au pas {pas}",
+        f"Relancez la même cellule ou la même commande : elle reprend {ou}",
+        points,
+    )
+
+
+def _ecrire(resultat: ResultatEntrainement, point: Path) -> None:
+    """Les poids du dernier point, la notice, puis le rapport, dont la présence dit que c'est fini."""
+    with ecriture_expliquee(resultat.dossier):
+        copier_les_poids(point, resultat.dossier)
+        if resultat.reglages.methode == "complet":
+            resultat.tokenizer.save_pretrained(resultat.dossier)
+        signer(resultat, resultat.modele.config._name_or_path)
+        ecrire_json(resultat.dossier / "rapport.json", resultat.en_dictionnaire())
+
+
+def _deja_fait(
+    affine: PeftModel | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sortie: Path,
+    reglages: Reglages,
+) -> ResultatEntrainement:
+    """Recharge un apprentissage achevé."""
+    rapport = json.loads((sortie / "rapport.json").read_text(encoding="utf-8"))
+    connus = ResultatEntrainement.__dataclass_fields__
+    mesures = {cle: v for cle, v in rapport.items() if cle in connus and cle != "reglages"}
+    relu = relire(affine, sortie, reglages)
+    resultat = ResultatEntrainement(
+        modele=relu, tokenizer=tokenizer, dossier=sortie, reglages=reglages, **mesures
+    )
+    print(f"Tout est déjà fait : l’{resultat.quoi} est relu dans {sortie}.".replace("l’m", "le m"))
+    return resultat

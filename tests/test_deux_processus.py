@@ -1,0 +1,101 @@
+"""Deux processus apprennent comme un seul : même lot, même adaptateur."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fabrique
+from fabrique.entrainement import Reglages
+from fabrique.entrainement.entraineur import arguments
+from fabrique.erreurs import ErreurFabrique
+
+RACINE = Path(__file__).resolve().parent.parent
+#: Huit exemples, lots de quatre, deux époques : quatre pas pleins, sans hasard.
+REGLAGES = {
+    "batch_size": 4,
+    "mbatch_size": 2,
+    "epochs": 2,
+    "learning_rate": 1e-2,
+    "warmup_steps": 1,
+    "save_steps": 2,
+    "logging_steps": 1,
+    "lora_dropout": 0,
+    "val_set_size": 0,
+}
+A_DEUX = """
+import json, sys
+import fabrique
+modele, corpus, reglages, sortie = sys.argv[1:]
+tokenizer, reseau = fabrique.charger(modele, silencieux=True)
+resultat = fabrique.entrainer(
+    reseau, tokenizer, fabrique.lire_corpus(corpus), fabrique.Reglages(**json.loads(reglages)), sortie
+)
+print("pas :", resultat.pas, flush=True)
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="PyTorch est ici sans gloo")
+def test_deux_processus_donnent_l_adaptateur_d_un_seul(
+    dossier_petit, fichier_corpus, corpus, tmp_path
+):
+    """À 1e-5 près ; un seul processus écrit et parle."""
+    exemples = json.loads(fichier_corpus.read_text(encoding="utf-8"))[:8]
+    huit = tmp_path / "huit.json"
+    huit.write_text(json.dumps(exemples, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "a_deux.py").write_text(A_DEUX, encoding="utf-8")
+    lance = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        + [tmp_path / "a_deux.py", dossier_petit, huit, json.dumps(REGLAGES), tmp_path / "deux"],
+        env={**os.environ, "PYTHONPATH": str(RACINE), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert lance.returncode == 0, lance.stderr[-3000:]
+    assert lance.stdout.count("pas : 4") == 2
+    assert lance.stderr.count("Apprentissage 100 %") == 1
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    seul = fabrique.entrainer(
+        modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
+    )
+    adaptateurs = [load_file(tmp_path / d / "adapter_model.safetensors") for d in ("un", "deux")]
+    for nom, poids in adaptateurs[0].items():
+        torch.testing.assert_close(adaptateurs[1][nom], poids, rtol=0, atol=1e-5)
+    rapport = json.loads((tmp_path / "deux" / "rapport.json").read_text(encoding="utf-8"))
+    assert [releve["perte"] for releve in rapport["historique"]] == pytest.approx(
+        [releve["perte"] for releve in seul.historique], abs=1e-4
+    )
+    # Chaque point porte l'état du hasard des deux processus.
+    assert {f.name for f in (tmp_path / "deux" / "checkpoint-4").glob("rng_state*")} == {
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    }
+
+
+@pytest.mark.parametrize(
+    ("processus", "lot", "petit_lot", "attendu"),
+    [(1, 8, 4, (4, 2)), (2, 8, 4, (4, 1)), (4, 8, 4, (2, 1)), (2, 8, 2, (2, 2))],
+)
+def test_le_lot_effectif_ne_depend_pas_du_nombre_de_processus(
+    petit, tmp_path, monkeypatch, processus, lot, petit_lot, attendu
+):
+    monkeypatch.setattr(fabrique.entrainement.entraineur, "nombre_de_processus", lambda: processus)
+    monkeypatch.setattr(
+        fabrique.entrainement.entraineur, "TrainingArguments", lambda **options: options
+    )
+    lus = arguments(petit[1], Reglages(batch_size=lot, mbatch_size=petit_lot), tmp_path)
+    obtenu = (lus["per_device_train_batch_size"], lus["gradient_accumulation_steps"])
+    assert obtenu == attendu
+    assert processus * obtenu[0] * obtenu[1] == lot
+
+
+def test_un_lot_qui_ne_se_partage_pas_est_refuse(petit, tmp_path, monkeypatch):
+    monkeypatch.setattr(fabrique.entrainement.entraineur, "nombre_de_processus", lambda: 2)
+    with pytest.raises(ErreurFabrique, match="ne se partage pas entre 2 processus"):
+        arguments(petit[1], Reglages(batch_size=3, mbatch_size=1), tmp_path)
