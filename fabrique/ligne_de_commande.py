@@ -88,7 +88,7 @@ def finetune(
         str, typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output).")
     ] = "alpaca",
     quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
     batch_size: Annotated[int, typer.Option("--batch_size", help="Exemples par pas.")] = 2,
@@ -159,7 +159,7 @@ def generer(
     adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
     texte: Annotated[str, typer.Option("--input", help="Texte à traiter.")] = "",
     quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
     temperature: Annotated[float, typer.Option("--temperature", help="0 : sans tirage.")] = 0.0,
@@ -189,7 +189,7 @@ def evaluer(
     model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
     revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
     quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     rapport: Annotated[
         str, typer.Option("--rapport", help="Page .html à écrire, avec son .json et son .md.")
