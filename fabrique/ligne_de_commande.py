@@ -332,6 +332,24 @@ def jetons(
         print(rapport.en_tableau(examen, sys.stdout.isatty(), identifiants))
 
 
+@application.command(cls=Commande)
+def fusionner(
+    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier à créer.")],
+    model: Annotated[
+        str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")
+    ] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    calcul: Annotated[
+        str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
+    ] = "float32",
+) -> None:
+    """Fusionne un adaptateur dans les poids 16 bits de sa base, et vérifie le résultat."""
+    from fabrique import fusion
+
+    print(fusion.fusionner(model, adaptateur, sortie, revision or None, calcul))
+
+
 corpus = typer.Typer(
     cls=Groupe,
     help="Contrôler, convertir, répartir, pseudonymiser un corpus.",

@@ -149,7 +149,7 @@ ETAGES = (
     {"demo", "affinage", "__init__"},
     {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle"},
     {"evaluation"},
-    {"entrainement", "preentrainement", "generation"},
+    {"entrainement", "preentrainement", "generation", "fusion"},
     {"jetons"},
     {"modeles"},
     {"corpus", "gabarits"},
