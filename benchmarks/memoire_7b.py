@@ -30,25 +30,14 @@ from transformers import AutoModelForCausalLM, FalconConfig
 
 import fabrique
 from fabrique.corpus import jeu, lire_corpus
+from fabrique.cout import CONFIGURATION_7B
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.figures import en_francais
 from fabrique.machine import GO, T4, en_go
 from fabrique.modeles import charger, charger_tokenizer, couches_quatre_bits, memoire
 
-#: tiiuae/falcon-7b, config.json à sa révision du catalogue.
-FALCON_7B = {
-    "vocab_size": 65024,
-    "hidden_size": 4544,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 71,
-    "multi_query": True,
-    "parallel_attn": True,
-    "bias": False,
-    "alibi": False,
-    "new_decoder_architecture": False,
-}
-COUCHES = FALCON_7B["num_hidden_layers"]
+COUCHES = CONFIGURATION_7B["num_hidden_layers"]
 #: Mémoire vive d'une machine Colab gratuite, et mémoire de sa T4.
 MEMOIRE_COLAB, MEMOIRE_T4 = 12.7 * GO, 15 * GO
 #: LoRA de rang 8 sur query_key_value : 8 × (4544 + 4672) par bloc.
@@ -77,7 +66,7 @@ def ecrire_modele(dossier: Path, couches: int) -> int:
 
     Une tranche à la fois est en mémoire.
     """
-    config = FalconConfig(**{**FALCON_7B, "num_hidden_layers": couches})
+    config = FalconConfig(**{**CONFIGURATION_7B, "num_hidden_layers": couches})
     with torch.device("meta"):
         plan = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     plan.config.save_pretrained(dossier)
