@@ -88,7 +88,7 @@ def finetune(
         str, typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output).")
     ] = "alpaca",
     quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
     batch_size: Annotated[int, typer.Option("--batch_size", help="Exemples par pas.")] = 2,
@@ -167,7 +167,7 @@ def generer(
     adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
     texte: Annotated[str, typer.Option("--input", help="Texte à traiter.")] = "",
     quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
     temperature: Annotated[float, typer.Option("--temperature", help="0 : sans tirage.")] = 0.0,
@@ -197,7 +197,7 @@ def evaluer(
     model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
     revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
     quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     rapport: Annotated[
         str, typer.Option("--rapport", help="Page .html à écrire, avec son .json et son .md.")
@@ -338,6 +338,82 @@ def jetons(
         print(json.dumps(rapport.en_dictionnaire(examen), ensure_ascii=False))
     else:
         print(rapport.en_tableau(examen, sys.stdout.isatty(), identifiants))
+
+
+@application.command(cls=Commande)
+def fusionner(
+    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier à créer.")],
+    model: Annotated[
+        str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")
+    ] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    calcul: Annotated[
+        str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
+    ] = "float32",
+) -> None:
+    """Fusionne un adaptateur dans les poids 16 bits de sa base, et vérifie le résultat."""
+    from fabrique import fusion
+
+    print(fusion.fusionner(model, adaptateur, sortie, revision or None, calcul))
+
+
+@application.command(cls=Commande)
+def cout(
+    dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",
+    jetons: Annotated[
+        int | None, typer.Option("--jetons", help="Jetons par époque, sans corpus.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="Nom, dossier ou dépôt.")
+    ] = "falcon-7b-instruct",
+    machine: Annotated[str, typer.Option("--machine", help="t4, l4, a100, h100 ou cpu.")] = "t4",
+    prix_heure: Annotated[
+        float | None, typer.Option("--prix_heure", help="Euros par heure de machine.")
+    ] = None,
+    epochs: Annotated[float, typer.Option("--epochs", help="Passages sur le corpus.")] = 1,
+    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 4,
+    cutoff_len: Annotated[int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")] = 256,
+    lora_r: Annotated[int, typer.Option("--lora_r", help="Rang de l’adaptateur.")] = 8,
+    target_modules: Annotated[
+        str, typer.Option("--target_modules", help="Couches de l’adaptateur, ou all-linear.")
+    ] = "query_key_value",
+    prix_api: Annotated[
+        float | None, typer.Option("--prix_api", help="API : prix d’apprentissage des 1 000 jetons.")
+    ] = None,
+    prix_reponse: Annotated[
+        float | None, typer.Option("--prix_reponse", help="API : prix d’emploi des 1 000 jetons.")
+    ] = None,
+    jetons_reponse: Annotated[
+        int, typer.Option("--jetons_reponse", help="API : jetons lus et écrits à l’emploi.")
+    ] = 1_000_000,
+    rapport: Annotated[
+        str, typer.Option("--rapport", help="rapport.json d’un apprentissage, à comparer.")
+    ] = "",
+    en_json: Json = False,
+) -> None:
+    """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO2 ; et le prix d’une API."""
+    from fabrique import cout as estimation
+    from fabrique.entrainement import Reglages
+
+    reglages = Reglages(
+        epochs=epochs,
+        batch_size=mbatch_size,
+        mbatch_size=mbatch_size,
+        cutoff_len=cutoff_len,
+        lora_r=lora_r,
+        target_modules=_couches(target_modules),
+        recalcul=machine != "cpu",
+    )
+    with redirect_stdout(sys.stderr if en_json else sys.stdout):
+        vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
+    api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
+    if en_json:
+        print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
+        return
+    print(estimation.en_tableau(vue, api))
+    if rapport:
+        print(estimation.confronter(vue, rapport))
 
 
 corpus = typer.Typer(

@@ -1,4 +1,4 @@
-"""Charger un modèle en 4 bits, et vérifier qu'il l'est vraiment.
+"""Charger un modèle quantifié, et vérifier qu'il l'est vraiment.
 
 transformers 5 laisse en 16 ou 32 bits, sans le dire, les couches linéaires de Falcon. Ce
 module répare, charge, puis compte : on n'obtient jamais un modèle qui n'est pas celui
@@ -28,7 +28,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -38,8 +37,9 @@ from fabrique.emplacements import FALCON_POCHE
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
 from fabrique.machine import examiner, verifier_calcul
+from fabrique.quantification import FORMATS, configuration, format_de, octets, taille_attendue
 
-QUANTIFICATIONS = ("nf4", "gptq", "aucune")
+QUANTIFICATIONS = (*FORMATS, "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -86,8 +86,9 @@ def charger(
 
     Args:
         modele: nom du catalogue (« falcon-poche »), dossier local, ou identifiant du hub.
-        quantification: ``"nf4"`` (bitsandbytes, double quantification), ``"gptq"`` (point de
-            contrôle GPTQ existant, extra ``[gptq]``) ou ``"aucune"``.
+        quantification: ``"nf4"`` (4 bits, double quantification), ``"nf4_simple"`` (échelles
+            en 32 bits), ``"fp4"``, ``"int8"`` (8 bits), ``"gptq"`` (point de contrôle GPTQ
+            existant, extra ``[gptq]``) ou ``"aucune"``.
         calcul: type des calculs, ``"float32"``, ``"float16"`` ou ``"bfloat16"`` ; par défaut
             ``"float32"`` sans GPU, ``"bfloat16"`` ou ``"float16"`` selon la carte.
         revision: empreinte du hub, obligatoire hors du catalogue.
@@ -97,8 +98,8 @@ def charger(
         Le tokenizer et le modèle, prêts à générer ou à affiner.
 
     Raises:
-        ErreurFabrique: modèle inconnu ou injoignable, poids absents ou en pickle, couche restée
-            en 16 ou 32 bits, poids manquant.
+        ErreurFabrique: modèle inconnu ou injoignable, poids absents ou en pickle, poids manquant,
+            couche qui n'est pas dans le format demandé.
 
     Source : Dettmers et al., 2023 (QLoRA, arXiv:2305.14314) pour NF4 et la double
     quantification.
@@ -120,16 +121,13 @@ def charger(
     tokenizer = _charger_tokenizer(entree)
     reseau = _charger_poids(entree, quantification, TYPES[calcul])
     _proteger_avx512(reseau)
-    if quantification != "aucune":
-        verifier_quatre_bits(reseau)
+    verifier_quantification(reseau, quantification)
     if not silencieux:
         montrer_memoire(reseau)
     return tokenizer, reseau
 
 
-def charger_tokenizer(
-    modele: str | Path, revision: str | None = None
-) -> PreTrainedTokenizerBase:
+def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
     """Charge le seul tokenizer d'un modèle : catalogue, dossier local ou hub."""
     return _charger_tokenizer(trouver(modele, revision))
 
@@ -231,13 +229,8 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
     }
     if not entree.pickle:
         options["use_safetensors"] = True
-    if quantification == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
+    if reglages := configuration(quantification, dtype):
+        options["quantization_config"] = reglages
     if quantification == "gptq":
         options |= _options_gptq(entree)
     with _erreurs_du_hub(entree), reparation_falcon():
@@ -344,62 +337,56 @@ def _proteger_avx512(reseau: PreTrainedModel) -> None:
 
 def couches_quatre_bits(reseau: torch.nn.Module) -> list[str]:
     """Noms des couches linéaires en 4 bits (bitsandbytes ou GPTQ)."""
-    return [nom for nom, module in reseau.named_modules() if _est_quatre_bits(module)]
+    formats = {nom: format_de(module) for nom, module in reseau.named_modules()}
+    return [nom for nom, trouve in formats.items() if trouve and FORMATS[trouve].bits == 4]
 
 
-def verifier_quatre_bits(reseau: PreTrainedModel) -> int:
-    """Vérifie que toute couche linéaire des blocs est en 4 bits ; rend leur nombre.
+def verifier_quantification(reseau: PreTrainedModel, quantification: str) -> int:
+    """Vérifie que toute couche linéaire des blocs est dans le format demandé ; rend leur nombre.
 
     Seules la tête (``lm_head``) et les plongements restent en 16 ou 32 bits.
 
+    Args:
+        quantification: un des formats, ou ``"aucune"``.
+
     Raises:
-        ErreurFabrique: une couche des blocs est restée en 16 ou 32 bits.
+        ErreurFabrique: une couche des blocs est dans un autre format, ou restée en 16 ou 32 bits.
     """
     tete = reseau.get_output_embeddings()
-    oubliees = [
-        nom
+    formats = {
+        nom: format_de(module) or "aucune"
         for nom, module in reseau.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and not _est_quatre_bits(module)
-        and module is not tete
-    ]
-    quantifiees = couches_quatre_bits(reseau)
-    if oubliees or not quantifiees:
+        if module is not tete and (isinstance(module, torch.nn.Linear) or format_de(module))
+    }
+    autres = [nom for nom, trouve in formats.items() if trouve != quantification]
+    if not autres and formats:
+        return len(formats)
+    if quantification == "aucune":
         raise ErreurFabrique(
-            f"le modèle n’est pas en 4 bits : {len(oubliees)} couche(s) restée(s) en 16 ou 32 bits "
-            f"({', '.join(oubliees[:3])}…), {len(quantifiees)} quantifiée(s)",
-            "Signalez cette version de transformers au projet, ou chargez avec "
-            "quantification='aucune'",
-            code=MACHINE,
+            f"ce modèle est enregistré quantifié ({formats[autres[0]]}) : {len(autres)} couche(s)",
+            "Donnez le modèle d’origine, en 16 ou 32 bits",
         )
-    return len(quantifiees)
-
-
-def _est_quatre_bits(module: torch.nn.Module) -> bool:
-    if isinstance(module, bnb.nn.Linear4bit):
-        return getattr(module.weight, "quant_state", None) is not None
-    return hasattr(module, "qweight") and hasattr(module, "qzeros")
+    raise ErreurFabrique(
+        f"le modèle n’est pas en {FORMATS[quantification].bits} bits : {len(autres)} couche(s) "
+        f"restée(s) en 16 ou 32 bits, ou dans un autre format que « {quantification} » "
+        f"({', '.join(autres[:3])}…), {len(formats) - len(autres)} quantifiée(s)",
+        "Signalez cette version de transformers au projet, ou chargez avec quantification='aucune'",
+        code=MACHINE,
+    )
 
 
 def _verifier_poids(reseau: PreTrainedModel, compte_rendu: dict, entree: Entree) -> None:
-    """Aucun poids manquant, en trop ou de mauvaise taille.
-
-    transformers ne compare pas la taille des poids qu'il quantifie en chemin : nous le faisons.
-    """
-    deformees = {
-        nom
-        for nom, module in reseau.named_modules()
-        if isinstance(module, bnb.nn.Linear4bit)
-        and (etat := getattr(module.weight, "quant_state", None)) is not None
-        and tuple(etat.shape) != (module.out_features, module.in_features)
-    }
+    """Aucun poids manquant, en trop ou de mauvaise taille, quantifié ou non."""
+    deformees = {nom for nom, module in reseau.named_modules() if not taille_attendue(module)}
     defauts = {
         "manquants": compte_rendu["missing_keys"],
         "en trop": compte_rendu["unexpected_keys"],
         "de mauvaise taille": {*compte_rendu["mismatched_keys"], *deformees},
     }
     dits = [
-        f"{len(noms)} {quoi} ({sorted(map(str, noms))[0]}…)" for quoi, noms in defauts.items() if noms
+        f"{len(noms)} {quoi} ({sorted(map(str, noms))[0]}…)"
+        for quoi, noms in defauts.items()
+        if noms
     ]
     if dits:
         raise ErreurFabrique(
@@ -425,31 +412,23 @@ class LigneMemoire:
 def memoire(reseau: torch.nn.Module) -> list[LigneMemoire]:
     """Compte les poids par type de stockage.
 
-    Les constantes de quantification (échelles des blocs) sont comptées avec les poids 4 bits.
+    Les constantes de quantification (échelles des blocs) sont comptées avec les poids.
     """
     comptes: Counter = Counter()
     places: Counter = Counter()
+    quantifies = set()
+    for module in reseau.modules():
+        if trouve := format_de(module):
+            nature = FORMATS[trouve].nature
+            comptes[nature] += module.in_features * module.out_features
+            places[nature] += octets(module)
+            quantifies.add(id(getattr(module, "weight", None)))
     for parametre in reseau.parameters():
-        etat = getattr(parametre, "quant_state", None)
-        nature = "4 bits (NF4)" if etat is not None else _nom_du_type(parametre.dtype)
-        nombre = etat.shape.numel() if etat is not None else parametre.numel()
-        comptes[nature] += nombre
-        places[nature] += parametre.numel() * parametre.element_size() + _constantes(etat)
+        if id(parametre) not in quantifies:
+            nature = str(parametre.dtype).removeprefix("torch.")
+            comptes[nature] += parametre.numel()
+            places[nature] += parametre.numel() * parametre.element_size()
     return [LigneMemoire(n, comptes[n], 2 * comptes[n], places[n]) for n in sorted(comptes)]
-
-
-def _nom_du_type(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _constantes(etat) -> int:
-    """Octets des échelles d'une couche NF4, doublement quantifiées."""
-    if etat is None:
-        return 0
-    tenseurs = [etat.absmax, etat.code]
-    if etat.nested:
-        tenseurs += [etat.state2.absmax, etat.state2.code, etat.offset]
-    return sum(t.numel() * t.element_size() for t in tenseurs)
 
 
 def montrer_memoire(reseau: torch.nn.Module) -> None:

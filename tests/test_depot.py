@@ -146,14 +146,14 @@ def test_aucun_fichier_ne_nomme_un_chemin_de_machine():
 ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
-    {"demo", "affinage", "__init__"},
+    {"demo", "affinage", "cout", "__init__"},
     {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle"},
     {"evaluation"},
-    {"entrainement", "preentrainement", "generation"},
+    {"entrainement", "preentrainement", "generation", "fusion"},
     {"jetons"},
     {"modeles"},
     {"corpus", "gabarits"},
-    {"machine"},
+    {"machine", "quantification"},
     {"erreurs", "emplacements", "suivi", "figures"},
 )
 NIVEAU = {module: rang for rang, etage in enumerate(ETAGES) for module in etage}

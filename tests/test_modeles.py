@@ -253,7 +253,7 @@ DEFAUTS = {
 
 
 @pytest.mark.parametrize("defaut", DEFAUTS)
-@pytest.mark.parametrize("quantification", ["nf4", "aucune"])
+@pytest.mark.parametrize("quantification", ["nf4", "int8", "aucune"])
 def test_des_poids_qui_ne_correspondent_pas_sont_refuses(copie, defaut, quantification):
     changement, message = DEFAUTS[defaut]
     changer_poids(copie, changement)
@@ -317,8 +317,8 @@ def test_hors_ligne_le_hub_se_dit_injoignable(nom, revision):
 
 
 def test_une_quantification_inconnue_est_refusee():
-    with pytest.raises(ErreurFabrique, match="« int8 » n’existe pas"):
-        fabrique.charger("falcon-poche", "int8")
+    with pytest.raises(ErreurFabrique, match="« int3 » n’existe pas"):
+        fabrique.charger("falcon-poche", "int3")
 
 
 def test_un_type_de_calcul_inconnu_est_refuse():

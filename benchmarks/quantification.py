@@ -1,0 +1,164 @@
+"""Ce que coûte chaque format de quantification, sur le même modèle et les mêmes textes.
+
+    python -m benchmarks.quantification
+    python -m benchmarks.quantification --gptq DOSSIER
+
+Le modèle est chargé dans chaque format. Le tableau donne la place des couches des blocs, sur le
+disque et en mémoire (le reste, plongements compris, n'est jamais quantifié), l'erreur sur leurs
+poids, les bits par octet sur les fiches livrées, que le préentraînement n'a pas lues, l'écart de
+ces bits à ceux du modèle en 16 bits, et les secondes par réponse de 60 jetons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fabrique.corpus import jeu, lire_corpus
+from fabrique.figures import en_francais
+from fabrique.gabarits import coder, texte_de_la_demande
+from fabrique.modeles import charger
+from fabrique.preentrainement import bits_par_octet
+from fabrique.quantification import FORMATS, format_de, octets, poids_retrouves
+
+#: La référence d'abord, puis du plus fin au plus grossier. GPTQ demande un dossier (--gptq).
+COMPARES = ("aucune", "int8", "nf4_simple", "nf4", "fp4")
+JETONS_PAR_REPONSE = 60
+MO = 1e6
+
+
+@dataclass(frozen=True)
+class Mesure:
+    """Une ligne du tableau : places en octets, erreur relative (None quand elle ne se mesure pas)."""
+
+    nom: str
+    disque: int
+    memoire: int
+    erreur: float | None
+    bits: float
+    secondes: float
+
+
+def couches(modele: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Les couches linéaires des blocs, quantifiées ou non."""
+    tete = modele.get_output_embeddings()
+    return {
+        nom: module
+        for nom, module in modele.named_modules()
+        if module is not tete and (format_de(module) or isinstance(module, torch.nn.Linear))
+    }
+
+
+def place_sur_disque(modele: PreTrainedModel) -> int:
+    """Octets des couches des blocs dans les fichiers enregistrés, constantes comprises."""
+    noms = tuple(f"{nom}." for nom in couches(modele))
+    with tempfile.TemporaryDirectory() as dossier:
+        modele.save_pretrained(dossier)
+        total = 0
+        for fichier in Path(dossier).glob("*.safetensors"):
+            with safe_open(fichier, "pt") as tenseurs:
+                gardes = [tenseurs.get_tensor(n) for n in tenseurs.keys() if n.startswith(noms)]
+            total += sum(t.numel() * t.element_size() for t in gardes)
+    return total
+
+
+def erreur_relative(modele: PreTrainedModel, origine: PreTrainedModel) -> float | None:
+    """‖poids retrouvés − poids‖ / ‖poids‖ sur toutes les couches des blocs ; None pour GPTQ."""
+    ecart = norme = 0.0
+    for nom, module in couches(modele).items():
+        if format_de(module) == "gptq":
+            return None
+        poids = origine.get_submodule(nom).weight
+        retrouves = poids_retrouves(module) if format_de(module) else module.weight
+        ecart += (retrouves.float() - poids).square().sum().item()
+        norme += poids.square().sum().item()
+    return (ecart / norme) ** 0.5
+
+
+def secondes_par_reponse(
+    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict]
+) -> float:
+    """Médiane du temps d'une réponse de 60 jetons, ni plus ni moins, la première étant omise."""
+    durees = []
+    for exemple in questions:
+        ids = torch.tensor([coder(texte_de_la_demande(tokenizer, exemple), tokenizer)])
+        depart = time.perf_counter()
+        modele.generate(
+            input_ids=ids.to(modele.device),
+            attention_mask=torch.ones_like(ids).to(modele.device),
+            min_new_tokens=JETONS_PAR_REPONSE,
+            max_new_tokens=JETONS_PAR_REPONSE,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        durees.append(time.perf_counter() - depart)
+    return sorted(durees[1:])[len(durees[1:]) // 2]
+
+
+@torch.inference_mode()
+def mesurer(
+    nom: str, source: str, origine: PreTrainedModel, textes: list, questions: list
+) -> Mesure:
+    """Charge dans un format et mesure tout, en 32 bits sur processeur."""
+    tokenizer, modele = charger(source, nom, silencieux=True)
+    modele.eval()
+    bits = bits_par_octet(modele, tokenizer, textes, 512)
+    secondes = secondes_par_reponse(modele, tokenizer, questions)
+    erreur = erreur_relative(modele, origine)
+    place = sum(octets(m) for m in couches(modele).values()) if nom != "aucune" else 0
+    if nom == "aucune":
+        # La référence est le fichier d'origine, en 16 bits.
+        modele = modele.half()
+        place = sum(2 * module.weight.numel() for module in couches(modele).values())
+    return Mesure(nom, place_sur_disque(modele), place, erreur, bits, secondes)
+
+
+def tableau(mesures: list[Mesure]) -> str:
+    """Le tableau, en Markdown ; les écarts se comptent depuis la première ligne."""
+    reference = mesures[0]
+    lignes = [
+        "| format | disque (Mo) | mémoire (Mo) | erreur sur les poids | bits par octet | écart | "
+        "s par réponse |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    for m in mesures:
+        erreur = "non mesurée" if m.erreur is None else f"{en_francais(100 * m.erreur, 2)}\u00a0%"
+        ecart = f"{100 * (m.bits / reference.bits - 1):+.2f}\u00a0%".replace(".", ",")
+        nature = FORMATS[m.nom].nature if m.nom in FORMATS else "16 bits"
+        lignes.append(
+            f"| {nature} | {en_francais(m.disque / MO, 2)} | {en_francais(m.memoire / MO, 2)} | "
+            f"{erreur} | {en_francais(m.bits, 4)} | {ecart} | {en_francais(m.secondes, 2)} |"
+        )
+    return "\n".join(lignes)
+
+
+def main() -> None:
+    """Mesure et imprime le tableau."""
+    analyse = argparse.ArgumentParser(description=__doc__)
+    analyse.add_argument("--modele", default="falcon-poche")
+    analyse.add_argument("--gptq", default="", help="le même modèle, quantifié par gptqmodel")
+    analyse.add_argument("--textes", type=int, default=93, help="fiches lues, au plus")
+    analyse.add_argument("--questions", type=int, default=12)
+    options = analyse.parse_args()
+    textes = list(lire_corpus("fiches")["texte"])[: options.textes]
+    questions = list(jeu(lire_corpus("demarches"), "test").select(range(options.questions)))
+    _, origine = charger(options.modele, "aucune", silencieux=True)
+    sources = dict.fromkeys(COMPARES, options.modele) | (
+        {"gptq": options.gptq} if options.gptq else {}
+    )
+    mesures = [mesurer(nom, source, origine, textes, questions) for nom, source in sources.items()]
+    print(
+        f"{options.modele}, {len(textes)} fiches, {sum(len(t.encode()) for t in textes)} octets\n"
+    )
+    print(tableau(mesures))
+
+
+if __name__ == "__main__":
+    main()
