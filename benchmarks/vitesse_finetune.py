@@ -112,6 +112,7 @@ def recette_nue(recette: str, nombre: int) -> Mesure:
                 per_device_train_batch_size=lot,
                 per_device_eval_batch_size=lot,
                 gradient_accumulation_steps=2 // lot,
+                num_train_epochs=1,
                 learning_rate=POCHE.learning_rate,
                 warmup_steps=5,
                 save_strategy="no",

@@ -38,6 +38,7 @@ from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.modeles import couches_quatre_bits, parler_moins
 
 
+@seul_le_premier_parle()
 def entrainer(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -66,11 +67,7 @@ def entrainer(
             insuffisants, aucun exemple à apprendre, perte qui diverge, arrêt demandé.
     """
     parler_moins()
-    with seul_le_premier_parle():
-        return _entrainer(modele, tokenizer, corpus, reglages or Reglages(), Path(sortie))
-
-
-def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> ResultatEntrainement:
+    reglages, sortie = reglages or Reglages(), Path(sortie)
     points = dossier_durable(sortie)
     appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
     exemples, coupes = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
