@@ -37,7 +37,7 @@ VARIANTES = {
     "rang 8, DoRA": {"methode": "dora"},
     "tous les poids, en 32 bits": {"methode": "complet", "learning_rate": 5e-4},
 }
-TAUX = (1e-4, 1e-3, 5e-3, 2e-2, 1e-1, 1)
+TAUX = (1e-4, 1e-3, 5e-3, 2e-2, 1e-1, 1.0)
 
 
 def essayer(appris: Dataset, evalues: Dataset, **changements) -> dict:

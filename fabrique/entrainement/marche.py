@@ -77,8 +77,8 @@ def entrainer(
     affine = poser(modele, reglages)
     if (sortie / "rapport.json").exists():
         return _deja_fait(affine, tokenizer, sortie, reglages)
-    deja = len(sort_checkpoints(str(points)))
-    verifier_disque(affine, reglages, points, deja)
+    if est_le_premier():
+        verifier_disque(affine, reglages, points, deja=len(sort_checkpoints(str(points))))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
         suivi = Suivi(math.ceil(pas * reglages.epochs), arret)
@@ -86,7 +86,7 @@ def entrainer(
             etat = _apprendre(affine, tokenizer, exemples, reglages, points, suivi)
         finally:
             suivi.barre.finir()
-    longueurs = sum(map(len, exemples["input_ids"]))
+    affine.eval()
     resultat = ResultatEntrainement(
         modele=affine,
         tokenizer=tokenizer,
@@ -94,7 +94,7 @@ def entrainer(
         historique=historique(etat.log_history),
         pas=etat.global_step,
         duree_s=suivi.duree_s,
-        jetons_utiles=round(longueurs * suivi.pas_faits / pas),
+        jetons_utiles=round(sum(map(len, exemples["input_ids"])) * suivi.pas_faits / pas),
         memoire_pic=memoire_pic(),
         parametres_entraines=parametres_entraines(affine),
         exemples=len(exemples),
@@ -102,7 +102,6 @@ def entrainer(
         couches_4bits=len(couches_quatre_bits(affine)),
         reglages=reglages,
     )
-    affine.eval()
     if est_le_premier():
         _ecrire(resultat, points / f"checkpoint-{etat.global_step}")
     return resultat
