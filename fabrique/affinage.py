@@ -8,12 +8,14 @@ from datasets import Dataset
 
 from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
+from fabrique.entrainement.processus import seul_le_premier_parle
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, pertes
 from fabrique.machine import choisir_profil, examiner
 from fabrique.modeles import charger
 
 
+@seul_le_premier_parle()
 def affiner(
     modele: str,
     dataset: str,

@@ -8,6 +8,7 @@ qu'on a demandé.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -221,7 +222,7 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
     options = {
         "revision": entree.revision,
         "dtype": dtype,
-        "device_map": {"": 0 if torch.cuda.is_available() else "cpu"},
+        "device_map": {"": carte_du_processus() if torch.cuda.is_available() else "cpu"},
         "trust_remote_code": False,
         "output_loading_info": True,
         # Une taille qui diffère est relevée par _verifier_poids, avec sa phrase.
@@ -233,10 +234,34 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
         options["quantization_config"] = reglages
     if quantification == "gptq":
         options |= _options_gptq(entree)
+    if sous_fsdp():
+        _preparer_le_decoupage(options, dtype)
     with _erreurs_du_hub(entree), reparation_falcon():
         reseau, compte_rendu = AutoModelForCausalLM.from_pretrained(entree.depot, **options)
     _verifier_poids(reseau, compte_rendu, entree)
     return reseau
+
+
+def carte_du_processus() -> int:
+    """Le numéro de la carte de ce processus : 0, ou ce que dit accelerate quand ils sont plusieurs."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def sous_fsdp() -> bool:
+    """Vrai quand accelerate a été lancé pour découper le modèle entre les cartes."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def _preparer_le_decoupage(options: dict, dtype: torch.dtype) -> None:
+    """Laisse FSDP placer les poids, et range les 4 bits dans des cases du type des calculs.
+
+    Source : documentation de bitsandbytes, « FSDP-QLoRA » : sans un même type partout, les poids
+    ne se découpent pas.
+    """
+    options["device_map"] = None
+    reglages = options.get("quantization_config")
+    if getattr(reglages, "load_in_4bit", False):
+        reglages.bnb_4bit_quant_storage = dtype
 
 
 def _options_gptq(entree: Entree) -> dict:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 import fabrique
+from fabrique import modeles
 from fabrique.entrainement import Reglages
+from fabrique.entrainement.adaptateur import poser
 from fabrique.entrainement.entraineur import arguments
 from fabrique.erreurs import ErreurFabrique
 
@@ -99,3 +102,37 @@ def test_un_lot_qui_ne_se_partage_pas_est_refuse(petit, tmp_path, monkeypatch):
     monkeypatch.setattr(fabrique.entrainement.entraineur, "nombre_de_processus", lambda: 2)
     with pytest.raises(ErreurFabrique, match="ne se partage pas entre 2 processus"):
         arguments(petit[1], Reglages(batch_size=3, mbatch_size=1), tmp_path)
+
+
+# ---------------------------------------------------------------- les configurations livrées
+
+
+@pytest.mark.parametrize("nom", ["ddp.yaml", "fsdp_qlora.yaml"])
+def test_accelerate_lit_les_configurations_livrees(nom):
+    """Aucune clé qu’accelerate ne connaisse pas ; la documentation les cite toutes deux."""
+    fichier = RACINE / "docs" / "accelerate" / nom
+    lue = load_config_from_file(str(fichier))
+    assert lue.num_processes == 2
+    assert lue.mixed_precision == "no"
+    assert f"docs/accelerate/{nom}" in (RACINE / "docs" / "plusieurs_gpu.md").read_text("utf-8")
+
+
+def test_le_bloc_que_fsdp_decoupe_est_celui_de_falcon(petit):
+    lue = load_config_from_file(str(RACINE / "docs" / "accelerate" / "fsdp_qlora.yaml"))
+    bloc = lue.fsdp_config["fsdp_transformer_layer_cls_to_wrap"]
+    assert {type(couche).__name__ for couche in petit[1].transformer.h} == {bloc}
+
+
+def test_chaque_processus_charge_sur_sa_carte(monkeypatch):
+    assert modeles.carte_du_processus() == 0
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert modeles.carte_du_processus() == 3
+
+
+def test_sous_fsdp_les_poids_4_bits_ont_le_type_des_calculs(dossier_petit, monkeypatch):
+    """Sans GPU, on vérifie le rangement : un seul type de poids, ce que FSDP exige."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    _, modele = fabrique.charger(dossier_petit, calcul="bfloat16", silencieux=True)
+    affine = poser(modele, Reglages(**REGLAGES))
+    figes = {p.dtype for p in affine.parameters() if not p.requires_grad}
+    assert figes == {torch.bfloat16}

@@ -10,7 +10,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from fabrique.entrainement.reglages import Reglages
 from fabrique.erreurs import ErreurFabrique
-from fabrique.modeles import charger_adaptateur, couches_quatre_bits, sans_adaptateur
+from fabrique.modeles import (
+    charger_adaptateur,
+    couches_quatre_bits,
+    sans_adaptateur,
+    sous_fsdp,
+)
 
 
 def poser(modele: PreTrainedModel, reglages: Reglages) -> PreTrainedModel | PeftModel:
@@ -28,8 +33,9 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
     """Ajoute les matrices LoRA, tirées de la graine."""
     torch.manual_seed(reglages.graine)
     nu.requires_grad_(False)
-    if couches_quatre_bits(nu):
+    if couches_quatre_bits(nu) and not sous_fsdp():
         # Normalisations et plongements passent en fp32 : l'apprentissage y est plus stable.
+        # FSDP, lui, veut un seul type pour découper.
         nu = prepare_model_for_kbit_training(
             nu,
             use_gradient_checkpointing=reglages.recalcul,

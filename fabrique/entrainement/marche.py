@@ -38,6 +38,7 @@ from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.modeles import couches_quatre_bits, parler_moins
 
 
+@seul_le_premier_parle()
 def entrainer(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -66,11 +67,7 @@ def entrainer(
             insuffisants, aucun exemple à apprendre, perte qui diverge, arrêt demandé.
     """
     parler_moins()
-    with seul_le_premier_parle():
-        return _entrainer(modele, tokenizer, corpus, reglages or Reglages(), Path(sortie))
-
-
-def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> ResultatEntrainement:
+    reglages, sortie = reglages or Reglages(), Path(sortie)
     points = dossier_durable(sortie)
     appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
     exemples, coupes = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
@@ -80,8 +77,8 @@ def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> R
     affine = poser(modele, reglages)
     if (sortie / "rapport.json").exists():
         return _deja_fait(affine, tokenizer, sortie, reglages)
-    deja = len(sort_checkpoints(str(points)))
-    verifier_disque(affine, reglages, points, deja)
+    if est_le_premier():
+        verifier_disque(affine, reglages, points, deja=len(sort_checkpoints(str(points))))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
         suivi = Suivi(math.ceil(pas * reglages.epochs), arret)
@@ -89,7 +86,7 @@ def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> R
             etat = _apprendre(affine, tokenizer, exemples, reglages, points, suivi)
         finally:
             suivi.barre.finir()
-    longueurs = sum(map(len, exemples["input_ids"]))
+    affine.eval()
     resultat = ResultatEntrainement(
         modele=affine,
         tokenizer=tokenizer,
@@ -97,7 +94,7 @@ def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> R
         historique=historique(etat.log_history),
         pas=etat.global_step,
         duree_s=suivi.duree_s,
-        jetons_utiles=round(longueurs * suivi.pas_faits / pas),
+        jetons_utiles=round(sum(map(len, exemples["input_ids"])) * suivi.pas_faits / pas),
         memoire_pic=memoire_pic(),
         parametres_entraines=parametres_entraines(affine),
         exemples=len(exemples),
@@ -105,7 +102,6 @@ def _entrainer(modele, tokenizer, corpus, reglages: Reglages, sortie: Path) -> R
         couches_4bits=len(couches_quatre_bits(affine)),
         reglages=reglages,
     )
-    affine.eval()
     if est_le_premier():
         _ecrire(resultat, points / f"checkpoint-{etat.global_step}")
     return resultat
