@@ -147,7 +147,7 @@ ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
     {"demo", "affinage", "cout", "__init__"},
-    {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle"},
+    {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle", "graduations"},
     {"evaluation"},
     {"entrainement", "preentrainement", "generation", "fusion"},
     {"jetons"},
