@@ -85,30 +85,21 @@ def finetune(
     ] = "",
     revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
     data_type: Annotated[
-        str,
-        typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output)."),
+        str, typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output).")
     ] = "alpaca",
     quantification: Annotated[
         str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
     ] = "nf4",
-    mbatch_size: Annotated[
-        int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")
-    ] = 2,
+    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
     batch_size: Annotated[int, typer.Option("--batch_size", help="Exemples par pas.")] = 2,
     epochs: Annotated[float, typer.Option("--epochs", help="Passages sur le corpus.")] = 1,
     lr: Annotated[float, typer.Option("--lr", help="Taux d’apprentissage.")] = 3e-4,
-    cutoff_len: Annotated[
-        int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")
-    ] = 256,
+    cutoff_len: Annotated[int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")] = 256,
     lora_r: Annotated[int, typer.Option("--lora_r", help="Rang de l’adaptateur.")] = 8,
-    lora_alpha: Annotated[
-        float, typer.Option("--lora_alpha", help="Échelle de l’adaptateur.")
-    ] = 16,
+    lora_alpha: Annotated[float, typer.Option("--lora_alpha", help="Échelle de l’adaptateur.")] = 16,
     lora_dropout: Annotated[float, typer.Option("--lora_dropout", help="Part éteinte.")] = 0.05,
     warmup_steps: Annotated[int, typer.Option("--warmup_steps", help="Pas de montée.")] = 5,
-    save_steps: Annotated[
-        int, typer.Option("--save_steps", help="Pas entre points de reprise.")
-    ] = 50,
+    save_steps: Annotated[int, typer.Option("--save_steps", help="Pas entre points de reprise.")] = 50,
     save_total_limit: Annotated[int, typer.Option("--save_total_limit", help="Points gardés.")] = 3,
     logging_steps: Annotated[int, typer.Option("--logging_steps", help="Pas entre relevés.")] = 5,
     target_modules: Annotated[
@@ -170,9 +161,7 @@ def generer(
     quantification: Annotated[
         str, typer.Option("--quantification", help="nf4, gptq ou aucune.")
     ] = "nf4",
-    max_new_tokens: Annotated[
-        int, typer.Option("--max_new_tokens", help="Longueur maximale.")
-    ] = 220,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
     temperature: Annotated[float, typer.Option("--temperature", help="0 : sans tirage.")] = 0.0,
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
@@ -216,9 +205,7 @@ def evaluer(
         list[str] | None,
         typer.Option("--format", help="Expression qu’une réponse doit contenir ; à répéter."),
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max_new_tokens", help="Longueur maximale.")
-    ] = 220,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
     rapports: Annotated[
         tuple[str, str],
         typer.Option("--comparer", help="Deux rapports .json : compare leurs modèles affinés."),
@@ -237,9 +224,7 @@ def evaluer(
     for nom, valeur in (("adaptateur", adaptateur), ("dataset", dataset)):
         if not valeur:
             raise ErreurFabrique(
-                f"l’option --{nom} est obligatoire",
-                "Donnez-la, ou --comparer A.json B.json",
-                champ=nom,
+                f"l’option --{nom} est obligatoire", "Donnez-la, ou --comparer A.json B.json", champ=nom
             )
     with redirect_stdout(sys.stderr if en_json else sys.stdout):
         fait = epreuve.mettre_a_l_epreuve(
@@ -368,9 +353,7 @@ def controler(
     evaluation: Annotated[
         str, typer.Option("--evaluation", help="Corpus d’évaluation à ne pas contenir.")
     ] = "",
-    page: Annotated[
-        str, typer.Option("--html", help="Écrit aussi le rapport dans ce fichier.")
-    ] = "",
+    page: Annotated[str, typer.Option("--html", help="Écrit aussi le rapport dans ce fichier.")] = "",
     en_json: Json = False,
 ) -> None:
     """Dit tout ce qu’il y a à corriger dans un corpus ; code 1 s’il y a des erreurs."""
@@ -479,6 +462,24 @@ def verifier(
         raise typer.Exit(MACHINE)
 
 
+@atelier.command(cls=Commande)
+def kit(
+    dossier: Annotated[Path, typer.Argument(help="Dossier à écrire : clé, partage.")],
+    plateforme: Annotated[
+        list[str], typer.Option("--plateforme", help="linux, windows ou macos ; à répéter.")
+    ] = ["linux", "windows", "macos"],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    python: Annotated[
+        list[str], typer.Option("--python", help="3.11, 3.12 ou 3.13 ; à répéter.")
+    ] = ["3.11", "3.12", "3.13"],  # noqa: B006
+) -> None:
+    """Réunit tout le cours dans un dossier, pour l’installer ensuite sans réseau."""
+    from fabrique.atelier.kit import construire
+    from fabrique.machine import en_go
+
+    taille = construire(dossier, plateforme, python)
+    print(f"Kit écrit dans {dossier} : {en_go(taille)}. Mode d’emploi : LISEZMOI.txt.")
+
+
 def _couches(texte: str) -> tuple[str, ...] | str:
     """« ["query_key_value"] », « query_key_value,dense » ou « all-linear »."""
     if texte == "all-linear":
@@ -527,10 +528,9 @@ def _usage(cause: Exception) -> ErreurFabrique | None:
     noms = {classe.__name__ for classe in type(cause).__mro__}
     if "UsageError" not in noms:
         return None
-    option = (
-        getattr(cause, "option_name", None)
-        or getattr(getattr(cause, "param", None), "opts", [""])[0]
-    )
+    option = getattr(cause, "option_name", None) or getattr(
+        getattr(cause, "param", None), "opts", [""]
+    )[0]
     if "NoSuchOption" in noms:
         message = f"l’option {option} n’existe pas"
     elif "MissingParameter" in noms:

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from fabrique import machine
-from fabrique.atelier import verification
+from fabrique.atelier import installer, verification
 from fabrique.atelier.verification import Constat
 from fabrique.ligne_de_commande import principal
 from outils.tester import RACINE
@@ -36,9 +37,11 @@ def seul(constats: Iterator[Constat]) -> Constat:
 
 
 def test_les_seuils_sont_ceux_du_projet():
-    """requires-python, machine.DISQUE_MINIMAL, et les 4 Go du README."""
+    """Python du projet et du kit, machine.DISQUE_MINIMAL, et les 4 Go du README."""
     projet = tomllib.loads((RACINE / "pyproject.toml").read_text("utf-8"))["project"]
-    assert projet["requires-python"] == f">={'.'.join(map(str, verification.PYTHON_MINIMAL))}"
+    minimale = ".".join(map(str, verification.PYTHON_MINIMAL))
+    assert minimale in SpecifierSet(projet["requires-python"])
+    assert minimale == installer.MINIMALES["3.11"]
     assert machine.DISQUE_MINIMAL["poche"] == verification.DISQUE_MINIMAL
     annonces = re.search(r"et (\d+) Go de disque", (RACINE / "README.md").read_text("utf-8"))
     assert int(annonces[1]) * verification.GO == verification.DISQUE_INSTALLATION
@@ -48,6 +51,7 @@ def test_les_seuils_sont_ceux_du_projet():
     ("version", "maxsize", "dit"),
     [
         ((3, 9, 16), 2**63 - 1, "la version 3.9.16 est trop ancienne"),
+        ((3, 11, 2), 2**63 - 1, "la version 3.11.2 est trop ancienne"),
         ((3, 12, 1), 2**31 - 1, "la version 3.12.1 est en 32 bits"),
         ((3, 11, 7), 2**63 - 1, ""),
     ],

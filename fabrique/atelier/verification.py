@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GO = 1024**3
-#: La première version de Python que le paquet accepte (``requires-python``).
-PYTHON_MINIMAL = (3, 11)
+#: La première version de Python que le paquet et ses bibliothèques figées acceptent.
+PYTHON_MINIMAL = (3, 11, 5)
 #: Place pour travailler, une fois tout installé, et pour installer (README).
 DISQUE_MINIMAL, DISQUE_INSTALLATION = 1 * GO, 4 * GO
 #: Mémoire vive disponible que demande un carnet avec le Falcon de poche (« En bref »).
@@ -100,7 +100,7 @@ def verifier_python() -> Iterator[Constat]:
     """La version, et 64 bits : torch n'existe pas autrement."""
     version = ".".join(map(str, sys.version_info[:3]))
     minimale = ".".join(map(str, PYTHON_MINIMAL))
-    if tuple(sys.version_info[:2]) < PYTHON_MINIMAL:
+    if tuple(sys.version_info[:3]) < PYTHON_MINIMAL:
         yield Constat(
             "Python",
             False,
