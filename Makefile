@@ -6,13 +6,14 @@ PRET := $(VENV)/.pret
 SOURCES := requirements.txt requirements-dev.txt contraintes.txt pyproject.toml
 
 .DEFAULT_GOAL := aide
-.PHONY: aide demo cours test test-bornes carnets
+.PHONY: aide demo cours test test-bornes test-kit carnets
 
 aide:
 	@echo "make demo         affine le Falcon de poche en 4 bits et montre avant, après"
 	@echo "make cours        ouvre le cours dans JupyterLab"
 	@echo "make test         tests du paquet, carnets, gardes et style"
 	@echo "make test-bornes  les mêmes tests au bas des plages de versions"
+	@echo "make test-kit     construit le kit hors ligne, l’installe et l’essaie sans réseau"
 	@echo "make carnets      réexécute tous les carnets (après de nouveaux poids)"
 
 # Rien n'est réinstallé tant que les fichiers de dépendances ne changent pas.
@@ -29,6 +30,9 @@ cours: $(PRET)
 
 test: $(PRET)
 	$(PY) -m outils.tester
+
+test-kit: $(PRET)
+	$(PY) -m outils.essayer_kit
 
 carnets: $(PRET)
 	$(PY) -m outils.carnets

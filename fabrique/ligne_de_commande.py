@@ -513,6 +513,57 @@ def demo(
     demontrer(sortie)
 
 
+atelier = typer.Typer(
+    cls=Groupe,
+    help="Préparer une salle : vérifier une machine, emporter le cours sur une clé.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+application.add_typer(atelier, name="atelier")
+
+
+@atelier.command(cls=Commande)
+def verifier(
+    hors_ligne: Annotated[
+        bool, typer.Option("--hors_ligne", help="La salle n’aura pas de réseau, c’est prévu.")
+    ] = False,
+    en_json: Json = False,
+) -> None:
+    """Dit si cette machine est prête pour l’atelier ; code 2 s’il y a à corriger."""
+    from fabrique.atelier import verification
+
+    constats = []
+    with redirect_stdout(sys.stderr if en_json else sys.stdout):
+        for constat in verification.verifier(hors_ligne):
+            constats.append(constat)
+            if not en_json:
+                print(constat, flush=True)
+    if en_json:
+        print(json.dumps(verification.en_dictionnaire(constats), ensure_ascii=False))
+    else:
+        print(verification.bilan(constats))
+    if not all(constat.bon for constat in constats):
+        raise typer.Exit(MACHINE)
+
+
+@atelier.command(cls=Commande)
+def kit(
+    dossier: Annotated[Path, typer.Argument(help="Dossier à écrire : clé, partage.")],
+    plateforme: Annotated[
+        list[str], typer.Option("--plateforme", help="linux, windows ou macos ; à répéter.")
+    ] = ["linux", "windows", "macos"],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    python: Annotated[
+        list[str], typer.Option("--python", help="3.11, 3.12 ou 3.13 ; à répéter.")
+    ] = ["3.11", "3.12", "3.13"],  # noqa: B006
+) -> None:
+    """Réunit tout le cours dans un dossier, pour l’installer ensuite sans réseau."""
+    from fabrique.atelier.kit import construire
+    from fabrique.machine import en_go
+
+    taille = construire(dossier, plateforme, python)
+    print(f"Kit écrit dans {dossier} : {en_go(taille)}. Mode d’emploi : LISEZMOI.txt.")
+
+
 def _couches(texte: str) -> tuple[str, ...] | str:
     """« ["query_key_value"] », « query_key_value,dense » ou « all-linear »."""
     if texte == "all-linear":

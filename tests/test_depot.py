@@ -146,7 +146,7 @@ def test_aucun_fichier_ne_nomme_un_chemin_de_machine():
 ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
-    {"demo", "affinage", "cout", "__init__"},
+    {"demo", "affinage", "cout", "atelier", "__init__"},
     {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle", "graduations"},
     {"evaluation"},
     {"entrainement", "preentrainement", "generation", "fusion"},
@@ -305,7 +305,10 @@ def test_les_trois_commandes_existent_et_sont_dites(commande: str):
 
 
 def test_l_integration_continue_lance_la_commande_du_readme():
-    """.ci/run et GitHub Actions font « make test », rien d'autre."""
+    """.ci/run et le flux des tests font « make test » ; les autres flux, des cibles qui existent."""
     assert "make test" in (RACINE / ".ci" / "run").read_text("utf-8")
-    for flux in (RACINE / ".github" / "workflows").glob("*.yml"):
-        assert "bash .ci/run" in flux.read_text("utf-8")
+    flux = {f.stem: f.read_text("utf-8") for f in (RACINE / ".github" / "workflows").glob("*.yml")}
+    assert "bash .ci/run" in flux["tests"]
+    cibles = set(re.findall(r"^([\w-]+):", (RACINE / "Makefile").read_text("utf-8"), re.M))
+    appelees = {cible for texte in flux.values() for cible in re.findall(r"\bmake ([\w-]+)", texte)}
+    assert appelees - cibles == set()

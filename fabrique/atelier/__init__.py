@@ -1,0 +1,1 @@
+"""L'atelier : vérifier une salle, emporter le cours sur une clé."""

@@ -1,0 +1,108 @@
+"""Le kit hors ligne : ce qu'il refuse, ce qu'il suit, ce qu'il emporte.
+
+Sa construction et son installation sans réseau s'éprouvent par « make test-kit ».
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fabrique.atelier import installer, kit
+from fabrique.erreurs import ErreurFabrique
+from outils.tester import RACINE
+
+
+def test_l_index_de_pip_est_dit_a_uv(monkeypatch):
+    """Miroir, index en plus et dossier de roues : les variables standard, rien d'autre."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    for nom in ("FIND_LINKS", "CERT", "TRUSTED_HOST"):
+        monkeypatch.delenv(f"PIP_{nom}", raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://miroir.exemple.fr/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://a.exemple.fr/un https://a.exemple.fr/deux")
+    assert kit.options_d_index() == [
+        *("--default-index", "https://miroir.exemple.fr/simple"),
+        *("--index", "https://a.exemple.fr/un"),
+        *("--index", "https://a.exemple.fr/deux"),
+    ]
+
+
+def test_un_torch_pour_cuda_est_refuse_avec_l_index_a_ajouter(monkeypatch):
+    """Sous Linux, l'index public donne CUDA : dix fois la taille du kit."""
+    monkeypatch.setattr(kit, "_lancer", lambda *_: "nvidia-cublas==13.1\ntorch==2.13.0\n")
+    with pytest.raises(ErreurFabrique, match="PIP_EXTRA_INDEX_URL=https://download.pytorch.org"):
+        kit._resoudre(RACINE, "linux", "3.12")
+
+
+def test_une_commande_qui_echoue_se_lit():
+    """Son erreur, en une ligne, et le code 2."""
+    echec = "raise SystemExit('ERROR: introuvable')"
+    with pytest.raises(ErreurFabrique, match="ERROR: introuvable") as leve:
+        kit._lancer([sys.executable, "-c", echec])
+    assert leve.value.code == 2
+
+
+@pytest.mark.parametrize(("plateformes", "pythons"), [(["amiga"], ["3.11"]), (["linux"], ["2.7"])])
+def test_une_plateforme_ou_un_python_inconnus_sont_refuses(tmp_path, plateformes, pythons):
+    """Avant tout téléchargement, avec les choix."""
+    with pytest.raises(ErreurFabrique, match="Choisissez parmi"):
+        kit.construire(tmp_path, plateformes, pythons)
+    assert not any(tmp_path.iterdir())
+
+
+def test_sans_depot_le_kit_ne_se_construit_pas(monkeypatch, tmp_path: Path):
+    """Le paquet installé seul n'a pas les carnets."""
+    monkeypatch.setattr(kit, "PAQUET", tmp_path / "fabrique")
+    with pytest.raises(ErreurFabrique, match="copie du dépôt"):
+        kit.construire(tmp_path, ["linux"], ["3.11"])
+
+
+@pytest.fixture
+def kit_sans_roues(tmp_path: Path) -> Path:
+    """Un kit dont seules les roues manquent."""
+    (tmp_path / "listes").mkdir()
+    (tmp_path / "listes" / "amiga-3.11.txt").write_text("torch==2.13.0\n", "utf-8")
+    kit._copier_le_cours(RACINE, tmp_path)
+    return tmp_path
+
+
+def test_le_kit_emporte_le_cours(kit_sans_roues: Path):
+    """Tous les carnets numérotés, les corpus, le guide ; les lanceurs des trois systèmes."""
+    carnets = {carnet.name for carnet in (kit_sans_roues / "cours" / "notebooks").iterdir()}
+    assert carnets == {carnet.name for carnet in (RACINE / "notebooks").glob("[0-9]*.ipynb")}
+    assert (kit_sans_roues / "cours" / "data" / "demarches.jsonl").is_file()
+    for nom in ("installer.sh", "installer.bat", "installer.ps1", "installer.py", "verifier.py"):
+        assert (kit_sans_roues / nom).is_file()
+    assert b"\r\n" in (kit_sans_roues / "installer.bat").read_bytes()
+    assert b"\r" not in (kit_sans_roues / "installer.sh").read_bytes()
+    assert "Python 3.11.5" in (kit_sans_roues / "LISEZMOI.txt").read_text("utf-8")
+
+
+def test_l_installateur_dit_ce_que_le_kit_contient(kit_sans_roues: Path, tmp_path: Path):
+    """Aucune roue pour cette machine : il le dit et n'écrit rien."""
+    cible = tmp_path / "cible"
+    commande = [sys.executable, "-I", "-S", kit_sans_roues / "installer.py", cible]
+    fini = subprocess.run(commande, capture_output=True, encoding="utf-8")
+    assert fini.returncode == 1
+    assert "n’a rien pour" in fini.stderr
+    assert "amiga-3.11" in fini.stderr
+    assert not cible.exists()
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="il faut un interprète sh")
+def test_le_lanceur_passe_ses_arguments(kit_sans_roues: Path):
+    """« sh installer.sh DOSSIER » lance installer.py, à côté de lui."""
+    (kit_sans_roues / "installer.py").write_text("import sys; print(sys.argv[1:])", "utf-8")
+    commande = ["sh", kit_sans_roues / "installer.sh", "un dossier"]
+    imprime = subprocess.run(commande, capture_output=True, encoding="utf-8", check=True).stdout
+    assert imprime.strip() == "['un dossier']"
+
+
+def test_un_vieux_python_sait_lire_l_installateur():
+    """Il doit pouvoir dire qu'il est trop vieux."""
+    ast.parse(Path(installer.__file__).read_text("utf-8"), feature_version=(3, 8))
