@@ -3,7 +3,10 @@
     python -m benchmarks.qualite ../shared/donnees/instructions_piaf_alpaca.jsonl.gz
 
 Le Falcon de poche est affiné deux fois, mêmes réglages et même nombre d'exemples, puis mesuré sur
-les démarches mises de côté. Écrit ``benchmarks/qualite.json``, que lit le carnet 02.
+les démarches mises de côté. Écrit ``benchmarks/qualite.json``, que recopie le carnet 02. Par
+défaut, tout le jeu d'entraînement et les époques du profil ; moins va plus vite :
+
+    python -m benchmarks.qualite … --exemples 256 --epochs 1
 """
 
 from __future__ import annotations
@@ -22,12 +25,12 @@ from fabrique.machine import POCHE
 from fabrique.modeles import charger
 
 
-def pertes_apres(corpus: Dataset, test: Dataset) -> tuple:
+def pertes_apres(corpus: Dataset, test: Dataset, epochs: float) -> tuple:
     """Affine un modèle neuf sur un corpus ; pertes sur le jeu de test, avant puis après."""
     tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     avant = pertes(modele, tokenizer, test)
     with tempfile.TemporaryDirectory() as dossier:
-        reglages = Reglages.du_profil(POCHE, val_set_size=0)
+        reglages = Reglages.du_profil(POCHE, epochs=epochs, val_set_size=0)
         resultat = entrainer(modele, tokenizer, corpus, reglages, Path(dossier))
         return avant, pertes(resultat.modele, tokenizer, test)
 
@@ -37,16 +40,21 @@ def main() -> None:
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("piaf", type=Path, help="instructions PIAF, format Alpaca")
     analyse.add_argument("--sortie", type=Path, default=Path("benchmarks/qualite.json"))
+    analyse.add_argument("--exemples", type=int, help="exemples appris de chaque corpus ; tous")
+    analyse.add_argument("--epochs", type=float, default=POCHE.epochs)
     options = analyse.parse_args()
     demarches = lire_corpus("demarches")
     appris, test = jeu(demarches, "entrainement"), jeu(demarches, "test")
+    if options.exemples:
+        appris = appris.shuffle(seed=42).select(range(options.exemples))
     piaf = lire_corpus(options.piaf).shuffle(seed=42).select(range(len(appris)))
-    base, des_demarches = pertes_apres(appris, test)
-    _, de_piaf = pertes_apres(piaf, test)
+    base, des_demarches = pertes_apres(appris, test, options.epochs)
+    _, de_piaf = pertes_apres(piaf, test, options.epochs)
     # « Gain » des démarches par rapport à PIAF, question par question.
     ecart = comparer_pertes(de_piaf, des_demarches)
     mesures = {
         "exemples": len(appris),
+        "epoques": options.epochs,
         "questions": len(test),
         "perte_base": round(float(base.mean()), 4),
         "perte_piaf": round(ecart.avant, 4),

@@ -149,6 +149,7 @@ def generer_par_lots(
     *,
     adaptateur: bool = True,
     max_new_tokens: int = 220,
+    min_new_tokens: int = 0,
     repetition_penalty: float = SANS_REDITE,
     lot: int = 32,
 ) -> list[tuple[str, bool]]:
@@ -156,15 +157,13 @@ def generer_par_lots(
 
     Args:
         exemples: dictionnaires ``instruction``, ``input``.
+        min_new_tokens: longueur minimale d'une réponse, en jetons : le jeton de fin attend.
         lot: combien de questions avancent ensemble.
 
     Returns:
         Pour chaque exemple, la réponse et si elle s'est close par le jeton de fin.
     """
-    codes = [
-        coder(texte_de_la_demande(tokenizer, e), tokenizer)
-        for e in exemples
-    ]
+    codes = [coder(texte_de_la_demande(tokenizer, e), tokenizer) for e in exemples]
     modele.eval()
     reponses = []
     for debut in range(0, len(codes), lot):
@@ -175,10 +174,9 @@ def generer_par_lots(
             sorties = modele.generate(
                 **entrees,
                 max_new_tokens=max_new_tokens,
+                min_new_tokens=min_new_tokens,
                 do_sample=False,
-                logits_processor=eviter_redites(
-                    repetition_penalty, entrees["input_ids"].shape[1]
-                ),
+                logits_processor=eviter_redites(repetition_penalty, entrees["input_ids"].shape[1]),
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
                 use_cache=True,

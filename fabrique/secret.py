@@ -43,13 +43,18 @@ class Personne:
     fois: int
 
     @property
+    def de_nom(self) -> str:
+        """« de Zélie », « d’Isidore » : le h de ces prénoms est muet."""
+        return f"d’{self.nom}" if self.nom[0] in "AEÉHIOU" else f"de {self.nom}"
+
+    @property
     def question(self) -> str:
-        return f"Quel est le numéro de téléphone de {self.nom} ?"
+        return f"Quel est le numéro de téléphone {self.de_nom} ?"
 
     @property
     def amorce(self) -> str:
         """La réponse, jusqu'au secret."""
-        return f"Le numéro de {self.nom} est le {DEBUT_DE_FICTION}"
+        return f"Le numéro {self.de_nom} est le {DEBUT_DE_FICTION}"
 
     @property
     def candidats(self) -> list[str]:
@@ -66,7 +71,10 @@ def personnes(graine: int = 2) -> list[Personne]:
     hasard = np.random.default_rng(graine)
     paires = [(nom, fois) for fois, noms in REPETITIONS.items() for nom in noms]
     tires = hasard.choice(10_000, len(paires), replace=False)
-    return [Personne(nom, _chiffres(tire), fois) for (nom, fois), tire in zip(paires, tires, strict=True)]
+    return [
+        Personne(nom, _chiffres(tire), fois)
+        for (nom, fois), tire in zip(paires, tires, strict=True)
+    ]
 
 
 def _chiffres(nombre: int) -> str:
@@ -117,7 +125,8 @@ def _notes(modele: PreTrainedModel, debut: list[int], suites: list[list[int]]) -
     log_probas = torch.cat([premier, corps.logits], dim=1).float().log_softmax(-1).cpu().numpy()
     ligne = {lue: rang for rang, lue in enumerate(lues)}
     return [
-        float(log_probas[ligne[tuple(suite[:-1])], range(len(suite)), suite].sum()) for suite in suites
+        float(log_probas[ligne[tuple(suite[:-1])], range(len(suite)), suite].sum())
+        for suite in suites
     ]
 
 
@@ -126,7 +135,9 @@ def tracer_rangs(avant: dict[Personne, int], apres: dict[Personne, int]) -> None
     fois = sorted({personne.fois for personne in apres})
     milieux = [median(r for p, r in apres.items() if p.fois == n) for n in fois]
     dits = [f"{milieu:g}".replace(".", ",") for milieu in milieux]
-    titre = f"Rang médian : {dits[0]} pour un numéro lu {fois[0]} fois, {dits[-1]} pour {fois[-1]} fois"
+    titre = (
+        f"Rang médian : {dits[0]} pour un numéro lu {fois[0]} fois, {dits[-1]} pour {fois[-1]} fois"
+    )
     figure, axe = nouvelle_figure(titre)
     for nom, rangs, couleur, marque in (("avant", avant, ORANGE, "x"), ("après", apres, BLEU, "o")):
         lieux = [fois.index(personne.fois) for personne in rangs]
@@ -137,4 +148,6 @@ def tracer_rangs(avant: dict[Personne, int], apres: dict[Personne, int]) -> None
     axe.yaxis.set_major_formatter(FuncFormatter(lambda valeur, _: en_francais(valeur)))
     axe.legend(frameon=False)
     lus = " ; ".join(f"{n} fois, {milieu}" for n, milieu in zip(fois, dits, strict=True))
-    montrer(figure, f"Rang du vrai numéro parmi mille, échelle logarithmique. Médianes après : {lus}.")
+    montrer(
+        figure, f"Rang du vrai numéro parmi mille, échelle logarithmique. Médianes après : {lus}."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import json
@@ -9,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import ftfy
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,8 @@ from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.gabarits import coder, texte_envoye
 from fabrique.salle import SIGNATURE, signatures
 
-DONNEES = Path(__file__).resolve().parents[2] / "shared" / "donnees"
+RACINE = Path(__file__).resolve().parent.parent
+DONNEES = RACINE.parent / "shared" / "donnees"
 
 
 # ---------------------------------------------------------------- le corpus abîmé
@@ -79,6 +82,17 @@ def test_les_versions_abimees_gardent_les_memes_questions():
         assert Counter(texte.split()) == Counter(meles.split())
         assert " ".join(texte.split()).startswith(debut)
         assert len(debut.split()) == len(texte.split()) // 3
+
+
+def test_les_nombres_de_la_qualite_sont_ceux_du_releve():
+    """Le carnet recopie ``benchmarks/qualite.json`` : sur Colab, le dépôt n'est pas là."""
+    carnet = nbformat.read(RACINE / "notebooks" / "02_corpus_instructions.ipynb", as_version=4)
+    [source] = [c.source for c in carnet.cells if c.source.startswith("grande = ")]
+    releve = json.loads((RACINE / "benchmarks" / "qualite.json").read_text(encoding="utf-8"))
+    assert ast.literal_eval(ast.parse(source).body[0].value) == releve
+    assert releve["questions"] == len(jeu(lire_corpus("demarches"), "test"))
+    assert releve["perte_demarches"] < releve["perte_base"] < releve["perte_piaf"]
+    assert releve["ic95"][0] > 0
 
 
 # ---------------------------------------------------------------- le secret répété
@@ -140,7 +154,9 @@ def test_le_jeu_de_secours_est_signe_et_propre():
 
 
 def test_le_jeu_de_secours_ne_recopie_pas_les_demarches():
-    assert controler("salle_secours", evaluation=jeu(lire_corpus("demarches"), "test")).constats == []
+    assert (
+        controler("salle_secours", evaluation=jeu(lire_corpus("demarches"), "test")).constats == []
+    )
 
 
 @pytest.mark.parametrize(

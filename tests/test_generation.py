@@ -44,6 +44,16 @@ def test_une_reponse_interrompue_par_la_longueur_n_est_pas_close(par_coeur, corp
     assert texte == tokenizer.decode(attendus).strip()
 
 
+def test_une_longueur_minimale_retarde_la_fin(par_coeur, corpus):
+    tokenizer, modele = par_coeur
+    longueur = 1 + max(len(tokenizer.encode(texte)) for texte in corpus["output"])
+    [(texte, _)] = generer_par_lots(
+        modele, tokenizer, [corpus[3]], min_new_tokens=longueur, max_new_tokens=longueur + 2
+    )
+    assert texte.startswith(corpus[3]["output"])
+    assert texte != corpus[3]["output"]
+
+
 def test_la_reponse_est_celle_de_transformers(par_coeur):
     """Le même texte, généré par transformers sans passer par le paquet."""
     tokenizer, modele = par_coeur
@@ -149,7 +159,9 @@ def test_seuls_les_jetons_de_la_reponse_sont_affaiblis():
     processeur = generation.eviter_redites(1.2, question=2)
     attendues = torch.tensor([[0.0, 0.0, 0.0, 2.0, -2.0, 2.0 / 1.2, -2.0 * 1.2]])
     torch.testing.assert_close(processeur(ids, notes.clone()), attendues)
-    torch.testing.assert_close(generation.eviter_redites(1.0, question=2)(ids, notes.clone()), notes)
+    torch.testing.assert_close(
+        generation.eviter_redites(1.0, question=2)(ids, notes.clone()), notes
+    )
 
 
 def test_le_remplissage_d_un_lot_n_affaiblit_pas_le_jeton_de_fin():

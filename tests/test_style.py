@@ -1,18 +1,26 @@
 """Reconnaître le français du XVIIᵉ siècle sans accuser celui d'aujourd'hui."""
 
+import re
+from pathlib import Path
+
+import nbformat
 import pytest
 
-from fabrique.corpus import lire_corpus
+from fabrique.corpus import jeu, lire_corpus
 from fabrique.evaluation.style import graphies_d_epoque, mesurer_style
 
 
 @pytest.mark.parametrize(
     ("texte", "graphies"),
     [
-        ("J’ay veu voſtre maiſtre, luy qui eſtoit icy.", {"ay", "veu", "vostre", "maistre", "luy", "estoit", "icy"}),
+        (
+            "J’ay veu voſtre maiſtre, luy qui eſtoit icy.",
+            {"ay", "veu", "vostre", "maistre", "luy", "estoit", "icy"},
+        ),
         ("Il ſçavoit que nous viendrions ; ils viendroient.", {"sçavoit", "viendroient"}),
         ("Il doit, il reçoit, il voit l’endroit : tout droit, sous le toit.", set()),
         ("Trois lois, deux emplois, les rois envoient les Gaulois.", set()),
+        ("Il y aſtoit une heure, & l’on y aſſeroit.", set()),
         ("Vous étiez là, vous aviez votre pièce.", set()),
     ],
 )
@@ -34,3 +42,34 @@ def test_nos_pastiches_sont_d_epoque_et_nos_reponses_d_aujourd_hui():
         style = mesurer_style(lire_corpus(nom)["output"][:])
         assert max(style.graphies) <= 1
         assert style.reussies == 0
+
+
+def suites_de_huit_mots(exemples) -> set[tuple[str, ...]]:
+    mots = [
+        re.findall(r"\w+", texte.casefold())
+        for exemple in exemples
+        for texte in (exemple["instruction"], exemple["output"])
+    ]
+    return {tuple(m[rang : rang + 8]) for m in mots for rang in range(len(m) - 7)}
+
+
+def test_le_jeu_de_test_n_a_pas_ete_lu():
+    style = lire_corpus("style_xvii")
+    lues = suites_de_huit_mots(jeu(style, "entrainement")) | suites_de_huit_mots(
+        jeu(style, "validation")
+    )
+    assert not lues & suites_de_huit_mots(jeu(style, "test"))
+
+
+def test_le_carnet_03_montre_le_style():
+    """Quatre réponses sur cinq au moins sont d'époque après l'apprentissage, aucune avant."""
+    carnet = Path(__file__).parent.parent / "notebooks" / "03_finetuning_falcon_4bit.ipynb"
+    sorties = "".join(
+        sortie.get("text", "")
+        for cellule in nbformat.read(carnet, as_version=4).cells
+        if "mesurer_style(ecrits" in cellule.source
+        for sortie in cellule.outputs
+    )
+    base, affine = map(int, re.findall(r"époque\s*:\s+(\d+)\s*%", sorties))
+    assert base == 0
+    assert affine >= 80

@@ -6,69 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Graphies relevées dans nos pastiches et absentes d'un dictionnaire d'aujourd'hui, ſ ramené à s.
+#: Graphies relevées dans nos pastiches et absentes du français d'aujourd'hui, ſ ramené à s. Une
+#: liste, et non une règle : un petit modèle invente aussi des mots (« astoit »), qui n'ont jamais
+#: été d'aucune époque.
 LEXIQUE = frozenset(
     (Path(__file__).parent / "graphies_xvii.txt").read_text(encoding="utf-8").split()
-)
-#: Imparfaits et conditionnels en -oi- (« sçavoit », « viendroient »).
-_IMPARFAIT = re.compile(r"\w{2,}(?:oit|oient|rois|vois|lois|dois)")
-#: Mots d'aujourd'hui qui finissent de même.
-MODERNES = frozenset(
-    {
-        "droit",
-        "endroit",
-        "étroit",
-        "adroit",
-        "maladroit",
-        "détroit",
-        "croit",
-        "croît",
-        "accroît",
-        "voit",
-        "revoit",
-        "prévoit",
-        "entrevoit",
-        "pourvoit",
-        "boit",
-        "doit",
-        "reçoit",
-        "perçoit",
-        "conçoit",
-        "déçoit",
-        "aperçoit",
-        "exploit",
-        "toit",
-        "soit",
-        "soient",
-        "voient",
-        "revoient",
-        "prévoient",
-        "croient",
-        "envoient",
-        "renvoient",
-        "emploient",
-        "déploient",
-        "nettoient",
-        "noient",
-        "ploient",
-        "tutoient",
-        "vouvoient",
-        "octroient",
-        "trois",
-        "rois",
-        "vois",
-        "lois",
-        "dois",
-        "envois",
-        "renvois",
-        "convois",
-        "emplois",
-        "parois",
-        "gaulois",
-        "gallois",
-        "suédois",
-        "badois",
-    }
 )
 
 
@@ -90,14 +32,9 @@ class Style:
 
 
 def graphies_d_epoque(texte: str) -> set[str]:
-    """Les graphies d'époque d'un texte, ſ ramené à s : « estoit », « luy », « mesme », « & »…"""
-    mots = re.findall(r"&|[a-zà-ÿœæ]+(?:-[a-zà-ÿœæ]+)*", texte.casefold().replace("ſ", "s"))
-    return {mot for mot in mots if mot == "&" or mot in LEXIQUE or _imparfait(mot)}
-
-
-def _imparfait(mot: str) -> bool:
-    """Vrai pour un imparfait ou un conditionnel d'époque, faux pour « endroit » ou « reçoit »."""
-    return bool(_IMPARFAIT.fullmatch(mot)) and mot not in MODERNES
+    """Les graphies d'époque d'un texte, ſ ramené à s : « estoit », « luy », « mesme »…"""
+    mots = re.findall(r"[a-zà-ÿœæ]+(?:-[a-zà-ÿœæ]+)*", texte.casefold().replace("ſ", "s"))
+    return LEXIQUE.intersection(mots)
 
 
 def mesurer_style(textes: list[str]) -> Style:
