@@ -17,7 +17,7 @@ from fabrique.corpus import lire_corpus
 from fabrique.evaluation import evaluer
 from fabrique.evaluation.epreuve import au_plus
 from fabrique.gabarits import coder, texte_de_la_demande
-from fabrique.generation import SANS_REDITE, affaiblir_redites
+from fabrique.generation import SANS_REDITE, eviter_redites
 from fabrique.machine import POCHE
 from fabrique.modeles import charger
 
@@ -33,7 +33,7 @@ def une_a_une(modele, tokenizer, exemples: list[dict], max_new_tokens: int) -> f
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
-                logits_processor=affaiblir_redites(SANS_REDITE, ids.shape[1]),
+                logits_processor=eviter_redites(SANS_REDITE, ids.shape[1]),
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )
