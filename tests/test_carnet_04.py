@@ -43,7 +43,7 @@ def test_douze_victoires_sur_vingt_ne_prouvent_rien_quinze_si():
     bas, haut = Part(12, 20).ic95
     assert 1 / 3 < bas < 0.4
     assert 0.79 < haut < 0.82
-    assert [k for k in range(10, 21) if Part(k, 20).tranche][0] == 15
+    assert next(k for k in range(10, 21) if Part(k, 20).tranche) == 15
     assert Part(120, 200).tranche
 
 

@@ -17,7 +17,16 @@ from fabrique.evaluation.comparaison import (
 )
 from fabrique.evaluation.epreuve import Rapport
 from fabrique.evaluation.metriques import MESURES
-from fabrique.figures import BLEU, NOIR, ORANGE, VERT, en_francais, en_image, nouvelle_figure, tracer_intervalles
+from fabrique.figures import (
+    BLEU,
+    NOIR,
+    ORANGE,
+    VERT,
+    en_francais,
+    en_image,
+    nouvelle_figure,
+    tracer_intervalles,
+)
 from fabrique.modeles import en_mo
 from fabrique.suivi import en_duree
 
