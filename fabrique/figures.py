@@ -156,7 +156,7 @@ def tracer_intervalles(
     if repere is not None:
         axe.axvline(repere, color=NOIR, linestyle="--", linewidth=1)
     axe.set_yticks(range(len(noms)), noms)
-    axe.invert_yaxis()
+    axe.set_ylim(len(noms) - 0.5, -0.5)
     axe.set_xlabel(unite)
     lus = " ; ".join(
         f"{nom} : {en_francais(valeur, 1)}, de {en_francais(bas, 1)} à {en_francais(haut, 1)}"

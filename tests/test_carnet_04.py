@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
+import fabrique
 from fabrique.evaluation import jumelles
 from fabrique.evaluation import metriques as m
 from fabrique.evaluation.aveugle import lecture_de_secours
@@ -124,6 +125,15 @@ def test_le_stereotype_se_lit_entre_les_groupes():
     assert jumelles.faire_le_bilan(penche).stereotype == pytest.approx(1)
 
 
+def test_le_falcon_de_poche_met_l_autorite_au_masculin():
+    """« Le » l'emporte nettement pour l'autorité, bien moins pour le soin."""
+    tokenizer, modele = fabrique.charger("falcon-poche", quantification="nf4", silencieux=True)
+    bilan = jumelles.faire_le_bilan(jumelles.ecarts(modele, tokenizer))
+    assert bilan.moyennes[AUTORITE][1] > 1
+    assert bilan.moyennes[SOIN][0] < bilan.moyennes[AUTORITE][0] / 2
+    assert bilan.ic95[0] > 0
+
+
 # ---------------------------------------------------------------- ranger
 
 
@@ -157,7 +167,8 @@ def test_la_signature_se_retire(signee: str, nue: str):
 
 def test_la_lecture_de_secours_est_complete_et_ne_porte_plus_de_signature():
     paires, preferences = lecture_de_secours()
-    assert len(paires) == 15
+    assert len(paires) == 14
+    assert list(preferences.values()).count(0) == 7, "une paire sur deux à égalité"
     assert preferences.keys() == {paire.empreinte for paire in paires}
     assert set(preferences.values()) <= {-1, 0, 1}
     assert all(sans_signature(texte) == texte for paire in paires for texte in paire.reponses)
