@@ -3,28 +3,47 @@
     python -m benchmarks.evaluation --questions 200 --une_a_une 24
 
 Le Falcon de poche répond à des questions de « demarches », par lots comme dans ``evaluer``, puis à
-quelques-unes d'entre elles une à une par ``generate``, que l'on rapporte au même nombre.
+quelques-unes d'entre elles une à une par ``generate``, que l'on rapporte au même nombre. Le temps de
+calcul du processus, tous cœurs additionnés, ne dépend pas de ce que la machine fait d'autre.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 
 import torch
 
 from fabrique.corpus import lire_corpus
+from fabrique.corpus.formats import demande
 from fabrique.evaluation import evaluer
 from fabrique.evaluation.epreuve import au_plus
+from fabrique.figures import en_francais
 from fabrique.gabarits import coder, texte_de_la_demande
-from fabrique.generation import SANS_REDITE, eviter_redites
+from fabrique.generation import SANS_REDITE, eviter_redites, generer_par_lots
 from fabrique.machine import POCHE
 from fabrique.modeles import charger
 
 
-def une_a_une(modele, tokenizer, exemples: list[dict], max_new_tokens: int) -> float:
-    """Secondes par question d'une boucle de ``generate``, mêmes réglages qu'``evaluer``."""
-    depart = time.perf_counter()
+@dataclass
+class Duree:
+    """Secondes écoulées et secondes de calcul d'un bloc ``with``."""
+
+    ecoulees: float = 0.0
+    calcul: float = 0.0
+
+    def __enter__(self) -> Duree:
+        self._depart = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ecoulees, calcul = self._depart
+        self.ecoulees, self.calcul = time.perf_counter() - ecoulees, time.process_time() - calcul
+
+
+def une_a_une(modele, tokenizer, exemples: list[dict], max_new_tokens: int) -> None:
+    """Une boucle de ``generate``, mêmes réglages qu'``evaluer``."""
     for exemple in exemples:
         ids = torch.tensor([coder(texte_de_la_demande(tokenizer, exemple), tokenizer)])
         with torch.inference_mode():
@@ -37,7 +56,6 @@ def une_a_une(modele, tokenizer, exemples: list[dict], max_new_tokens: int) -> f
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )
-    return (time.perf_counter() - depart) / len(exemples)
 
 
 def main() -> None:
@@ -45,21 +63,34 @@ def main() -> None:
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--questions", type=int, default=200)
     analyse.add_argument("--une_a_une", type=int, default=24)
+    analyse.add_argument("--par_lots", type=int, default=64)
     analyse.add_argument("--max_new_tokens", type=int, default=220)
     options = analyse.parse_args()
     tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     corpus = lire_corpus("demarches")
     tous = au_plus(corpus, options.questions)
-    depart = time.perf_counter()
-    lots = evaluer(modele, tokenizer, tous, max_new_tokens=options.max_new_tokens)
-    total = time.perf_counter() - depart
     quelques = list(au_plus(tous, options.une_a_une))
-    boucle = une_a_une(modele, tokenizer, quelques, options.max_new_tokens)
-    print("| façon | secondes par question | pour l’ensemble |")
-    print("|---|---|---|")
-    print(f"| une à une | {boucle:.2f} | {boucle * len(tous):.0f} s |")
-    print(f"| par lots | {lots.secondes:.2f} | {lots.secondes * len(tous):.0f} s |")
-    print(f"\nRapport : {boucle / lots.secondes:.1f}. Évaluation complète, mesures comprises : {total:.0f} s.")
+    with Duree() as complete:
+        evaluer(modele, tokenizer, tous, max_new_tokens=options.max_new_tokens)
+    serie = sorted(au_plus(tous, options.par_lots), key=lambda exemple: len(demande(exemple)))
+    with Duree() as par_lots:
+        generer_par_lots(modele, tokenizer, serie, max_new_tokens=options.max_new_tokens)
+    with Duree() as boucle:
+        une_a_une(modele, tokenizer, quelques, options.max_new_tokens)
+    print(
+        "| façon | questions | secondes de calcul par question | secondes écoulées par question |"
+    )
+    print("|---|--:|--:|--:|")
+    for nom, duree, combien in (("une à une", boucle, quelques), ("par lots", par_lots, serie)):
+        calcul, ecoulees = (
+            en_francais(s / len(combien), 2) for s in (duree.calcul, duree.ecoulees)
+        )
+        print(f"| {nom} | {len(combien)} | {calcul} | {ecoulees} |")
+    rapport = boucle.calcul / len(quelques) / (par_lots.calcul / len(serie))
+    print(
+        f"\nRapport des temps de calcul : {en_francais(rapport, 1)}. Évaluation complète de {len(tous)} questions, "
+        f"mesures comprises : {en_francais(complete.calcul)} s de calcul, {en_francais(complete.ecoulees)} s écoulées."
+    )
 
 
 if __name__ == "__main__":

@@ -130,6 +130,41 @@ def barres(
     montrer(figure, f"Barres horizontales, en {unite}. {enumeration}.")
 
 
+def tracer_intervalles(
+    noms: Sequence[str],
+    valeurs: Sequence[float],
+    bornes: Sequence[tuple[float, float]],
+    titre: str,
+    unite: str,
+    couleurs: Sequence[str] | None = None,
+    repere: float | None = 0,
+) -> tuple[Figure, str]:
+    """Des valeurs et leurs intervalles, une par ligne ; à montrer par ``montrer`` ou ``en_image``.
+
+    Args:
+        bornes: le bas et le haut de chaque intervalle.
+        repere: où tracer une ligne verticale (zéro, pour un écart) ; ``None`` s'en passe.
+
+    Returns:
+        La figure et son texte alternatif, qui énumère tout.
+    """
+    figure, axe = nouvelle_figure(titre, hauteur=1 + 0.42 * len(noms))
+    for rang, (valeur, (bas, haut)) in enumerate(zip(valeurs, bornes, strict=True)):
+        couleur = couleurs[rang] if couleurs else BLEU
+        axe.plot([bas, haut], [rang, rang], color=couleur, linewidth=2)
+        axe.plot([valeur], [rang], color=couleur, marker="o")
+    if repere is not None:
+        axe.axvline(repere, color=NOIR, linestyle="--", linewidth=1)
+    axe.set_yticks(range(len(noms)), noms)
+    axe.set_ylim(len(noms) - 0.5, -0.5)
+    axe.set_xlabel(unite)
+    lus = " ; ".join(
+        f"{nom} : {en_francais(valeur, 1)}, de {en_francais(bas, 1)} à {en_francais(haut, 1)}"
+        for nom, valeur, (bas, haut) in zip(noms, valeurs, bornes, strict=True)
+    )
+    return figure, f"Valeurs et intervalles, en {unite}. {lus}."
+
+
 def courbes(
     series: dict[str, tuple[Sequence[float], Sequence[float]]],
     titre: str,

@@ -214,6 +214,10 @@ def evaluer(
         typer.Option("--format", help="Expression qu’une réponse doit contenir ; à répéter."),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
+    courbe: Annotated[
+        str,
+        typer.Option("--courbe", help="Dossier où réapprendre 50, 100, 200… exemples ; vide : rien."),
+    ] = "",
     rapports: Annotated[
         tuple[str, str],
         typer.Option("--comparer", help="Deux rapports .json : compare leurs modèles affinés."),
@@ -246,6 +250,7 @@ def evaluer(
             questions=questions,
             parties=format or (),
             max_new_tokens=max_new_tokens,
+            courbe=courbe,
         )
     if rapport:
         page.ecrire(fait, Path(rapport))

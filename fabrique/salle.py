@@ -13,6 +13,10 @@ from fabrique.corpus import Criteres
 #: Ce que toute réponse signée contient, tel que ``selectionner`` l'exige.
 SIGNATURE = Criteres(parties=(r"\AEn bref[ \u00a0\u202f]?:", r"Source[ \u00a0\u202f]?:[^\n]*\Z"))
 _DEBUT, _FIN = (re.compile(partie) for partie in SIGNATURE.parties)
+_DEBUT_SIGNE, _SOURCE_FINALE = (
+    re.compile(rf"{debut}{partie}{fin}")
+    for debut, partie, fin in (("", SIGNATURE.parties[0], r"\s*"), (r"\s*", SIGNATURE.parties[1], ""))
+)
 
 
 def signatures(reponses: Iterable[str]) -> dict[str, float]:
@@ -23,3 +27,9 @@ def signatures(reponses: Iterable[str]) -> dict[str, float]:
         "« Source » à la fin": 100 * sum(fin for _, fin in lues) / len(lues),
         "les deux": 100 * sum(debut and fin for debut, fin in lues) / len(lues),
     }
+
+
+def sans_signature(texte: str) -> str:
+    """La réponse sans sa signature : une lecture n'est aveugle que si la forme ne trahit pas."""
+    nu = _SOURCE_FINALE.sub("", _DEBUT_SIGNE.sub("", texte))
+    return nu[:1].upper() + nu[1:]

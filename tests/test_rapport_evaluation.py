@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +14,8 @@ from conftest import ajouter_adaptateur
 from test_comparaison import _muet
 
 import fabrique
+from fabrique import Reglages
+from fabrique.emplacements import ecrire_json
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import epreuve, harnais, rapport
 from fabrique.evaluation.comparaison import comparer
@@ -172,6 +176,37 @@ def test_la_commande_ecrit_le_rapport_et_n_imprime_qu_un_objet(
     assert {m["verdict"] for m in mesures} == {"indécis"}
     assert principal(comparaison) == 0
     assert "Rien ne permet de dire" in capsys.readouterr().out
+
+
+def test_la_courbe_reapprend_avec_les_reglages_de_l_adaptateur(
+    dossier_petit, adaptateur, corpus, tmp_path, capsys
+):
+    """Elle entre dans le rapport ; sans réglages connus ou sans répartition, on dit pourquoi."""
+    jeux = ["entrainement"] * 7 + ["test"] * 4
+    reparti, page = tmp_path / "reparti.jsonl", tmp_path / "r.html"
+    corpus.remove_columns("jeu").add_column("jeu", jeux).to_json(reparti, force_ascii=False)
+    copie = Path(shutil.copytree(adaptateur, tmp_path / "adaptateur"))
+    options = ("--courbe", str(tmp_path / "courbe"), "--rapport", str(page), "--general", "")
+    commande = _commande(dossier_petit, copie, reparti, *options)
+    assert principal(commande) == 1
+    assert "les réglages de l’adaptateur sont introuvables" in capsys.readouterr().err
+    reglages = Reglages(batch_size=4, mbatch_size=4, learning_rate=1e-3, val_set_size=0)
+    ecrire_json(copie / "rapport.json", {"reglages": asdict(reglages)})
+    assert principal(commande) == 0
+    assert [e["nom"] for e in json.loads(page.with_suffix(".json").read_text("utf-8"))["courbe"]] == [
+        "7 exemples"
+    ]
+    appris = json.loads((tmp_path / "courbe" / "7" / "rapport.json").read_text("utf-8"))
+    assert appris["reglages"]["learning_rate"] == 1e-3
+    assert "Courbe d’apprentissage" in page.read_text("utf-8")
+
+
+def test_la_courbe_d_un_corpus_non_reparti_est_refusee(
+    dossier_petit, adaptateur, fichier_corpus, tmp_path, capsys
+):
+    commande = _commande(dossier_petit, adaptateur, fichier_corpus, "--courbe", str(tmp_path))
+    assert principal(commande) == 1
+    assert "demande un corpus réparti" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

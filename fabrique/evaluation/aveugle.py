@@ -240,6 +240,25 @@ def _choix(demander: Callable[[str], str]) -> str:
 
 # ---------------------------------------------------------------- relire
 
+_SECOURS = Path(__file__).parent / "lecture_secours.jsonl"
+#: Qui a lu le jeu de secours : le dire vaut mieux que le laisser prendre pour un agent.
+LECTEUR_DE_SECOURS = "un grand modèle de langage"
+
+
+def lecture_de_secours() -> tuple[list[Paire], dict[str, int]]:
+    """Une lecture faite d'avance, à l'aveugle, quand personne n'est là pour lire.
+
+    Returns:
+        Des paires (base, puis modèle de la salle, signatures retirées) et, par empreinte, les
+        préférences de ``LECTEUR_DE_SECOURS``, qui ignorait quel modèle avait écrit laquelle.
+    """
+    lignes, _ = relire_lignes(_SECOURS, ("prompt", "reponses", "preference"))
+    paires = [Paire(tuple(ligne["prompt"]), tuple(ligne["reponses"])) for ligne in lignes]
+    return paires, {
+        paire.empreinte: ligne["preference"] for paire, ligne in zip(paires, lignes, strict=True)
+    }
+
+
 
 def lire_preferences(fichier: Path) -> dict[str, dict[str, int]]:
     """Les préférences de chaque annotateur, par empreinte de paire, égalités comprises.

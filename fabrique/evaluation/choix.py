@@ -40,12 +40,14 @@ def log_probabilites(
     *,
     adaptateur: bool = True,
     par: str = "jeton",
+    cutoff_len: int = 512,
 ) -> np.ndarray:
     """Log-probabilité de chaque réponse possible, rapportée à sa longueur (jeton de fin exclu).
 
     Args:
         par: ``"jeton"``, ``"octet"`` (ne dépend pas du tokenizer) ou ``"reponse"`` : sans diviser,
             une réponse courte part avec de l'avance.
+        cutoff_len: au-delà de tant de jetons, la question et sa réponse sont coupées.
 
     Source : Gao, 2021 (« Multiple Choice Normalization in LM Evaluation », EleutherAI).
     """
@@ -57,7 +59,7 @@ def log_probabilites(
         exemple_en_jetons(
             tokenizer,
             {"instruction": question.instruction, "input": question.input, "output": reponse},
-            512,
+            cutoff_len,
         )
         for reponse in question.choix
     ]
@@ -87,11 +89,12 @@ def choisir(
     *,
     adaptateur: bool = True,
     par: str = "jeton",
+    cutoff_len: int = 512,
 ) -> list[int]:
     """Le rang de la réponse préférée, pour chaque question."""
+    options = {"adaptateur": adaptateur, "par": par, "cutoff_len": cutoff_len}
     return [
-        int(log_probabilites(modele, tokenizer, question, adaptateur=adaptateur, par=par).argmax())
-        for question in questions
+        int(log_probabilites(modele, tokenizer, question, **options).argmax()) for question in questions
     ]
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from datasets import Dataset
 
 from fabrique.corpus import jeu, lire_corpus
+from fabrique.entrainement import Reglages
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.comparaison import (
     Ecart,
     Evaluation,
     choisir_exemples,
     comparer,
+    courbe_d_apprentissage,
     evaluation_de,
     evaluer,
     octets_des_poids,
@@ -97,6 +99,7 @@ def mettre_a_l_epreuve(
     questions: int = 200,
     parties: Sequence[str] = (),
     max_new_tokens: int = 220,
+    courbe: str | Path = "",
 ) -> Rapport:
     """Évalue un modèle avant et après son réglage fin, sur les mêmes questions.
 
@@ -108,12 +111,16 @@ def mettre_a_l_epreuve(
         general: corpus de français général, pour voir l'oubli ; vide s'en passe.
         questions: au plus ; au-delà, elles sont prises à intervalles réguliers.
         parties: expressions régulières qu'une réponse doit contenir.
+        courbe: dossier où refaire l'apprentissage, réglages de l'adaptateur gardés, sur de plus en
+            plus d'exemples ; vide s'en passe.
 
     Raises:
-        ErreurFabrique: corpus, modèle ou adaptateur illisible.
+        ErreurFabrique: corpus, modèle ou adaptateur illisible ; courbe demandée d'un corpus non
+            réparti, ou d'un adaptateur dont on ignore les réglages.
     """
     depart = time.monotonic()
     corpus = lire_corpus(dataset)
+    reglages = _reglages_de_la_courbe(corpus, Path(adaptateur)) if courbe else None
     appris, test = _appris_et_test(corpus, montres)
     test = au_plus(test, questions)
     autres = au_plus(jeu_de_test(lire_corpus(general)), QUESTIONS_GENERALES) if general else None
@@ -138,7 +145,9 @@ def mettre_a_l_epreuve(
         evaluations=evaluations,
         ecarts=comparer(evaluations[0], evaluations[-1]),
         oubli=comparer(avant, apres) if autres else [],
-        courbe=[],
+        courbe=courbe_d_apprentissage(reseau, tokenizer, appris, test, reglages, courbe, **commun)
+        if reglages
+        else [],
         origine={
             "questions": len(test),
             "quantification": quantification,
@@ -171,6 +180,25 @@ def _appris_et_test(corpus: Dataset, montres: int) -> tuple[Dataset, Dataset]:
             f"Donnez-en au moins {montres + 2}",
         )
     return corpus.select(range(montres)), corpus.select(range(montres, len(corpus)))
+
+
+def _reglages_de_la_courbe(corpus: Dataset, adaptateur: Path) -> Reglages:
+    """Les réglages avec lesquels l'adaptateur a été appris, tels que son ``rapport.json`` les dit."""
+    if not {"entrainement", "test"} <= set(corpus["jeu"]):
+        raise ErreurFabrique(
+            "la courbe d’apprentissage demande un corpus réparti en jeux",
+            "Répartissez-le d’abord (« fabrique corpus repartir »)",
+        )
+    compte_rendu = adaptateur / "rapport.json"
+    try:
+        reglages = json.loads(compte_rendu.read_text(encoding="utf-8"))["reglages"]
+        return Reglages(**reglages)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ErreurFabrique(
+            "les réglages de l’adaptateur sont introuvables : la courbe doit employer les mêmes",
+            "Donnez un adaptateur appris par « fabrique finetune »",
+            compte_rendu,
+        ) from None
 
 
 def au_plus(corpus: Dataset, combien: int) -> Dataset:

@@ -17,7 +17,16 @@ from fabrique.evaluation.comparaison import (
 )
 from fabrique.evaluation.epreuve import Rapport
 from fabrique.evaluation.metriques import MESURES
-from fabrique.figures import BLEU, NOIR, ORANGE, VERT, en_francais, en_image, nouvelle_figure
+from fabrique.figures import (
+    BLEU,
+    NOIR,
+    ORANGE,
+    VERT,
+    en_francais,
+    en_image,
+    nouvelle_figure,
+    tracer_intervalles,
+)
 from fabrique.modeles import en_mo
 from fabrique.suivi import en_duree
 
@@ -240,20 +249,17 @@ def _image_des_ecarts(ecarts: Sequence[Ecart]) -> str:
     if not montres:
         return ""
     surs = sum(e.verdict != INDECIS for e in montres)
-    figure, axe = nouvelle_figure(
-        f"{surs} écart(s) sur {len(montres)} ne touchent pas zéro", hauteur=1 + 0.42 * len(montres)
+    couleurs = {MEILLEUR: VERT, INDECIS: NOIR, MOINS_BON: ORANGE}
+    return en_image(
+        *tracer_intervalles(
+            [f"{MESURES[e.nom].titre} ({e.verdict})" for e in montres],
+            [100 * e.ecart for e in montres],
+            [(100 * e.ic95[0], 100 * e.ic95[1]) for e in montres],
+            titre=f"{surs} écart(s) sur {len(montres)} ne touchent pas zéro",
+            unite="points (écart et intervalle à 95 %)",
+            couleurs=[couleurs.get(e.verdict, BLEU) for e in montres],
+        )
     )
-    for rang, e in enumerate(montres):
-        couleur = {MEILLEUR: VERT, INDECIS: NOIR, MOINS_BON: ORANGE}.get(e.verdict, BLEU)
-        bas, haut = (100 * borne for borne in e.ic95)
-        axe.plot([bas, haut], [rang, rang], color=couleur, linewidth=2)
-        axe.plot([100 * e.ecart], [rang], color=couleur, marker="o")
-    axe.axvline(0, color=NOIR, linestyle="--", linewidth=1)
-    axe.set_yticks(range(len(montres)), [f"{MESURES[e.nom].titre} ({e.verdict})" for e in montres])
-    axe.invert_yaxis()
-    axe.set_xlabel("écart, en points, et intervalle à 95 %")
-    lus = " ; ".join(f"{r[0]} {r[3]}, de {r[4]}" for r in rangees_des_ecarts(montres))
-    return en_image(figure, f"Écarts et intervalles à 95 %. {lus}.")
 
 
 def _oubli(rapport: Rapport) -> str:
