@@ -6,6 +6,7 @@ fois effacerait une bonne part de ce que l'adaptateur a appris.
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.erreurs import ErreurFabrique
+from fabrique.figures import en_scientifique
 from fabrique.gabarits import coder, texte_envoye
 from fabrique.modeles import charger, charger_adaptateur
 
@@ -39,7 +41,7 @@ class Fusion:
     tolerance: float
 
     def __str__(self) -> str:
-        ecart, tolerance = (f"{x:.1e}".replace(".", ",") for x in (self.ecart, self.tolerance))
+        ecart, tolerance = map(en_scientifique, (self.ecart, self.tolerance))
         return (
             f"Modèle fusionné dans {self.dossier}, en 16 bits. Relu, il rend les logits de "
             f"l’adaptateur à {ecart} près (permis\u00a0: {tolerance})."
@@ -87,11 +89,10 @@ def fusionner(
         ecart = _ecart(
             attendus, _logits(charger(partiel, "aucune", calcul, None, True)[1], tokenizer)
         )
-        # « not ≤ » plutôt que « > » : un écart qui n'est pas un nombre est refusé aussi.
-        if not ecart <= TOLERANCES[calcul]:
+        if ecart > TOLERANCES[calcul]:
             raise ErreurFabrique(
-                f"le modèle fusionné ne répond pas comme l’adaptateur (écart {ecart:.1e}, permis "
-                f"{TOLERANCES[calcul]:.0e})".replace(".", ","),
+                f"le modèle fusionné ne répond pas comme l’adaptateur (écart relatif {ecart:.2g}, "
+                f"permis {TOLERANCES[calcul]:.2g})".replace("inf", "sans limite"),
                 "Gardez l’adaptateur à côté de sa base, et vérifiez qu’il a été appris sur elle",
                 adaptateur,
             )
@@ -137,7 +138,10 @@ def _logits(modele: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def _ecart(attendus: list[torch.Tensor], obtenus: list[torch.Tensor]) -> float:
-    """Le plus grand écart, rapporté au plus grand logit."""
-    paires = zip(attendus, obtenus, strict=True)
-    plus_grand = max(float(a.abs().max()) for a in attendus)
-    return max(float((a - o).abs().max()) for a, o in paires) / plus_grand
+    """Le plus grand écart, rapporté au plus grand logit ; l'infini si l'un n'est pas un nombre."""
+    paires = list(zip(attendus, obtenus, strict=True))
+    # torch.max garde un NaN, max l'oublierait.
+    ecart = torch.stack([(a - o).abs().max() for a, o in paires]).max()
+    plus_grand = torch.stack([a.abs().max() for a in attendus]).max()
+    rapport = float(ecart / plus_grand)
+    return rapport if math.isfinite(rapport) else math.inf

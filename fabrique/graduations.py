@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter
 
 from fabrique.figures import BLEU, CIEL, NOIR, ORANGE, en_francais, montrer, nouvelle_figure
 
@@ -17,9 +18,9 @@ def droites_graduees(poids: np.ndarray, graduations: Mapping[str, Sequence[float
         graduations: nom → niveaux, deux au plus.
     """
     parts = {nom: sum(abs(n) <= 0.5 for n in niveaux) for nom, niveaux in graduations.items()}
-    comptes = "\u00a0; ".join(f"{nom}\u00a0: {n} sur 16" for nom, n in parts.items())
+    comptes = ", ".join(f"{nom} {n}" for nom, n in parts.items())
     figure, (haut, bas) = nouvelle_figure(
-        f"Graduations entre −0,5 et 0,5, là où sont les poids — {comptes}",
+        f"Graduations entre −0,5 et 0,5, sur seize\u00a0: {comptes}",
         hauteur=4.2,
         nrows=2,
         sharex=True,
@@ -74,7 +75,10 @@ def barres_de_duree(
     axe.barh(noms, ecarts, left=planchers, color=CIEL, height=0.5)
     axe.plot(planchers, noms, "|", color=BLEU, markersize=18, markeredgewidth=3)
     axe.plot(prudents, noms, "|", color=ORANGE, markersize=18, markeredgewidth=3)
-    axe.set(xscale="log", xlabel="minutes, estimées (échelle log)")
+    axe.set(
+        xscale="log", xlabel="minutes, estimées (échelle log)", xlim=(min(planchers) / 1.5, None)
+    )
+    axe.xaxis.set_major_formatter(FuncFormatter(lambda minutes, _: en_francais(minutes)))
     axe.invert_yaxis()
     dites = "\u00a0; ".join(
         f"{nom}\u00a0: de {en_francais(bas, 1)} à {en_francais(haut, 1)} min"

@@ -108,6 +108,23 @@ def test_un_adaptateur_abime_est_refuse(dossier_petit, adaptateur, tmp_path):
     assert not (tmp_path / "fusion").exists()
 
 
+def test_une_correction_trop_grande_pour_le_fp16_est_refusee(dossier_petit, adaptateur, tmp_path):
+    """Les poids fusionnés deviennent infinis en fp16 : le modèle relu ne répond plus."""
+    fichier = adaptateur / "adapter_model.safetensors"
+    poids = {nom: 1e7 * p if "lora_B" in nom else p for nom, p in load_file(fichier).items()}
+    save_file(poids, fichier, {"format": "pt"})
+    with pytest.raises(ErreurFabrique, match="sans limite"):
+        fusionner(dossier_petit, adaptateur, tmp_path / "fusion")
+    assert not (tmp_path / "fusion").exists()
+
+
+def test_un_ecart_qui_n_est_pas_un_nombre_ne_se_perd_pas():
+    """Même quand une autre phrase, elle, se compare bien."""
+    un, rien = torch.ones(1, 2, 3), torch.full((1, 2, 3), float("nan"))
+    assert fusion._ecart([un, un], [un, un]) == 0
+    assert fusion._ecart([un, un], [un, rien]) == float("inf")
+
+
 def test_un_dossier_occupe_n_est_pas_ecrase(dossier_petit, adaptateur, tmp_path):
     (tmp_path / "fusion").mkdir()
     (tmp_path / "fusion" / "travail.txt").write_text("précieux", "utf-8")
