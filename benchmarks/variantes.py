@@ -37,7 +37,7 @@ VARIANTES = {
     "rang 8, DoRA": {"methode": "dora"},
     "tous les poids, en 32 bits": {"methode": "complet", "learning_rate": 5e-4},
 }
-TAUX = (1e-4, 1e-3, 5e-3, 2e-2, 1e-1, 1.0)
+TAUX = (1e-3, 5e-3, 2e-2, 1e-1, 1.0)
 
 
 def essayer(appris: Dataset, evalues: Dataset, **changements) -> dict:
@@ -45,7 +45,7 @@ def essayer(appris: Dataset, evalues: Dataset, **changements) -> dict:
     quantification = "aucune" if changements.get("methode") == "complet" else POCHE.quantification
     tokenizer, modele = charger(POCHE.modele, quantification, silencieux=True)
     poids = sum(ligne.octets for ligne in memoire(modele))
-    reglages = Reglages.du_profil(POCHE, **{"epochs": 1, "mbatch_size": 4, **changements})
+    reglages = Reglages.du_profil(POCHE, **{"epochs": 1, "warmup_steps": 1, **changements})
     depart = time.process_time()
     with tempfile.TemporaryDirectory() as dossier:
         resultat = entrainer(modele, tokenizer, appris, reglages, Path(dossier))
@@ -74,14 +74,16 @@ def lignes_des_variantes(appris: Dataset, evalues: Dataset) -> Iterator[str]:
 
 
 def balayer(appris: Dataset, evalues: Dataset) -> dict[float, float | None]:
-    """La perte de validation à chaque taux ; rien quand l'apprentissage a divergé."""
+    """Imprime et rend la perte de validation à chaque taux ; rien quand l'apprentissage a divergé."""
     pertes_par_taux = {}
+    print("\n| taux d’apprentissage | perte de validation |\n|--:|--:|")
     for taux in TAUX:
         try:
             pertes_par_taux[taux] = essayer(appris, evalues, learning_rate=taux)["perte"]
+            dite = en_francais(pertes_par_taux[taux], 3)
         except ErreurFabrique as erreur:
-            print(f"Taux {en_scientifique(taux)} : {erreur.message}.")
-            pertes_par_taux[taux] = None
+            pertes_par_taux[taux], dite = None, f"arrêt : {erreur.message}"
+        print(f"| {en_scientifique(taux)} | {dite} |", flush=True)
     return pertes_par_taux
 
 
