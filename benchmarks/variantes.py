@@ -10,6 +10,7 @@ son gradient et les deux moments d'Adam.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -90,15 +91,15 @@ def balayer(appris: Dataset, evalues: Dataset) -> dict[float, float | None]:
 def dessiner(balayage: dict[float, float | None], base: float, fichier: Path) -> None:
     """La figure du balayage : la perte selon le taux, et celle du modèle de départ."""
     finies = {taux: perte for taux, perte in balayage.items() if perte is not None}
-    meilleur = min(finies, key=finies.get)
-    figure, axe = nouvelle_figure(
-        f"Au-delà de {en_scientifique(meilleur)}, apprendre plus vite fait désapprendre"
+    trop = [taux for taux in balayage if finies.get(taux, math.inf) > base]
+    constat = (
+        f"À {en_scientifique(trop[0])}, l’apprentissage diverge" if trop else "Rien ne diverge"
     )
+    figure, axe = nouvelle_figure(constat)
     axe.plot(list(finies), list(finies.values()), color=BLEU, marker="o", label="après une époque")
     axe.axhline(base, color=ROUGE, linestyle="--", label="modèle de départ")
     axe.set(
         xscale="log",
-        yscale="log",
         xlabel="taux d’apprentissage",
         ylabel="perte de validation (nats par jeton)",
     )
@@ -122,13 +123,7 @@ def main() -> None:
     print(f"{en_francais(base, 3)}.\n")
     for ligne in lignes_des_variantes(appris, evalues):
         print(ligne, flush=True)
-    balayage = balayer(appris, evalues)
-    print("\n| taux d’apprentissage | perte de validation |\n|--:|--:|")
-    for taux, perte in balayage.items():
-        print(
-            f"| {en_scientifique(taux)} | {'diverge' if perte is None else en_francais(perte, 3)} |"
-        )
-    dessiner(balayage, base, options.figure)
+    dessiner(balayer(appris, evalues), base, options.figure)
 
 
 if __name__ == "__main__":
