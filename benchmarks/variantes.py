@@ -10,6 +10,7 @@ son gradient et les deux moments d'Adam.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ VARIANTES = {
     "rang 8, DoRA": {"methode": "dora"},
     "tous les poids, en 32 bits": {"methode": "complet", "learning_rate": 5e-4},
 }
-TAUX = (1e-4, 1e-3, 5e-3, 2e-2, 1e-1, 1.0)
+TAUX = (1e-3, 5e-3, 2e-2, 1e-1, 1.0)
 
 
 def essayer(appris: Dataset, evalues: Dataset, **changements) -> dict:
@@ -45,7 +46,7 @@ def essayer(appris: Dataset, evalues: Dataset, **changements) -> dict:
     quantification = "aucune" if changements.get("methode") == "complet" else POCHE.quantification
     tokenizer, modele = charger(POCHE.modele, quantification, silencieux=True)
     poids = sum(ligne.octets for ligne in memoire(modele))
-    reglages = Reglages.du_profil(POCHE, **{"epochs": 1, "mbatch_size": 4, **changements})
+    reglages = Reglages.du_profil(POCHE, **{"epochs": 1, "warmup_steps": 1, **changements})
     depart = time.process_time()
     with tempfile.TemporaryDirectory() as dossier:
         resultat = entrainer(modele, tokenizer, appris, reglages, Path(dossier))
@@ -74,29 +75,31 @@ def lignes_des_variantes(appris: Dataset, evalues: Dataset) -> Iterator[str]:
 
 
 def balayer(appris: Dataset, evalues: Dataset) -> dict[float, float | None]:
-    """La perte de validation à chaque taux ; rien quand l'apprentissage a divergé."""
+    """Imprime et rend la perte de validation à chaque taux ; rien quand l'apprentissage a divergé."""
     pertes_par_taux = {}
+    print("\n| taux d’apprentissage | perte de validation |\n|--:|--:|")
     for taux in TAUX:
         try:
             pertes_par_taux[taux] = essayer(appris, evalues, learning_rate=taux)["perte"]
+            dite = en_francais(pertes_par_taux[taux], 3)
         except ErreurFabrique as erreur:
-            print(f"Taux {en_scientifique(taux)} : {erreur.message}.")
-            pertes_par_taux[taux] = None
+            pertes_par_taux[taux], dite = None, f"arrêt : {erreur.message}"
+        print(f"| {en_scientifique(taux)} | {dite} |", flush=True)
     return pertes_par_taux
 
 
 def dessiner(balayage: dict[float, float | None], base: float, fichier: Path) -> None:
     """La figure du balayage : la perte selon le taux, et celle du modèle de départ."""
     finies = {taux: perte for taux, perte in balayage.items() if perte is not None}
-    meilleur = min(finies, key=finies.get)
-    figure, axe = nouvelle_figure(
-        f"Au-delà de {en_scientifique(meilleur)}, apprendre plus vite fait désapprendre"
+    trop = [taux for taux in balayage if finies.get(taux, math.inf) > base]
+    constat = (
+        f"À {en_scientifique(trop[0])}, l’apprentissage diverge" if trop else "Rien ne diverge"
     )
+    figure, axe = nouvelle_figure(constat)
     axe.plot(list(finies), list(finies.values()), color=BLEU, marker="o", label="après une époque")
     axe.axhline(base, color=ROUGE, linestyle="--", label="modèle de départ")
     axe.set(
         xscale="log",
-        yscale="log",
         xlabel="taux d’apprentissage",
         ylabel="perte de validation (nats par jeton)",
     )
@@ -120,13 +123,7 @@ def main() -> None:
     print(f"{en_francais(base, 3)}.\n")
     for ligne in lignes_des_variantes(appris, evalues):
         print(ligne, flush=True)
-    balayage = balayer(appris, evalues)
-    print("\n| taux d’apprentissage | perte de validation |\n|--:|--:|")
-    for taux, perte in balayage.items():
-        print(
-            f"| {en_scientifique(taux)} | {'diverge' if perte is None else en_francais(perte, 3)} |"
-        )
-    dessiner(balayage, base, options.figure)
+    dessiner(balayer(appris, evalues), base, options.figure)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ def sur_drive(chemin: Path) -> bool:
 def dossier_durable(sortie: Path) -> Path:
     """Où mettre ce qui doit survivre à la session : sur Drive s'il est monté, sinon ``sortie``.
 
-    Un chemin absolu est respecté : la personne a choisi.
+    Un chemin absolu est respecté : la personne a choisi. Drive reçoit les fichiers avec retard,
+    parfois pas tous : ``complet.json`` dit, à la reprise, lesquels sont arrivés.
+
+    Source : googlecolab/colabtools, ticket 287.
     """
     if sortie.is_absolute() or not DRIVE.is_dir():
         return sortie

@@ -477,8 +477,12 @@ def test_dans_colab_les_points_vont_sur_drive_et_une_session_neuve_reprend(
     assert apprendre(dossier_petit, corpus, sortie).pas == PAS
     assert memes_poids(sortie, reference)
     shutil.rmtree("sorties")  # perdue encore, tout étant fait
-    assert apprendre(dossier_petit, corpus, sortie).pas == PAS
+    resultat = apprendre(dossier_petit, corpus, sortie)
+    assert resultat.pas == PAS
+    assert "appris par une session précédente" in str(resultat)
     assert memes_poids(sortie, reference)
+    rapport = (sortie / "rapport.json").read_text(encoding="utf-8")
+    json.loads(rapport, parse_constant=pytest.fail)  # « NaN » n'est pas du JSON
 
 
 def test_un_chemin_absolu_n_est_pas_detourne_vers_drive(drive, tmp_path):

@@ -62,7 +62,8 @@ class ResultatEntrainement:
             "pas": self.pas,
             "duree_s": round(self.duree_s, 1),
             "jetons_utiles": self.jetons_utiles,
-            "jetons_par_seconde": round(self.jetons_par_seconde, 1),
+            # Tout appris par une session précédente : rien n'a été mesuré dans celle-ci.
+            "jetons_par_seconde": round(self.jetons_par_seconde, 1) if self.duree_s else None,
             "memoire_pic": self.memoire_pic,
             "parametres_entraines": self.parametres_entraines,
             "exemples": self.exemples,
@@ -80,9 +81,13 @@ class ResultatEntrainement:
 
     def __str__(self) -> str:
         parametres = f"{self.parametres_entraines:,}".replace(",", "\u202f")
+        vitesse = (
+            f"{self.jetons_par_seconde:.0f} jetons utiles par seconde"
+            if self.duree_s
+            else "appris par une session précédente"
+        )
         return (
-            f"{self.pas} pas en {en_duree(self.duree_s)} · "
-            f"{self.jetons_par_seconde:.0f} jetons utiles par seconde · "
+            f"{self.pas} pas en {en_duree(self.duree_s)} · {vitesse} · "
             f"mémoire au plus haut {en_go(self.memoire_pic)}\n"
             f"{parametres} paramètres entraînés · {self.quoi} dans {self.dossier}"
         )
