@@ -243,7 +243,7 @@ COMPARAISONS: dict[str, Callable[[str, str], float]] = {
 
 #: Toutes les mesures, dans l'ordre du rapport.
 MESURES = {
-    "exactitude": Mesure("Exactitude", 1, True, True, True, "réponses aux mêmes mots que la référence"),
+    "exactitude": Mesure("Mot pour mot", 1, True, True, True, "réponses aux mêmes mots que la référence"),
     "f1": Mesure("F1 de jetons", 1, True, True, True, "mots partagés avec la référence"),
     "rouge_l": Mesure("ROUGE-L", 1, True, True, True, "mots partagés, dans le même ordre"),
     "chrf": Mesure("chrF", 1, True, True, False, "suites de lettres partagées, sur 100"),
