@@ -22,19 +22,23 @@ from pathlib import Path
 from fabrique.corpus import controler, preparer_corpus
 
 
-def agrandir(source: Path, fois: int, cible: Path) -> int:
-    """Écrit ``fois`` fois le corpus, les mots de chaque copie mélangés ; rend les octets écrits."""
+def agrandir(source: Path, fois: float, cible: Path) -> int:
+    """Écrit ``fois`` fois le corpus, les mots de chaque copie mélangés ; rend les octets écrits.
+
+    Une fraction n'en écrit que les premiers articles.
+    """
     hasard, octets = random.Random(42), 0
+    with gzip.open(source, "rt", encoding="utf-8") as flux:
+        lignes = list(flux)
     with cible.open("w", encoding="utf-8") as sortie:
-        for copie in range(fois):
-            with gzip.open(source, "rt", encoding="utf-8") as flux:
-                for ligne in flux:
-                    article = json.loads(ligne)
-                    if copie:
-                        mots = article["texte"].split()
-                        hasard.shuffle(mots)
-                        article |= {"texte": " ".join(mots), "id": f"{article['id']}-{copie}"}
-                    octets += sortie.write(json.dumps(article, ensure_ascii=False) + "\n")
+        for rang in range(round(fois * len(lignes))):
+            copie, place = divmod(rang, len(lignes))
+            article = json.loads(lignes[place])
+            if copie:
+                mots = article["texte"].split()
+                hasard.shuffle(mots)
+                article |= {"texte": " ".join(mots), "id": f"{article['id']}-{copie}"}
+            octets += sortie.write(json.dumps(article, ensure_ascii=False) + "\n")
     return octets
 
 
@@ -55,7 +59,7 @@ def main() -> None:
     """Mesure et imprime le tableau."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("corpus", type=Path, help="fichier .jsonl.gz de textes")
-    analyse.add_argument("--fois", type=int, nargs="+", default=[1, 2, 4])
+    analyse.add_argument("--fois", type=float, nargs="+", default=[1, 2, 4])
     options = analyse.parse_args()
     contexte = multiprocessing.get_context("spawn")
     print(
