@@ -54,7 +54,10 @@ ESSAIS: dict[str, Callable[[np.random.Generator, int], Essai]] = {
 
 
 def couverture(
-    essai: Callable[[np.random.Generator, int], Essai], questions: int, repetitions: int, graine: int = 0
+    essai: Callable[[np.random.Generator, int], Essai],
+    questions: int,
+    repetitions: int,
+    graine: int = 0,
 ) -> Part:
     """La part des intervalles qui contiennent la vraie valeur."""
     hasard = np.random.default_rng(graine)
@@ -68,7 +71,9 @@ def main() -> None:
     analyse.add_argument("--repetitions", type=int, default=1000)
     analyse.add_argument("--questions", type=int, default=162)
     options = analyse.parse_args()
-    print("| ce qu’on estime | intervalles qui contiennent la vérité | entre (à 95 %) |\n|---|--:|---|")
+    print(
+        "| ce qu’on estime | intervalles qui contiennent la vérité | entre (à 95 %) |\n|---|--:|---|"
+    )
     for nom, essai in ESSAIS.items():
         part = couverture(essai, options.questions, options.repetitions)
         bas, haut = (en_francais(100 * borne, 1) for borne in part.ic95)
