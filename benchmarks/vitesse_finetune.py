@@ -147,13 +147,15 @@ def recette_nue(recette: str, nombre: int) -> Mesure:
     )
 
 
-def notre_recette(nombre: int, lot: int) -> Mesure:
+def notre_recette(nombre: int, lot: int, extinction: float) -> Mesure:
     """``fabrique.entrainer``, et les deux évaluations de la commande : avant, après."""
     commande = Montre()
     tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     appris, evalues = donnees(nombre)
     pertes(modele, tokenizer, evalues)
-    reglages = Reglages.du_profil(POCHE, epochs=1, batch_size=lot, mbatch_size=lot)
+    reglages = Reglages.du_profil(
+        POCHE, epochs=1, batch_size=lot, mbatch_size=lot, lora_dropout=extinction
+    )
     with tempfile.TemporaryDirectory() as dossier:
         apprentissage = Montre()
         resultat = entrainer(modele, tokenizer, appris, reglages, Path(dossier))
@@ -163,7 +165,8 @@ def notre_recette(nombre: int, lot: int) -> Mesure:
     exemples, _ = exemples_en_jetons(appris, tokenizer, POCHE.cutoff_len)
     longueurs = [len(ids) for ids in exemples["input_ids"]]
     return Mesure(
-        recette=f"{RECETTES['c']} : lots de {lot} rangés par longueur",
+        recette=f"{RECETTES['c']} : lots de {lot} rangés par longueur"
+        + ("" if extinction else ", sans extinction"),
         jetons=resultat.jetons_utiles,
         apprentissage_s=resultat.duree_s,
         calcul_s=calcul,
@@ -176,10 +179,11 @@ def notre_recette(nombre: int, lot: int) -> Mesure:
     )
 
 
-def mesurer_a_part(recette: str, nombre: int, lot: int) -> Mesure:
+def mesurer_a_part(recette: str, nombre: int, lot: int, extinction: float = 0.05) -> Mesure:
     """Une recette dans un processus neuf, pour que sa mémoire ne soit qu'à elle."""
     commande = [sys.executable, "-m", "benchmarks.vitesse_finetune", "--recette", recette]
     commande += ["--exemples", str(nombre), "--lot", str(lot)]
+    commande += ["--extinction", str(extinction)]
     sortie = subprocess.run(commande, stdout=subprocess.PIPE, text=True, check=True).stdout
     return Mesure(**json.loads(sortie.splitlines()[-1]))
 
@@ -223,18 +227,20 @@ def main() -> None:
     analyse.add_argument("--lots", type=int, nargs="+", default=[4, 8])
     analyse.add_argument("--recette", choices=RECETTES, help="une seule, pour un processus neuf")
     analyse.add_argument("--lot", type=int, default=4)
+    analyse.add_argument("--extinction", type=float, default=0.05, help="lora_dropout de (c)")
     options = analyse.parse_args()
     if options.recette:
         nue = options.recette != "c"
         mesure = (
             recette_nue(options.recette, options.exemples)
             if nue
-            else notre_recette(options.exemples, options.lot)
+            else notre_recette(options.exemples, options.lot, options.extinction)
         )
         print(json.dumps(asdict(mesure)))
         return
     mesures = [mesurer_a_part(recette, options.exemples, 2) for recette in "ab"]
     mesures += [mesurer_a_part("c", options.exemples, lot) for lot in options.lots]
+    mesures.append(mesurer_a_part("c", options.exemples, options.lots[0], extinction=0))
     imprimer(mesures, options.exemples)
 
 

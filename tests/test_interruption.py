@@ -416,6 +416,16 @@ def test_a_court_de_memoire_les_lots_rapetissent_et_l_on_continue(
         torch.testing.assert_close(adaptateurs[1][nom], poids, rtol=1e-4, atol=1e-5)
 
 
+def test_un_manque_de_memoire_ne_retient_pas_les_activations(monkeypatch):
+    """L'exception ne garde pas la cause, dont la trace tient les tenseurs du calcul."""
+    manquer_de_memoire(monkeypatch, au_dela=0)
+    nu = EntraineurParLongueur.__new__(EntraineurParLongueur)
+    nu.state = SimpleNamespace(global_step=9)
+    with pytest.raises(entraineur.MemoireInsuffisante) as erreur:
+        nu.training_step(None, {"input_ids": [1]})
+    assert erreur.value.__context__ is None
+
+
 def test_a_court_de_memoire_jusqu_au_bout_c_est_la_machine(
     dossier_petit, corpus, tmp_path, monkeypatch, capsys
 ):

@@ -85,13 +85,14 @@ class EntraineurParLongueur(Trainer):
     # -------------------------------------------------------- surveiller
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        perte = None
         try:
             perte = super().training_step(model, inputs, num_items_in_batch)
         except (RuntimeError, MemoryError) as cause:
-            if isinstance(cause, MemoryError) or should_reduce_batch_size(cause):
-                # Sans la cause : sa trace retiendrait les activations en mémoire.
-                raise MemoireInsuffisante from None
-            raise
+            if not isinstance(cause, MemoryError) and not should_reduce_batch_size(cause):
+                raise
+        if perte is None:  # hors du bloc : la trace de la cause retiendrait les activations
+            raise MemoireInsuffisante
         self.verifier(perte)
         return perte
 

@@ -121,22 +121,23 @@ def _apprendre(affine, tokenizer, exemples, reglages: Reglages, points: Path, su
         try:
             entraineur.train(resume_from_checkpoint=dernier_point_de_reprise(points))
         except MemoireInsuffisante:
-            reglages = _avec_moins_de_memoire(reglages, entraineur.args.world_size)
-            entraineur.sauvegarder()
-            affine.zero_grad()
-            del entraineur
-            gc.collect()
-            clear_device_cache()
-            continue
+            pass  # traité plus bas : ce que l'exception retenait est alors rendu
         except KeyboardInterrupt:
             raise _interrompu(
                 entraineur.state.global_step,
                 f"au dernier point de reprise (tous les {reglages.save_steps} pas)",
                 points,
             ) from None
-        if entraineur.state.global_step < entraineur.state.max_steps:
-            raise _interrompu(entraineur.state.global_step, "à ce pas, sauvegardé", points)
-        return entraineur.state
+        else:
+            if entraineur.state.global_step < entraineur.state.max_steps:
+                raise _interrompu(entraineur.state.global_step, "à ce pas, sauvegardé", points)
+            return entraineur.state
+        reglages = _avec_moins_de_memoire(reglages, entraineur.args.world_size)
+        entraineur.sauvegarder()
+        affine.zero_grad()
+        del entraineur
+        gc.collect()
+        clear_device_cache()
 
 
 def _avec_moins_de_memoire(reglages: Reglages, processus: int) -> Reglages:
