@@ -24,7 +24,7 @@ MODELES = RACINE / "docs" / "site"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 #: Ce qui n'est pas de la prose où poser un lien : code, liens, balises, titres, tableaux.
 _TEL_QUEL = re.compile(
-    r"(^```.*?^```|`[^`\n]+`|!?\[[^\]]*\]\([^)]*\)|<[a-zA-Z/][^>]*>|^#.*$|^\|.*$|\*\([^)]*\)|\([^)]*\))",
+    r"(^```.*?^```|`[^`\n]+`|!?\[[^\]]*\]\([^)]*\)|<[a-zA-Z/][^>]*>|^#[^\n]*$|^\|[^\n]*$|\*\([^)]*\)|\([^)]*\))",
     re.M | re.S,
 )
 _TERME = re.compile(r'<a id="([a-z0-9-]+)"></a>\*\*([^*]+)\*\*')

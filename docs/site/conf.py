@@ -29,10 +29,13 @@ html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"index": []}
+# Les pages sans sous-pages se passent de la colonne de gauche.
+SEULES = ("index", "lexique", "ou_lancer", "contribuer", "mentions_legales", "accessibilite")
+html_sidebars = {nom: [] for nom in (*SEULES, "genindex", "py-modindex")}
+html_favicon = "_static/favicon.svg"
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["pied"],
