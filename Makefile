@@ -6,12 +6,13 @@ PRET := $(VENV)/.pret
 SOURCES := requirements.txt requirements-dev.txt contraintes.txt pyproject.toml
 
 .DEFAULT_GOAL := aide
-.PHONY: aide demo cours test test-bornes test-kit carnets
+.PHONY: aide demo cours test test-bornes test-kit carnets site
 
 aide:
 	@echo "make demo         affine le Falcon de poche en 4 bits et montre avant, après"
 	@echo "make cours        ouvre le cours dans JupyterLab"
 	@echo "make test         tests du paquet, carnets, gardes et style"
+	@echo "make site         construit le site du cours dans build/site"
 	@echo "make test-bornes  les mêmes tests au bas des plages de versions"
 	@echo "make test-kit     construit le kit hors ligne, l’installe et l’essaie sans réseau"
 	@echo "make carnets      réexécute tous les carnets (après de nouveaux poids)"
@@ -36,6 +37,14 @@ test-kit: $(PRET)
 
 carnets: $(PRET)
 	$(PY) -m outils.carnets
+
+# Rien n'est réexécuté ni téléchargé, une fois l'extra [site] installé.
+$(VENV)/.site: $(PRET) requirements-site.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -c contraintes.txt -e ".[site]"
+	@touch $(VENV)/.site
+
+site: $(VENV)/.site
+	$(PY) -m outils.site
 
 # Le bas des plages, dans un environnement à part.
 test-bornes:

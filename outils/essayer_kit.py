@@ -28,6 +28,8 @@ def sans_reseau(*commande: str | Path, dossier: Path) -> None:
         "HOME": str(TRAVAIL),
         "LANG": "C.UTF-8",
     }
+    fils = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")  # une machine chargée les règle
+    environnement |= {nom: os.environ[nom] for nom in fils if nom in os.environ}
     environnement["PYTHON"] = sys.executable
     locale = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     subprocess.run(
