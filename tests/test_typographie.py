@@ -26,8 +26,9 @@ DOCUMENTS = [
     ),
     *sorted((RACINE / "docs").rglob("*.md")),
 ]
+#: L'accueil du site est un modèle : ses liens partent de la racine du site, Sphinx les vérifie.
 LIES = [
-    *DOCUMENTS,
+    *(document for document in DOCUMENTS if document.name != "accueil.md"),
     RACINE / "data" / "LISEZMOI.md",
     *sorted((RACINE / "notebooks").glob("*.ipynb")),
 ]
