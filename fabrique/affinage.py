@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
+from fabrique.cout import carte_de, confronter, estimer
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
 from fabrique.entrainement.processus import seul_le_premier_parle
 from fabrique.erreurs import ErreurFabrique
@@ -39,7 +40,9 @@ def affiner(
     corpus = lire_corpus(dataset)
     _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
     appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)
-    origine = "colonne « jeu »" if any(corpus["jeu"]) else f"val_set_size = {reglages.val_set_size:g}"
+    origine = (
+        "colonne « jeu »" if any(corpus["jeu"]) else f"val_set_size = {reglages.val_set_size:g}"
+    )
     print(f"{len(appris)} exemples à apprendre, {len(validation)} de validation ({origine}).")
     for alerte in choisir_profil(examiner(sortie)).avertissements:
         print(f"Attention : {alerte}")
@@ -51,7 +54,20 @@ def affiner(
     if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
         print(f"Validation : perte {ecart.avant:.3f} → {ecart.apres:.3f}".replace(".", ","))
+    _comparer_a_l_estimation(modele, revision, resultat)
     return resultat
+
+
+def _comparer_a_l_estimation(
+    modele: str, revision: str | None, resultat: ResultatEntrainement
+) -> None:
+    """Met ce que « fabrique cout » aurait annoncé en face de la mesure, quand il sait l'estimer."""
+    carte = carte_de(examiner().gpu)
+    estimable = resultat.reglages.methode != "complet" and revision is None
+    if carte is None or not estimable or not resultat.jetons_utiles:
+        return
+    jetons = round(resultat.jetons_utiles / resultat.reglages.epochs)
+    print(confronter(estimer(modele, carte, resultat.reglages, jetons=jetons), resultat))
 
 
 #: Au-delà de cette part de doublons exacts, on prévient : ils comptent plusieurs fois.

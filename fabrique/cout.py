@@ -83,6 +83,14 @@ CARTES = {
 }
 
 
+def carte_de(gpu: str | None) -> str | None:
+    """La machine de ``CARTES`` qui porte ce nom de GPU ; « cpu » sans GPU, None si inconnue."""
+    if gpu is None:
+        return "cpu"
+    mots = gpu.lower().replace("-", " ").split()
+    return next((nom for nom in CARTES if nom in mots), None)
+
+
 @dataclass(frozen=True)
 class Plan:
     """Les poids d'un modèle, comptés sans le charger."""

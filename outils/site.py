@@ -27,6 +27,8 @@ _TEL_QUEL = re.compile(
     r"(^```.*?^```|`[^`\n]+`|!?\[[^\]]*\]\([^)]*\)|<[a-zA-Z/][^>]*>|^#[^\n]*$|^\|[^\n]*$|\*\([^)]*\)|\([^)]*\))",
     re.M | re.S,
 )
+#: Ces mots ont un sens ordinaire : on ne lie que leur introduction, en gras.
+AMBIGUS = ("pas", "lot", "attention", "étiquette")
 _TERME = re.compile(r'<a id="([a-z0-9-]+)"></a>\*\*([^*]+)\*\*')
 _BADGE = re.compile(r"\[!\[Ouvrir dans Colab\]\([^)]*\)\]\((?P<colab>[^)]*)\)")
 
@@ -154,7 +156,10 @@ def _boutons(nom: str, avec_pdf: bool) -> str:
 def _lier(carnet: nbformat.NotebookNode, terme: str, lien: str) -> None:
     """Lie la première apparition d'un terme dans la prose d'un carnet."""
     mots = r"\s+".join(re.escape(mot) + "[sx]?" for mot in terme.split())
-    motif = re.compile(rf"(?<![\w-]){mots}(?![\w-])", re.I)
+    avant, apres = (
+        (r"(?<=\*\*)", r"(?=\*\*)") if terme in AMBIGUS else (r"(?<![\w-])", r"(?![\w-])")
+    )
+    motif = re.compile(f"{avant}{mots}{apres}", re.I)
     for cellule in carnet.cells[1:]:
         if cellule.cell_type != "markdown":
             continue

@@ -1,7 +1,7 @@
 // Ouvre chaque page du site dans un Chromium sans tête : accessibilité (axe-core), requêtes
 // sorties du site, liens internes, recherche, PDF. Large et étroit, clair et sombre.
 //
-//   npm install --no-save axe-core puppeteer-core && node outils/verifier_site.mjs [images/]
+//   npm install --no-save axe-core puppeteer-core && node outils/verifier_site.mjs [images/ [motif des pages]]
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from "node:fs";
@@ -13,6 +13,7 @@ const axe = readFileSync(exiger.resolve("axe-core/axe.min.js"), "utf8");
 
 const SITE = "build/site";
 const IMAGES = process.argv[2];
+const MOTIF = new RegExp(process.argv[3] ?? "");
 const TYPES = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const VUES = [
   { nom: "large-clair", width: 1280, height: 900, theme: "light" },
@@ -26,7 +27,7 @@ const pages = [];
   for (const nom of readdirSync(dossier)) {
     const chemin = join(dossier, nom);
     if (statSync(chemin).isDirectory()) { if (!nom.startsWith("_")) parcourir(chemin); }
-    else if (nom.endsWith(".html")) pages.push(relative(SITE, chemin));
+    else if (nom.endsWith(".html") && MOTIF.test(chemin)) pages.push(relative(SITE, chemin));
   }
 })(SITE);
 

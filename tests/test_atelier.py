@@ -51,7 +51,7 @@ def test_les_seuils_sont_ceux_du_projet():
     ("version", "maxsize", "dit"),
     [
         ((3, 9, 16), 2**63 - 1, "la version 3.9.16 est trop ancienne"),
-        ((3, 11, 2), 2**63 - 1, "la version 3.11.2 est trop ancienne"),
+        ((3, 10, 9), 2**63 - 1, "la version 3.10.9 est trop ancienne"),
         ((3, 12, 1), 2**31 - 1, "la version 3.12.1 est en 32 bits"),
         ((3, 11, 7), 2**63 - 1, ""),
     ],

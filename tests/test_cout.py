@@ -10,6 +10,7 @@ import fabrique
 from fabrique.cout import (
     CARTES,
     CO2_FRANCE,
+    carte_de,
     compter,
     confronter,
     en_minutes,
@@ -137,3 +138,17 @@ def test_la_commande_imprime_un_tableau_ou_un_objet(capsys):
 def test_la_commande_refuse_une_machine_inconnue(capsys):
     assert principal(["cout", "--jetons", "10", "--machine", "abaque", "--json"]) == DONNEES
     assert "abaque" in json.loads(capsys.readouterr().out)["erreur"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "carte"),
+    [
+        (None, "cpu"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("NVIDIA L40S", None),
+    ],
+)
+def test_la_carte_se_reconnait_a_son_nom(gpu, carte):
+    assert carte_de(gpu) == carte

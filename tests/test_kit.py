@@ -80,7 +80,7 @@ def test_le_kit_emporte_le_cours(kit_sans_roues: Path):
         assert (kit_sans_roues / nom).is_file()
     assert b"\r\n" in (kit_sans_roues / "installer.bat").read_bytes()
     assert b"\r" not in (kit_sans_roues / "installer.sh").read_bytes()
-    assert "Python 3.11.5" in (kit_sans_roues / "LISEZMOI.txt").read_text("utf-8")
+    assert "Python 3.11.0" in (kit_sans_roues / "LISEZMOI.txt").read_text("utf-8")
 
 
 def test_l_installateur_dit_ce_que_le_kit_contient(kit_sans_roues: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from fabrique.ligne_de_commande import principal
@@ -82,6 +83,7 @@ def test_finetune_puis_generer_sur_un_autre_dossier(
     dit = capsys.readouterr().out
     assert "7 exemples à apprendre, 4 de validation" in dit
     assert re.search(r"Validation : perte \d+,\d{3} → \d+,\d{3}", dit)
+    assert re.search(r"Durée +: mesuré .+, estimé ", dit) or torch.cuda.is_available()
     demande = ["--instruction", "Où voter ?", "--max_new_tokens", "5"]
     assert principal(["generer", *options, "--adaptateur", str(sortie), *demande]) == 0
     assert capsys.readouterr().out.strip()

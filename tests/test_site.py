@@ -53,6 +53,15 @@ def test_la_premiere_apparition_d_un_terme_mene_au_lexique():
     assert (carnet.cells[0].source, carnet.cells[1].source) == ("# jeton", "jeton")
 
 
+def test_un_mot_ordinaire_n_est_pas_pris_pour_un_terme():
+    """« Il ne tient pas » n'est pas le pas d'un apprentissage."""
+    carnet = new_notebook(
+        cells=[new_markdown_cell("#"), new_markdown_cell("Il ne tient pas. Un **pas**.")]
+    )
+    site._lier(carnet, "pas", "l")
+    assert carnet.cells[1].source == 'Il ne tient pas. Un **<a href="l">pas</a>**.'
+
+
 @pytest.mark.parametrize("etape", ETAPES, ids=lambda etape: etape.numero)
 def test_un_carnet_du_site_n_appelle_aucune_image_d_ailleurs(etape: parcours.Etape):
     """Le badge devient du texte ; ni formule ni widget, qu'il faudrait livrer aussi."""

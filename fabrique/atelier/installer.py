@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 KIT = Path(__file__).resolve().parent
-#: Les premières versions que les bibliothèques figées acceptent (soupsieve refuse 3.11.0 à 3.11.4).
-MINIMALES = {"3.11": "3.11.5", "3.12": "3.12.0", "3.13": "3.13.0"}
+#: Les premières versions que les bibliothèques figées acceptent.
+MINIMALES = {"3.11": "3.11.0", "3.12": "3.12.0", "3.13": "3.13.0"}
 SYSTEMES = {"Linux": "linux", "Windows": "windows", "Darwin": "macos"}
 
 

@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GO = 1024**3
-#: La première version de Python que le paquet et ses bibliothèques figées acceptent.
-PYTHON_MINIMAL = (3, 11, 5)
+#: La première version de Python que le paquet et ses bibliothèques figées acceptent (pyproject).
+PYTHON_MINIMAL = (3, 11, 0)
 #: Place pour travailler, une fois tout installé, et pour installer (README).
 DISQUE_MINIMAL, DISQUE_INSTALLATION = 1 * GO, 4 * GO
 #: Mémoire vive disponible que demande un carnet avec le Falcon de poche (« En bref »).
