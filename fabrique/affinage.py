@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
 from fabrique.cout import carte_de, confronter, estimer
+from fabrique.energie import energie_relevee
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
 from fabrique.entrainement.processus import seul_le_premier_parle
 from fabrique.erreurs import ErreurFabrique
@@ -25,6 +26,7 @@ def affiner(
     quantification: str = "nf4",
     revision: str | None = None,
     accepter_donnees_personnelles: bool = False,
+    mesurer_energie: bool = False,
 ) -> ResultatEntrainement:
     """Affine un modèle sur un corpus et dit ce que la perte y a gagné.
 
@@ -33,9 +35,11 @@ def affiner(
         dataset: corpus livré ou fichier.
         sortie: dossier de l'adaptateur.
         accepter_donnees_personnelles: apprend même si le corpus en contient.
+        mesurer_energie: relève l'énergie de l'apprentissage (extension ``[carbone]``).
 
     Raises:
-        ErreurFabrique: corpus illisible, ou données personnelles non acceptées.
+        ErreurFabrique: corpus illisible, données personnelles non acceptées, ou relevé d'énergie
+            demandé sans son extension.
     """
     corpus = lire_corpus(dataset)
     _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
@@ -49,7 +53,8 @@ def affiner(
     tokenizer, reseau = charger(modele, quantification, revision=revision)
     a_comparer = len(validation) > 1
     avant = pertes(reseau, tokenizer, validation) if a_comparer else None
-    resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie)
+    with energie_relevee(mesurer_energie):
+        resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie)
     print(resultat)
     if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))

@@ -120,6 +120,9 @@ def finetune(
             "--accepter_donnees_personnelles", help="Apprend même un corpus qui en contient."
         ),
     ] = False,
+    mesurer_energie: Annotated[
+        bool, typer.Option("--mesurer_energie", help="Relève l’énergie (extension [carbone]).")
+    ] = False,
 ) -> None:
     """Affine un modèle : les options de la commande falcontune de 2023."""
     from fabrique.affinage import affiner
@@ -156,6 +159,7 @@ def finetune(
         quantification,
         revision or None,
         accepter_donnees_personnelles,
+        mesurer_energie,
     )
 
 

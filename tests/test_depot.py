@@ -146,7 +146,7 @@ def test_aucun_fichier_ne_nomme_un_chemin_de_machine():
 ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
-    {"demo", "affinage", "cout", "atelier", "__init__"},
+    {"demo", "affinage", "cout", "energie", "atelier", "__init__"},
     {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle", "graduations"},
     {"evaluation"},
     {"entrainement", "preentrainement", "generation", "fusion"},
