@@ -62,7 +62,7 @@ def test_deux_processus_donnent_l_adaptateur_d_un_seul(
     )
     assert lance.returncode == 0, lance.stderr[-3000:]
     assert lance.stdout.count("pas : 4") == 2
-    assert lance.stderr.count("Apprentissage 100 %") == 1
+    assert lance.stderr.count(" 0/4 [") == 1  # une barre commence, une seule
     tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
     seul = fabrique.entrainer(
         modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
