@@ -89,8 +89,8 @@ def main() -> int:
             fait = tache.result()
             print(f"$ {' '.join(fait.args[1:])}\n{fait.stdout}", flush=True)
             if fait.returncode:
-                echecs.append(fait.args[-1])
-    print(f"Échecs : {', '.join(echecs)}." if echecs else "Tout est vert.")
+                echecs.append(" ".join(fait.args[2:]))
+    print("\n- ".join(["Échecs :", *echecs]) if echecs else "Tout est vert.")
     return 1 if echecs else 0
 
 
