@@ -6,8 +6,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from fabrique.cartes import carte_de
 from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
-from fabrique.cout import carte_de, confronter, estimer
+from fabrique.cout import confronter, estimer
 from fabrique.energie import energie_relevee
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
 from fabrique.entrainement.processus import seul_le_premier_parle

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, FalconConfig, PreTrainedTokenizerBase
 
+from fabrique.cartes import CARTES, CO2_FRANCE
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, ResultatEntrainement
 from fabrique.erreurs import MACHINE, ErreurFabrique
@@ -45,50 +46,6 @@ BITS_NF4 = 4 + 8 / 64 + 32 / (64 * 256)
 #: Octets d'activations par jeton, par bloc et par nombre de la couche : Korthikanti et al., 2022
 #: (arXiv:2205.05198), en 16 bits ; le double en 32 bits.
 ACTIVATIONS = 34
-#: gCO2 par kWh en France : codecarbon 3.3.2, global_energy_mix.json, France 2023.
-CO2_FRANCE = 56.039
-#: Part de la puissance de pointe qu'un réglage fin a vraiment obtenue : journal de 2023 sur A100,
-#: 4 800 exemples de 256 jetons en 874 s hors évaluations, un exemple à la fois.
-RENDEMENT_2023 = 0.125
-
-
-@dataclass(frozen=True)
-class Carte:
-    """Une machine : calculs par seconde (TFLOPS), mémoire (Go), puissance électrique (W).
-
-    ``rendement`` est la part des TFLOPS obtenue dans le cas prudent ; 1 quand ils sont mesurés.
-    """
-
-    tflops: float
-    memoire: float
-    watts: float
-    source: str
-    rendement: float = RENDEMENT_2023
-
-
-#: TFLOPS denses en 16 bits et puissance maximale des fiches techniques de NVIDIA.
-CARTES = {
-    "t4": Carte(65, 15, 70, "fiche NVIDIA T4, fp16"),
-    "l4": Carte(121, 22.5, 72, "fiche NVIDIA L4, 16 bits dense"),
-    "a100": Carte(312, 40, 400, "fiche NVIDIA A100 SXM, 16 bits dense"),
-    "h100": Carte(989, 80, 700, "fiche NVIDIA H100 SXM, 16 bits dense"),
-    "cpu": Carte(
-        0.081,
-        12.7,
-        42.5,
-        "mesuré : carnet 03, deux cœurs, 1 836 jetons par seconde × 4 × 11 millions de poids ; "
-        "puissance par défaut de codecarbon 3.3.2 (85 W à 50 %)",
-        rendement=1,
-    ),
-}
-
-
-def carte_de(gpu: str | None) -> str | None:
-    """La machine de ``CARTES`` qui porte ce nom de GPU ; « cpu » sans GPU, None si inconnue."""
-    if gpu is None:
-        return "cpu"
-    mots = gpu.lower().replace("-", " ").split()
-    return next((nom for nom in CARTES if nom in mots), None)
 
 
 @dataclass(frozen=True)

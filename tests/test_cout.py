@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fabrique
-from fabrique.cout import (
-    CARTES,
-    CO2_FRANCE,
-    carte_de,
-    compter,
-    confronter,
-    en_minutes,
-    estimer,
-    prix_api,
-)
+from fabrique.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
+from fabrique.cout import compter, confronter, en_minutes, estimer, prix_api
 from fabrique.erreurs import DONNEES, ErreurFabrique
 from fabrique.gabarits import exemple_en_jetons
 from fabrique.ligne_de_commande import principal
@@ -152,3 +144,9 @@ def test_la_commande_refuse_une_machine_inconnue(capsys):
 )
 def test_la_carte_se_reconnait_a_son_nom(gpu, carte):
     assert carte_de(gpu) == carte
+
+
+def test_le_carbone_d_une_duree_a_la_main():
+    """Une heure de T4 à 70 W : 0,07 kWh."""
+    assert co2_estime("Tesla T4", 3600) == pytest.approx(0.07 * CO2_FRANCE)
+    assert co2_estime("carte inconnue", 3600) is None

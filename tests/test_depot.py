@@ -153,7 +153,7 @@ ETAGES = (
     {"jetons"},
     {"modeles"},
     {"corpus", "gabarits"},
-    {"machine", "quantification"},
+    {"machine", "quantification", "cartes"},
     {"erreurs", "emplacements", "suivi", "figures"},
 )
 NIVEAU = {module: rang for rang, etage in enumerate(ETAGES) for module in etage}

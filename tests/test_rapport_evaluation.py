@@ -168,6 +168,7 @@ def test_la_commande_ecrit_le_rapport_et_n_imprime_qu_un_objet(
     ecrit = json.loads((tmp_path / "a.json").read_text("utf-8"))
     assert [e["nom"] for e in ecrit["evaluations"]] == [epreuve.BASE, epreuve.MONTRE, epreuve.AFFINE]
     assert ecrit["origine"]["questions"] == 9  # onze exemples, deux montrés
+    assert "carbone_estimé" in ecrit["origine"]
     assert ecrit["oubli"]
     # Le même rapport, deux fois : rien ne les sépare.
     comparaison = ["evaluer", "--comparer", *[str(tmp_path / "a.json")] * 2]
@@ -280,3 +281,10 @@ def test_le_harnais_donne_nos_notes(dossier_par_coeur):
     notre = fabrique.evaluer(modele, tokenizer, test)
     for nom in COMPARAISONS:
         assert notes[f"{nom},none"] == pytest.approx(notre.valeur(nom), abs=2e-2), nom
+
+
+def test_le_carbone_est_dit_avec_ses_hypotheses():
+    """Cent secondes d'un processeur ; rien d'inventé pour une carte inconnue."""
+    dit = epreuve.carbone(None, 100)
+    assert dit == "0,07 g de CO2\u00a0: 42,5 W pendant toute la durée, 56,0 g par kWh en France"
+    assert epreuve.carbone("carte inconnue", 100) is None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from fabrique.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages
 from fabrique.erreurs import ErreurFabrique
@@ -26,6 +27,8 @@ from fabrique.evaluation.comparaison import (
     evaluer,
     octets_des_poids,
 )
+from fabrique.figures import en_francais
+from fabrique.machine import examiner
 from fabrique.modeles import charger, charger_adaptateur, nom_public, trouver
 
 BIBLIOTHEQUES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "sacrebleu", "rouge-score", "scipy")
@@ -138,6 +141,12 @@ def mettre_a_l_epreuve(
     place = octets_des_poids(depot, adaptateur)
     evaluations.append(evaluer(affine, tokenizer, test, nom=AFFINE, disque=place, **commun))
     apres = autres and evaluer(affine, tokenizer, autres, nom=f"{AFFINE}, français général")
+    points = (
+        courbe_d_apprentissage(reseau, tokenizer, appris, test, reglages, courbe, **commun)
+        if reglages
+        else []
+    )
+    duree_s = time.monotonic() - depart
     return Rapport(
         modele=nom_public(depot),
         adaptateur=Path(adaptateur).name,
@@ -145,14 +154,13 @@ def mettre_a_l_epreuve(
         evaluations=evaluations,
         ecarts=comparer(evaluations[0], evaluations[-1]),
         oubli=comparer(avant, apres) if autres else [],
-        courbe=courbe_d_apprentissage(reseau, tokenizer, appris, test, reglages, courbe, **commun)
-        if reglages
-        else [],
+        courbe=points,
         origine={
             "questions": len(test),
             "quantification": quantification,
             "revision": revision,
             "graine": 0,
+            "carbone_estimé": carbone(examiner().gpu, duree_s),
             "empreinte_des_questions": empreinte_du_corpus(test),
             "empreinte_de_l_adaptateur": _empreinte_du_fichier(
                 Path(adaptateur) / "adapter_model.safetensors"
@@ -160,7 +168,19 @@ def mettre_a_l_epreuve(
             "versions": {"python": platform.python_version()}
             | {nom: importlib.metadata.version(nom) for nom in BIBLIOTHEQUES},
         },
-        duree_s=time.monotonic() - depart,
+        duree_s=duree_s,
+    )
+
+
+def carbone(gpu: str | None, secondes: float) -> str | None:
+    """Le carbone d'une épreuve, estimé et dit ; None quand la puissance de la carte est inconnue."""
+    grammes = co2_estime(gpu, secondes)
+    if grammes is None:
+        return None
+    watts = CARTES[carte_de(gpu)].watts
+    return (
+        f"{en_francais(grammes, 2)} g de CO2\u00a0: {en_francais(watts, 1)} W pendant toute la durée, "
+        f"{en_francais(CO2_FRANCE, 1)} g par kWh en France"
     )
 
 
