@@ -27,7 +27,7 @@ def test_sans_l_extension_une_phrase_le_dit(monkeypatch):
         pass
 
 
-def test_l_energie_relevee_est_positive(capsys):
+def test_l_energie_relevee_est_dite(capsys):
     """Le vrai codecarbon, hors ligne."""
     pytest.importorskip("codecarbon", reason="extra [carbone] non installé")
     with energie_relevee(True):
