@@ -32,9 +32,16 @@ REGLAGES = {
     "val_set_size": 0,
 }
 A_DEUX = """
-import json, sys
+import json, os, sys
 import fabrique
-modele, corpus, reglages, sortie = sys.argv[1:]
+from fabrique.entrainement import Suivi
+modele, corpus, reglages, sortie, mourir_au_pas = sys.argv[1:]
+fin_de_pas = Suivi.on_step_end
+def tuer(self, args, state, control, **autres):
+    fin_de_pas(self, args, state, control, **autres)
+    if state.global_step == int(mourir_au_pas):
+        os.kill(os.getpid(), 9)
+Suivi.on_step_end = tuer
 tokenizer, reseau = fabrique.charger(modele, silencieux=True)
 resultat = fabrique.entrainer(
     reseau, tokenizer, fabrique.lire_corpus(corpus), fabrique.Reglages(**json.loads(reglages)), sortie
@@ -43,23 +50,38 @@ print("pas :", resultat.pas, flush=True)
 """
 
 
-@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="PyTorch est ici sans gloo")
-def test_deux_processus_donnent_l_adaptateur_d_un_seul(
-    dossier_petit, fichier_corpus, corpus, tmp_path
-):
-    """À 1e-5 près ; un seul processus écrit et parle."""
+AVEC_GLOO = pytest.mark.skipif(
+    not torch.distributed.is_gloo_available(), reason="PyTorch est ici sans gloo"
+)
+
+
+@pytest.fixture
+def huit(fichier_corpus, tmp_path):
+    """Huit exemples : deux lots pleins."""
     exemples = json.loads(fichier_corpus.read_text(encoding="utf-8"))[:8]
     huit = tmp_path / "huit.json"
     huit.write_text(json.dumps(exemples, ensure_ascii=False), encoding="utf-8")
-    (tmp_path / "a_deux.py").write_text(A_DEUX, encoding="utf-8")
-    lance = subprocess.run(
+    return huit
+
+
+def a_deux(modele, corpus, sortie, mourir_au_pas=0):
+    """Apprend à deux processus ; les tue, s'il le faut, à la fin d'un pas."""
+    programme = sortie.parent / "a_deux.py"
+    programme.write_text(A_DEUX, encoding="utf-8")
+    return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        + [tmp_path / "a_deux.py", dossier_petit, huit, json.dumps(REGLAGES), tmp_path / "deux"],
+        + [programme, modele, corpus, json.dumps(REGLAGES), sortie, str(mourir_au_pas)],
         env={**os.environ, "PYTHONPATH": str(RACINE), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+@AVEC_GLOO
+def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, tmp_path):
+    """À 1e-5 près ; un seul processus écrit et parle."""
+    lance = a_deux(dossier_petit, huit, tmp_path / "deux")
     assert lance.returncode == 0, lance.stderr[-3000:]
     assert lance.stdout.count("pas : 4") == 2
     assert lance.stderr.count(" 0/4 [") == 1  # une barre commence, une seule
@@ -79,6 +101,26 @@ def test_deux_processus_donnent_l_adaptateur_d_un_seul(
         "rng_state_0.pth",
         "rng_state_1.pth",
     }
+
+
+@AVEC_GLOO
+def test_deux_processus_tues_reprennent_au_dernier_point(dossier_petit, huit, tmp_path):
+    """Tués au troisième pas, relancés : les deux repartent du deuxième, au même adaptateur."""
+    assert a_deux(dossier_petit, huit, tmp_path / "deux", mourir_au_pas=3).returncode != 0
+    assert (tmp_path / "deux" / "checkpoint-2").exists()
+    assert not (tmp_path / "deux" / "rapport.json").exists()
+    lance = a_deux(dossier_petit, huit, tmp_path / "deux")
+    assert lance.returncode == 0, lance.stderr[-3000:]
+    assert lance.stderr.count(" 2/4 [") == 1
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    fabrique.entrainer(
+        modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
+    )
+    attendu, obtenu = (
+        load_file(tmp_path / d / "adapter_model.safetensors") for d in ("un", "deux")
+    )
+    for nom, poids in attendu.items():
+        torch.testing.assert_close(obtenu[nom], poids, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

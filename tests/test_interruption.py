@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,14 +159,23 @@ def test_un_octet_change_et_le_point_est_saute(
     assert (f"checkpoint-{PAS} est abîmé" in capsys.readouterr().out) is protege
 
 
-def test_un_point_qui_ne_se_relit_pas_n_est_pas_mis_en_place(reference, tmp_path):
-    """Relu avant d'être renommé : un octet faux dans l'archive suffit à le refuser."""
-    ecrit = tmp_path / "en-cours" / "checkpoint-12"
+@AVEC_OU_SANS
+def test_un_point_qui_ne_se_relit_pas_n_est_pas_mis_en_place(
+    reference, tmp_path, monkeypatch, protege
+):
+    """Relu avant d'être renommé ; sans cette relecture, l'octet faux est certifié et servi."""
+    ecrit, point = tmp_path / "en-cours" / f"checkpoint-{PAS}", tmp_path / f"checkpoint-{PAS}"
     shutil.copytree(reference / f"checkpoint-{PAS}", ecrit)
+    (ecrit / reprise.COMPLET).unlink()
     abimer(ecrit / "optimizer.pt")
+    if not protege:
+        monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: None)
+        reprise.mettre_en_place(ecrit, point)
+        assert dernier_point_de_reprise(tmp_path) == str(point)
+        return
     with pytest.raises(OSError, match=r"optimizer\.pt ne se relit pas"):
-        reprise.mettre_en_place(ecrit, tmp_path / "checkpoint-12")
-    assert not (tmp_path / "checkpoint-12").exists()
+        reprise.mettre_en_place(ecrit, point)
+    assert not point.exists()
 
 
 def test_un_point_abime_plus_avance_ne_chasse_pas_les_bons(reference, tmp_path):
@@ -372,6 +382,35 @@ def test_un_debordement_continuel_en_fp16_arrete(echelle, arrete):
     with pytest.raises(ErreurFabrique, match="au pas 42, les gradients débordent") as erreur:
         EntraineurParLongueur.verifier(faux, torch.tensor(1.0))
     assert "calcul='float32'" in erreur.value.remede
+
+
+@AVEC_OU_SANS
+def test_des_gradients_toujours_infinis_n_apprennent_rien(monkeypatch, protege):
+    """Un vrai calibreur : chaque débordement divise l'échelle par deux et saute le pas."""
+    if not protege:
+        sans_regarder_la_perte(monkeypatch)
+    poids = torch.nn.Parameter(torch.ones(3))
+    optimiseur, calibreur = torch.optim.SGD([poids], lr=1), torch.amp.GradScaler("cpu")
+    faux = SimpleNamespace(
+        accelerator=SimpleNamespace(scaler=calibreur), state=SimpleNamespace(global_step=0)
+    )
+
+    def apprendre_quarante_pas():
+        for _ in range(40):
+            calibreur.scale(poids.sum()).backward()
+            poids.grad.fill_(float("inf"))
+            calibreur.step(optimiseur)
+            calibreur.update()
+            EntraineurParLongueur.verifier(faux, torch.tensor(1.0))
+            faux.state.global_step += 1
+
+    if protege:
+        with pytest.raises(ErreurFabrique, match="au pas 17, les gradients débordent"):
+            apprendre_quarante_pas()
+    else:
+        apprendre_quarante_pas()
+        assert faux.state.global_step == 40
+    assert poids.tolist() == [1, 1, 1]
 
 
 # ---------------------------------------------------------------- la mémoire
