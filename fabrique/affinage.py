@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from fabrique.cartes import carte_de
 from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
-from fabrique.cout import confronter, estimer
+from fabrique.cout import bilan
 from fabrique.energie import energie_relevee
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
 from fabrique.entrainement.processus import seul_le_premier_parle
@@ -60,20 +60,10 @@ def affiner(
     if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
         print(f"Validation : perte {ecart.avant:.3f} → {ecart.apres:.3f}".replace(".", ","))
-    _comparer_a_l_estimation(modele, revision, resultat)
+    compare = "" if revision else bilan(modele, resultat, carte_de(examiner().gpu))
+    if compare:
+        print(compare)
     return resultat
-
-
-def _comparer_a_l_estimation(
-    modele: str, revision: str | None, resultat: ResultatEntrainement
-) -> None:
-    """Met ce que « fabrique cout » aurait annoncé en face de la mesure, quand il sait l'estimer."""
-    carte = carte_de(examiner().gpu)
-    estimable = resultat.reglages.methode != "complet" and revision is None
-    if carte is None or not estimable or not resultat.jetons_utiles:
-        return
-    jetons = round(resultat.jetons_utiles / resultat.reglages.epochs)
-    print(confronter(estimer(modele, carte, resultat.reglages, jetons=jetons), resultat))
 
 
 #: Au-delà de cette part de doublons exacts, on prévient : ils comptent plusieurs fois.

@@ -43,9 +43,10 @@ CONFIGURATION_7B = {
 CALCULS, CALCULS_AVEC_RECALCUL = 4, 6
 #: Bits par poids en NF4 à échelles doubles (QLoRA, arXiv:2305.14314).
 BITS_NF4 = 4 + 8 / 64 + 32 / (64 * 256)
-#: Octets d'activations par jeton, par bloc et par nombre de la couche : Korthikanti et al., 2022
-#: (arXiv:2205.05198), en 16 bits ; le double en 32 bits.
-ACTIVATIONS = 34
+#: Octets d'activations par jeton, par bloc et par nombre de la couche, en 16 bits ; le double en 32.
+#: L'attention y ajoute 5 × têtes × jetons / largeur. Korthikanti et al., 2022 (arXiv:2205.05198) ;
+#: un bloc de Falcon-7B en garde autant, mesuré (``benchmarks/memoire_7b.py``).
+ACTIVATIONS, ACTIVATIONS_ATTENTION = 34, 5
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Plan:
     adaptateur: int
     couches: int
     largeur: int
+    tetes: int
     vocabulaire: int
 
 
@@ -111,6 +113,7 @@ def compter(modele: str | Path, reglages: Reglages) -> Plan:
         adaptateur=sum(reglages.lora_r * (m.in_features + m.out_features) for m in cibles),
         couches=config.num_hidden_layers,
         largeur=config.hidden_size,
+        tetes=config.num_attention_heads,
         vocabulaire=config.vocab_size,
     )
 
@@ -207,7 +210,10 @@ def estimer_memoire(plan: Plan, reglages: Reglages, seize_bits: bool) -> int:
     octets = 2 if seize_bits else 4
     jetons = reglages.mbatch_size * reglages.cutoff_len
     poids = plan.blocs * BITS_NF4 / 8 + 4 * plan.autres
-    par_bloc = ACTIVATIONS * octets // 2 * plan.largeur * jetons
+    par_nombre = (
+        ACTIVATIONS + ACTIVATIONS_ATTENTION * plan.tetes * reglages.cutoff_len / plan.largeur
+    )
+    par_bloc = par_nombre * octets / 2 * plan.largeur * jetons
     # Recalculées, les activations ne tiennent qu'un bloc à la fois, plus l'entrée de chacun.
     blocs = plan.couches if not reglages.recalcul else 1
     entrees = plan.couches * octets * plan.largeur * jetons if reglages.recalcul else 0
@@ -236,6 +242,19 @@ def prix_des_api(
     if emploi is not None:
         prix[f"API, {en_francais(jetons_emploi)} jetons d’emploi"] = prix_api(jetons_emploi, emploi)
     return prix
+
+
+def bilan(modele: str | Path, resultat: ResultatEntrainement, machine: str | None) -> str:
+    """Ce que ``estimer`` aurait annoncé, en face de la mesure ; vide quand il ne sait pas l'estimer.
+
+    Args:
+        machine: une des machines de ``CARTES`` ; None si elle n'en est pas.
+    """
+    estimable = resultat.reglages.methode != "complet" and resultat.jetons_utiles
+    if machine is None or not estimable:
+        return ""
+    jetons = round(resultat.jetons_utiles / resultat.reglages.epochs)
+    return confronter(estimer(modele, machine, resultat.reglages, jetons=jetons), resultat)
 
 
 def confronter(estimation: Estimation, mesure: ResultatEntrainement | str | Path) -> str:

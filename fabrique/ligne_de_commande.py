@@ -381,12 +381,15 @@ def cout(
         float | None, typer.Option("--prix_heure", help="Euros par heure de machine.")
     ] = None,
     epochs: Annotated[float, typer.Option("--epochs", help="Passages sur le corpus.")] = 1,
-    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 4,
+    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
     cutoff_len: Annotated[int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")] = 256,
     lora_r: Annotated[int, typer.Option("--lora_r", help="Rang de l’adaptateur.")] = 8,
     target_modules: Annotated[
         str, typer.Option("--target_modules", help="Couches de l’adaptateur, ou all-linear.")
     ] = "query_key_value",
+    recalcul: Annotated[
+        bool, typer.Option("--recalcul", help="Recalcule les activations : moins de mémoire.")
+    ] = False,
     prix_api: Annotated[
         float | None, typer.Option("--prix_api", help="API : prix d’apprentissage des 1 000 jetons.")
     ] = None,
@@ -412,7 +415,7 @@ def cout(
         cutoff_len=cutoff_len,
         lora_r=lora_r,
         target_modules=_couches(target_modules),
-        recalcul=machine != "cpu",
+        recalcul=recalcul,
     )
     with redirect_stdout(sys.stderr if en_json else sys.stdout):
         vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)

@@ -43,7 +43,8 @@ class Profil:
 
     ``calcul`` est le type des calculs, ``mbatch_size`` le nombre d'exemples traités
     ensemble, ``batch_size`` celui d'un pas d'apprentissage, ``recalcul`` dit si les
-    activations sont recalculées pour épargner la mémoire.
+    activations sont recalculées pour épargner la mémoire, ``lora_dropout`` la part des entrées de
+    l'adaptateur éteintes au hasard.
     """
 
     nom: str
@@ -56,6 +57,7 @@ class Profil:
     epochs: float
     learning_rate: float
     lora_r: int
+    lora_dropout: float
     target_modules: tuple[str, ...] | str
     recalcul: bool
     max_new_tokens: int
@@ -76,6 +78,8 @@ POCHE = Profil(
     epochs=2,
     learning_rate=5e-3,
     lora_r=8,
+    # Sur processeur, tirer ce hasard coûte un cinquième de la vitesse (benchmarks/RESULTATS.md).
+    lora_dropout=0,
     target_modules="all-linear",
     recalcul=False,
     max_new_tokens=220,
@@ -89,13 +93,15 @@ T4 = Profil(
     quantification="nf4",
     calcul="float16",
     cutoff_len=256,
-    mbatch_size=4,
+    # Deux exemples tiennent sans recalculer : environ 9 Go, estimés (benchmarks/RESULTATS.md).
+    mbatch_size=2,
     batch_size=4,
     epochs=1,
     learning_rate=3e-4,
     lora_r=8,
+    lora_dropout=0.05,
     target_modules=("query_key_value",),
-    recalcul=True,
+    recalcul=False,
     max_new_tokens=220,
     exemples=None,
     duree_annoncee="mesurée dès les premiers pas",

@@ -33,12 +33,24 @@ def test_le_plancher_de_la_recette_de_2023_est_celui_de_la_conception():
     """7,1 TFLOP par exemple de 256 jetons, 10,6 avec recalcul ; 65 TFLOPS ; 4 800 exemples."""
     jetons = 4800 * 256
     sans = estimer("falcon-7b", "t4", fabrique.Reglages(epochs=1), jetons=jetons)
-    avec = estimer("falcon-7b", "t4", REGLAGES_T4, jetons=jetons)
+    recalcul = fabrique.Reglages.du_profil(T4, recalcul=True)
+    avec = estimer("falcon-7b", "t4", recalcul, jetons=jetons)
     assert sans.plancher == pytest.approx(4800 * 7.09 / 65 / 60, rel=0.01)
     assert avec.plancher == pytest.approx(1.5 * sans.plancher)
     assert sans.prudent == pytest.approx(8 * sans.plancher)
     assert sans.euros is None
     assert sans.tient
+
+
+def test_sans_recalcul_les_activations_sont_celles_qu_on_a_comptees():
+    """4,3 Go gardés pour 2 × 256 jetons dans les 32 blocs, plongements en 16 bits compris, mesurés."""
+    une, deux = (
+        estimer("falcon-7b", "t4", fabrique.Reglages(batch_size=n, mbatch_size=n), jetons=1).memoire
+        for n in (1, 2)
+    )
+    logits = 2 * 4 * 256 * 65024
+    plongements = 2 * 65024 * 4544
+    assert 2 * (deux - une - logits) + plongements == pytest.approx(4.3 * 1024**3, rel=0.02)
 
 
 def test_l_a100_de_2023_retrouve_sa_duree_mesuree():

@@ -97,6 +97,7 @@ class Reglages:
                 "mbatch_size",
                 "cutoff_len",
                 "lora_r",
+                "lora_dropout",
                 "target_modules",
                 "recalcul",
             )
