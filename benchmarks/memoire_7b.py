@@ -5,9 +5,11 @@
 
 Écrit un modèle à la configuration exacte de Falcon-7B, aux poids tirés au hasard, en tranches
 safetensors bf16 comme sur le hub. Un second processus le charge en NF4, vérifie ses couches, apprend
-deux pas d'un LoRA, et relève la mémoire au plus haut : elle doit rester sous les 12,7 Go de Colab.
-Avec un GPU, il apprend aussi 50 pas sous un plafond de 15 Go, aux réglages de la T4 ; sans GPU, il dit
-que rien n'a été mesuré. Le dossier temporaire est supprimé à la fin.
+deux pas d'un LoRA, et relève la mémoire au plus haut : elle doit rester sous les 12,7 Go de Colab. Il
+compte ensuite ce qu'un lot de la T4 garderait pour le retour sans recalcul des activations.
+Avec un GPU, il compare aussi les recettes (a), (b), (c) de ``vitesse_finetune`` sous un plafond de
+15 Go, la nôtre sur 50 pas, puis génère ; sans GPU, il dit que rien n'a été mesuré. Le dossier temporaire
+est supprimé à la fin.
 """
 
 from __future__ import annotations
@@ -26,14 +28,19 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, FalconConfig
+from transformers import (
+    AutoModelForCausalLM,
+    FalconConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-import fabrique
-from fabrique.corpus import jeu, lire_corpus
+from fabrique.corpus import lire_corpus
 from fabrique.cout import CONFIGURATION_7B
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.figures import en_francais
+from fabrique.generation import generer_par_lots
 from fabrique.machine import GO, T4, en_go
 from fabrique.modeles import charger, charger_tokenizer, couches_quatre_bits, memoire
 
@@ -56,6 +63,7 @@ class Mesure:
     parametres_entraines: int
     anonyme: int
     residente: int
+    activations: int
 
 
 # ---------------------------------------------------------------- écrire le modèle
@@ -143,50 +151,78 @@ def mesurer(dossier: Path, pas: int, jetons: int) -> Mesure:
         warmup_steps=0,
         save_steps=10 * pas,
     )
-    resultat = entrainer(
-        modele, tokenizer, fabrique.lire_corpus(exemples), reglages, dossier / "adaptateur"
-    )
+    resultat = entrainer(modele, tokenizer, lire_corpus(exemples), reglages, dossier / "adaptateur")
     if resultat.pas != pas:
         raise ErreurFabrique(f"{resultat.pas} pas faits au lieu de {pas}", code=MACHINE)
+    anonyme, residente = releveur.anonyme, releveur.residente
     return Mesure(
         couches_4bits=len(couches_quatre_bits(modele)),
         poids=sum(ligne.octets for ligne in memoire(modele)),
         chargement_s=chargement,
         pas_s=resultat.secondes_par_pas,
         parametres_entraines=resultat.parametres_entraines,
-        anonyme=releveur.anonyme,
-        residente=releveur.residente,
+        anonyme=anonyme,
+        residente=residente,
+        activations=activations_gardees(resultat.modele, T4.mbatch_size, T4.cutoff_len),
     )
+
+
+def activations_gardees(modele: torch.nn.Module, exemples: int, jetons: int) -> int:
+    """Octets que l'aller garde pour le retour, sans recalcul, hors poids et hors logits."""
+    poids = {p.untyped_storage().data_ptr() for p in (*modele.parameters(), *modele.buffers())}
+    gardees = {}
+
+    def noter(tenseur: torch.Tensor) -> torch.Tensor:
+        zone = tenseur.untyped_storage()
+        if zone.data_ptr() not in poids:
+            gardees[zone.data_ptr()] = zone.nbytes()
+        return tenseur
+
+    modele.gradient_checkpointing_disable()
+    modele.train()
+    ids = torch.ones((exemples, jetons), dtype=torch.long, device=modele.device)
+    with (
+        torch.autocast(modele.device.type, torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(noter, lambda tenseur: tenseur),
+    ):
+        sortie = modele(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=1)
+    del sortie  # le graphe gardait les tenseurs : chaque adresse n’a servi qu’une fois
+    return sum(gardees.values())
 
 
 # ---------------------------------------------------------------- avec un GPU
 
 
 def mesurer_gpu(dossier: Path, pas: int = 50) -> str:
-    """Apprend aux réglages de la T4 sous 15 Go et dit ce que cela coûte ; ou dit qu'il n'y a pas de GPU."""
+    """Les trois recettes aux réglages de la T4 sous 15 Go, puis une réponse ; ou dit qu'il n'y a pas de GPU."""
     if not torch.cuda.is_available():
         return (
             "Aucun GPU sur cette machine\u00a0: durée et mémoire sur une T4 n’ont pas été mesurées."
         )
     carte = torch.cuda.get_device_properties(0)
+    plafond = MEMOIRE_T4 / GO
+    commande = [sys.executable, "-m", "benchmarks.vitesse_finetune", "--profil", T4.nom]
+    commande += ["--modele", str(dossier), "--exemples", str(pas * T4.batch_size)]
+    commande += ["--plafond", str(plafond)]
+    recettes = subprocess.run(commande, check=True, stdout=subprocess.PIPE, text=True).stdout
     torch.cuda.set_per_process_memory_fraction(min(1.0, MEMOIRE_T4 / carte.total_memory))
     tokenizer, modele = charger(dossier, T4.quantification, T4.calcul, silencieux=True)
-    corpus = jeu(lire_corpus("demarches"), "entrainement").select(range(pas * T4.batch_size))
-    reglages = Reglages.du_profil(T4, epochs=1, val_set_size=0)
-    resultat = entrainer(modele, tokenizer, corpus, reglages, dossier / "adaptateur_gpu")
-    apprentissage = torch.cuda.max_memory_allocated()
-    depart = time.perf_counter()
-    texte = fabrique.generer(
-        resultat.modele, tokenizer, "Où voter ?", max_new_tokens=64, afficher=False
-    )
-    duree = time.perf_counter() - depart
-    jetons = max(1, len(tokenizer(texte)["input_ids"]))
+    vitesse = jetons_par_seconde(modele, tokenizer)
     return (
-        f"{carte.name}, plafond de {en_go(MEMOIRE_T4)}\u00a0: {resultat.pas} pas, "
-        f"{en_francais(resultat.secondes_par_pas, 2)} s par pas, "
-        f"{en_francais(resultat.jetons_par_seconde)} jetons utiles par seconde, mémoire au plus haut "
-        f"{en_go(apprentissage)}\u00a0; réponse à {en_francais(jetons / duree, 1)} jetons par seconde."
+        f"{carte.name}, plafond de {en_go(MEMOIRE_T4)}, calcul en {T4.calcul}.\n\n{recettes}\n"
+        f"Réponse, une question à la fois\u00a0: {en_francais(vitesse, 1)} jetons par seconde."
     )
+
+
+def jetons_par_seconde(
+    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, jetons: int = 64
+) -> float:
+    """Vitesse d'une réponse de 64 jetons, ni plus ni moins, après une première qui ne compte pas."""
+    question = [{"instruction": "Où voter ?", "input": ""}]
+    for _ in range(2):
+        depart = time.perf_counter()
+        generer_par_lots(modele, tokenizer, question, max_new_tokens=jetons, min_new_tokens=jetons)
+    return jetons / (time.perf_counter() - depart)
 
 
 # ---------------------------------------------------------------- conclure
@@ -204,6 +240,9 @@ def tableau(mesure: Mesure, disque: int, couches: int) -> str:
         "un pas d’apprentissage": f"{en_francais(mesure.pas_s, 1)} s",
         "mémoire anonyme au plus haut": en_go(mesure.anonyme),
         "mémoire résidente au plus haut, pages de fichiers comprises": en_go(mesure.residente),
+        f"activations de {T4.mbatch_size} × {T4.cutoff_len} jetons, sans recalcul": en_go(
+            mesure.activations
+        ),
     }
     return "\n".join(["| | |", "| --- | --: |", *(f"| {n} | {v} |" for n, v in lignes.items())])
 

@@ -1,7 +1,7 @@
 """Ce que coûte chaque format de quantification, sur le même modèle et les mêmes textes.
 
     python -m benchmarks.quantification
-    python -m benchmarks.quantification --gptq DOSSIER
+    python -m benchmarks.quantification --gptq   # avec l'extension [gptq]
 
 Le modèle est chargé dans chaque format. Le tableau donne la place des couches des blocs, sur le
 disque et en mémoire (le reste, plongements compris, n'est jamais quantifié), l'erreur sur leurs
@@ -12,8 +12,11 @@ ces bits à ceux du modèle en 16 bits, et les secondes par réponse de 60 jeton
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +27,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.figures import en_francais
 from fabrique.gabarits import coder, texte_de_la_demande
-from fabrique.modeles import charger
+from fabrique.modeles import charger, reparation_falcon
 from fabrique.preentrainement import bits_par_octet
 from fabrique.quantification import FORMATS, format_de, octets, poids_retrouves
 
-#: La référence d'abord, puis du plus fin au plus grossier. GPTQ demande un dossier (--gptq).
+#: La référence d'abord, puis du plus fin au plus grossier. GPTQ s'y ajoute avec --gptq.
 COMPARES = ("aucune", "int8", "nf4_simple", "nf4", "fp4")
 JETONS_PAR_REPONSE = 60
+#: GPTQ choisit ses arrondis en lisant ces textes, qu'aucune mesure n'emploie.
+TEXTES_DE_CALIBRAGE = 128
 MO = 1e6
 
 
@@ -67,6 +72,26 @@ def place_sur_disque(modele: PreTrainedModel) -> int:
                 gardes = [tenseurs.get_tensor(n) for n in tenseurs.keys() if n.startswith(noms)]
             total += sum(t.numel() * t.element_size() for t in gardes)
     return total
+
+
+def quantifier_gptq(modele: str, textes: list[str], dossier: Path) -> str:
+    """Quantifie le modèle par GPTQ en lui faisant lire des textes ; rend le dossier écrit.
+
+    Source : Frantar et al., 2022 (GPTQ, arXiv:2210.17323) ; réglages de 2023, 4 bits par groupes de 64.
+    """
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # sans quoi deux cœurs ne lui suffisent pas
+    import gptqmodel
+
+    tokenizer, origine = charger(modele, "aucune", silencieux=True)
+    origine.half().save_pretrained(dossier / "origine")
+    tokenizer.save_pretrained(dossier / "origine")
+    reglages = gptqmodel.QuantizeConfig(bits=4, group_size=64, desc_act=False)
+    with reparation_falcon(), redirect_stdout(sys.stderr):
+        a_quantifier = gptqmodel.GPTQModel.load(str(dossier / "origine"), reglages)
+        a_quantifier.quantize(textes, batch_size=1)
+    a_quantifier.save(str(dossier / "gptq"))
+    tokenizer.save_pretrained(dossier / "gptq")
+    return str(dossier / "gptq")
 
 
 def erreur_relative(modele: PreTrainedModel, origine: PreTrainedModel) -> float | None:
@@ -143,17 +168,20 @@ def main() -> None:
     """Mesure et imprime le tableau."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--modele", default="falcon-poche")
-    analyse.add_argument("--gptq", default="", help="le même modèle, quantifié par gptqmodel")
+    analyse.add_argument("--gptq", action="store_true", help="mesure aussi GPTQ (extension [gptq])")
     analyse.add_argument("--textes", type=int, default=93, help="fiches lues, au plus")
     analyse.add_argument("--questions", type=int, default=12)
     options = analyse.parse_args()
     textes = list(lire_corpus("fiches")["texte"])[: options.textes]
     questions = list(jeu(lire_corpus("demarches"), "test").select(range(options.questions)))
     _, origine = charger(options.modele, "aucune", silencieux=True)
-    sources = dict.fromkeys(COMPARES, options.modele) | (
-        {"gptq": options.gptq} if options.gptq else {}
-    )
-    mesures = [mesurer(nom, source, origine, textes, questions) for nom, source in sources.items()]
+    sources = dict.fromkeys(COMPARES, options.modele)
+    with tempfile.TemporaryDirectory() as dossier:
+        if options.gptq:
+            appris = [e["output"] for e in jeu(lire_corpus("demarches"), "entrainement")]
+            lus = appris[:TEXTES_DE_CALIBRAGE]
+            sources["gptq"] = quantifier_gptq(options.modele, lus, Path(dossier))
+        mesures = [mesurer(nom, ou, origine, textes, questions) for nom, ou in sources.items()]
     print(
         f"{options.modele}, {len(textes)} fiches, {sum(len(t.encode()) for t in textes)} octets\n"
     )

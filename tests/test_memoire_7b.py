@@ -25,6 +25,7 @@ TENUE = Mesure(
     parametres_entraines=2_359_296,
     anonyme=5_000_000_000,
     residente=9_000_000_000,
+    activations=3_000_000_000,
 )
 
 
