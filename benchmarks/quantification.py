@@ -41,12 +41,12 @@ MO = 1e6
 
 @dataclass(frozen=True)
 class Mesure:
-    """Une ligne du tableau : places en octets, erreur relative (None quand elle ne se mesure pas)."""
+    """Une ligne du tableau : places en octets, erreur relative."""
 
     nom: str
     disque: int
     memoire: int
-    erreur: float | None
+    erreur: float
     bits: float
     secondes: float
 
@@ -89,19 +89,25 @@ def quantifier_gptq(modele: str, textes: list[str], dossier: Path) -> str:
     with reparation_falcon(), redirect_stdout(sys.stderr):
         a_quantifier = gptqmodel.GPTQModel.load(str(dossier / "origine"), reglages)
         a_quantifier.quantize(textes, batch_size=1)
-    a_quantifier.save(str(dossier / "gptq"))
+        a_quantifier.save(str(dossier / "gptq"))
     tokenizer.save_pretrained(dossier / "gptq")
     return str(dossier / "gptq")
 
 
-def erreur_relative(modele: PreTrainedModel, origine: PreTrainedModel) -> float | None:
-    """‖poids retrouvés − poids‖ / ‖poids‖ sur toutes les couches des blocs ; None pour GPTQ."""
+def poids_du_calcul(module: torch.nn.Module) -> torch.Tensor:
+    """Les poids dont une couche se sert vraiment."""
+    if format_de(module) == "gptq":
+        # Appliquée à la matrice identité, une couche rend ses poids, transposés.
+        return module(torch.eye(module.in_features)).T
+    return poids_retrouves(module) if format_de(module) else module.weight
+
+
+def erreur_relative(modele: PreTrainedModel, origine: PreTrainedModel) -> float:
+    """‖poids du calcul − poids‖ / ‖poids‖ sur toutes les couches des blocs."""
     ecart = norme = 0.0
     for nom, module in couches(modele).items():
-        if format_de(module) == "gptq":
-            return None
         poids = origine.get_submodule(nom).weight
-        retrouves = poids_retrouves(module) if format_de(module) else module.weight
+        retrouves = poids_du_calcul(module)
         ecart += (retrouves.float() - poids).square().sum().item()
         norme += poids.square().sum().item()
     return (ecart / norme) ** 0.5
@@ -154,12 +160,12 @@ def tableau(mesures: list[Mesure]) -> str:
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for m in mesures:
-        erreur = "non mesurée" if m.erreur is None else f"{en_francais(100 * m.erreur, 2)}\u00a0%"
         ecart = f"{100 * (m.bits / reference.bits - 1):+.2f}\u00a0%".replace(".", ",")
         nature = FORMATS[m.nom].nature if m.nom in FORMATS else "16 bits"
         lignes.append(
             f"| {nature} | {en_francais(m.disque / MO, 2)} | {en_francais(m.memoire / MO, 2)} | "
-            f"{erreur} | {en_francais(m.bits, 4)} | {ecart} | {en_francais(m.secondes, 2)} |"
+            f"{en_francais(100 * m.erreur, 2)}\u00a0% | {en_francais(m.bits, 4)} | {ecart} | "
+            f"{en_francais(m.secondes, 2)} |"
         )
     return "\n".join(lignes)
 

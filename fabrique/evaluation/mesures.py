@@ -69,8 +69,8 @@ def pertes(
             etiquettes = entrees.pop("labels")[:, 1:]
             logits = modele(**entrees).logits[:, :-1].float()
             par_jeton = torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
-            )
+                logits.flatten(0, 1), etiquettes.flatten(), ignore_index=SANS_PERTE, reduction="none"
+            ).view(etiquettes.shape)
             comptes = (etiquettes != SANS_PERTE).sum(dim=1).clamp(min=1)
             valeurs[rangs] = (par_jeton.sum(dim=1) / comptes).cpu().numpy()
     return valeurs
