@@ -200,10 +200,12 @@ def mesurer_gpu(dossier: Path, pas: int = 50) -> str:
             "Aucun GPU sur cette machine\u00a0: durée et mémoire sur une T4 n’ont pas été mesurées."
         )
     carte = torch.cuda.get_device_properties(0)
-    plafond = MEMOIRE_T4 / GO
-    commande = [sys.executable, "-m", "benchmarks.vitesse_finetune", "--profil", T4.nom]
-    commande += ["--modele", str(dossier), "--exemples", str(pas * T4.batch_size)]
-    commande += ["--plafond", str(plafond)]
+    commande = [
+        sys.executable,
+        "-m",
+        "benchmarks.vitesse_finetune",
+        *options_de_vitesse(dossier, pas),
+    ]
     recettes = subprocess.run(commande, check=True, stdout=subprocess.PIPE, text=True).stdout
     torch.cuda.set_per_process_memory_fraction(min(1.0, MEMOIRE_T4 / carte.total_memory))
     tokenizer, modele = charger(dossier, T4.quantification, T4.calcul, silencieux=True)
@@ -212,6 +214,13 @@ def mesurer_gpu(dossier: Path, pas: int = 50) -> str:
         f"{carte.name}, plafond de {en_go(MEMOIRE_T4)}, calcul en {T4.calcul}.\n\n{recettes}\n"
         f"Réponse, une question à la fois\u00a0: {en_francais(vitesse, 1)} jetons par seconde."
     )
+
+
+def options_de_vitesse(dossier: Path, pas: int) -> list[str]:
+    """De quoi comparer les recettes sur ce modèle, aux réglages de la T4, la nôtre en tant de pas."""
+    exemples = str(pas * T4.batch_size)
+    options = ["--profil", T4.nom, "--modele", str(dossier), "--exemples", exemples]
+    return [*options, "--plafond", str(MEMOIRE_T4 / GO)]
 
 
 def jetons_par_seconde(

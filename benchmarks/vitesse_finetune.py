@@ -229,8 +229,8 @@ def tableau(mesures: list[Mesure]) -> str:
     return "\n".join(lignes)
 
 
-def main() -> None:
-    """Mesure les recettes l'une après l'autre et imprime le tableau."""
+def analyseur() -> argparse.ArgumentParser:
+    """Les options de la commande."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--exemples", type=int, default=1026)
     analyse.add_argument("--profil", choices=PROFILS, default="poche")
@@ -238,7 +238,12 @@ def main() -> None:
     analyse.add_argument("--plafond", type=float, default=0, help="Go de GPU à ne pas dépasser")
     analyse.add_argument("--recette", choices=RECETTES, help=argparse.SUPPRESS)
     analyse.add_argument("--changements", type=json.loads, default={}, help=argparse.SUPPRESS)
-    options = analyse.parse_args()
+    return analyse
+
+
+def main() -> None:
+    """Mesure les recettes l'une après l'autre et imprime le tableau."""
+    options = analyseur().parse_args()
     profil = PROFILS[options.profil]
     terrain = Terrain(options.modele or profil.modele, profil, options.exemples)
     if options.recette:
@@ -265,7 +270,7 @@ def main() -> None:
         ("a", {}),
         ("b", {}),
         ("c", {}),
-        ("c", {"lora_dropout": 0.05}),
+        ("c", {"lora_dropout": 0 if profil.lora_dropout else 0.05}),
         ("c", {"batch_size": double, "mbatch_size": 2 * profil.mbatch_size}),
     ]
     print(tableau([mesurer_a_part(recette, changements) for recette, changements in essais]))

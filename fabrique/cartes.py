@@ -32,10 +32,10 @@ CARTES = {
     "a100": Carte(312, 40, 400, "fiche NVIDIA A100 SXM, 16 bits dense"),
     "h100": Carte(989, 80, 700, "fiche NVIDIA H100 SXM, 16 bits dense"),
     "cpu": Carte(
-        0.081,
+        0.112,
         12.7,
         42.5,
-        "mesuré : carnet 03, deux cœurs, 1 836 jetons par seconde × 4 × 11 millions de poids ; "
+        "mesuré : vitesse_finetune, deux cœurs, 2 505 jetons par seconde × 4 × 11 millions de poids ; "
         "puissance par défaut de codecarbon 3.3.2 (85 W à 50 %)",
         rendement=1,
     ),

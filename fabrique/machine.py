@@ -78,7 +78,7 @@ POCHE = Profil(
     epochs=2,
     learning_rate=5e-3,
     lora_r=8,
-    # Sur processeur, tirer ce hasard coûte un cinquième de la vitesse (benchmarks/RESULTATS.md).
+    # Sur processeur, tirer ce hasard coûte environ un sixième de la vitesse (benchmarks/RESULTATS.md).
     lora_dropout=0,
     target_modules="all-linear",
     recalcul=False,

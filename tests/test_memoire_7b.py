@@ -11,10 +11,15 @@ from benchmarks.memoire_7b import (
     MEMOIRE_COLAB,
     Mesure,
     defauts,
+    jetons_par_seconde,
     mesurer_gpu,
+    options_de_vitesse,
     tableau,
     verifier_place,
 )
+from benchmarks.vitesse_finetune import Mesure as Vitesse
+from benchmarks.vitesse_finetune import analyseur, remplissage
+from benchmarks.vitesse_finetune import tableau as vitesses
 from fabrique.erreurs import MACHINE, ErreurFabrique
 
 TENUE = Mesure(
@@ -58,3 +63,33 @@ def test_sans_place_on_ne_commence_pas(tmp_path, monkeypatch):
 def test_sans_gpu_rien_n_est_annonce(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "n’ont pas été mesurées" in mesurer_gpu(tmp_path)
+
+
+def test_la_comparaison_sur_gpu_se_lance_avec_des_options_connues(tmp_path):
+    """Cinquante pas de la T4 : deux cents exemples, sous quinze Go."""
+    lues = analyseur().parse_args(options_de_vitesse(tmp_path, 50))
+    assert (lues.profil, lues.modele, lues.exemples, lues.plafond) == ("t4", str(tmp_path), 200, 15)
+
+
+def test_la_vitesse_d_une_reponse_se_mesure(petit):
+    assert jetons_par_seconde(petit[1], petit[0], jetons=4) > 0
+
+
+# ---------------------------------------------------------------- la vitesse
+
+
+def test_le_remplissage_se_compte_a_la_main():
+    """Deux lots, (2, 4) et (3, 3) : 12 jetons utiles pour 14 lus."""
+    assert remplissage([0, 1, 2, 3], [2, 4, 3, 3], 2) == pytest.approx(2 / 14)
+
+
+def test_le_tableau_compare_chaque_recette_aux_deux_premieres():
+    """Deux fois plus vite que (a), quatre fois plus que (b), à perte égale."""
+    communs = {"jetons": 800, "memoire": 10**9, "remplissage": 0.0, "pas": 4, "pertes": [4.0, 5.0]}
+    mesures = [
+        Vitesse(recette=nom, apprentissage_s=duree, commande_s=2 * duree, **communs)
+        for nom, duree in {"a": 8.0, "b": 16.0, "c": 4.0}.items()
+    ]
+    derniere = vitesses(mesures).splitlines()[-1]
+    for attendu in ("2,00", "4,00", "1,00 |", "200", "+0,000 [+0,000"):
+        assert attendu in derniere
