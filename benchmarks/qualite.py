@@ -4,7 +4,7 @@
 
 Le Falcon de poche est affiné deux fois, mêmes réglages et même nombre d'exemples, puis mesuré sur
 les démarches mises de côté. Écrit ``benchmarks/qualite.json``, que recopie le carnet 02. Par
-défaut, tout le jeu d'entraînement et les époques du profil ; moins va plus vite :
+défaut, tout le jeu d'entraînement, deux époques ; moins va plus vite :
 
     python -m benchmarks.qualite … --exemples 256 --epochs 1
 """
@@ -41,7 +41,7 @@ def main() -> None:
     analyse.add_argument("piaf", type=Path, help="instructions PIAF, format Alpaca")
     analyse.add_argument("--sortie", type=Path, default=Path("benchmarks/qualite.json"))
     analyse.add_argument("--exemples", type=int, help="exemples appris de chaque corpus ; tous")
-    analyse.add_argument("--epochs", type=float, default=POCHE.epochs)
+    analyse.add_argument("--epochs", type=float, default=2)
     options = analyse.parse_args()
     demarches = lire_corpus("demarches")
     appris, test = jeu(demarches, "entrainement"), jeu(demarches, "test")

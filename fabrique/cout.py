@@ -268,7 +268,9 @@ def confronter(estimation: Estimation, mesure: ResultatEntrainement | str | Path
     else:
         vu = json.loads(Path(mesure).read_text(encoding="utf-8"))
     minutes = vu["duree_s"] / 60
-    bornes = f"{en_minutes(estimation.plancher)} à {en_minutes(estimation.prudent)}"
+    bornes = en_minutes(estimation.plancher)
+    if estimation.plancher != estimation.prudent:
+        bornes += f" à {en_minutes(estimation.prudent)}"
     jetons = estimation.jetons * estimation.epoques
     return "\n".join(
         [

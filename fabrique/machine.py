@@ -19,6 +19,8 @@ MO, GO = 1024**2, 1024**3
 BIBLIOTHEQUES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
 #: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte.
 MEMOIRE_GPU_MINIMALE = 12 * GO
+#: Au-delà, quatre exemples de Falcon-7B tiennent ensemble : 12,3 Go estimés, et de la marge.
+MEMOIRE_POUR_QUATRE = 18 * GO
 #: Place nécessaire pour le Falcon de poche et ses points de reprise, et pour Falcon-7B.
 DISQUE_MINIMAL = {"poche": 1 * GO, "7b": 20 * GO}
 
@@ -75,7 +77,7 @@ POCHE = Profil(
     cutoff_len=512,
     mbatch_size=4,
     batch_size=4,
-    epochs=2,
+    epochs=1,
     learning_rate=5e-3,
     lora_r=8,
     # Sur processeur, tirer ce hasard coûte environ un sixième de la vitesse (benchmarks/RESULTATS.md).
@@ -84,7 +86,7 @@ POCHE = Profil(
     recalcul=False,
     max_new_tokens=220,
     exemples=None,
-    duree_annoncee="trois à quatre minutes sur deux cœurs",
+    duree_annoncee="une à deux minutes sur deux cœurs",
     pourquoi="aucun GPU utilisable : le Falcon de poche, embarqué, suffit pour tout voir",
 )
 T4 = Profil(
@@ -142,6 +144,8 @@ def examiner(dossier: str | Path = ".") -> Machine:
 def choisir_profil(machine: Machine) -> Profil:
     """Choisit le profil de la machine ; ``FABRIQUE_PROFIL`` (poche, t4, gpu) force ce choix.
 
+    Une grande carte traite ensemble tous les exemples d'un pas : ses poids se déballent moins.
+
     Raises:
         ErreurFabrique: nom de profil inconnu, ou bf16 demandé sur une carte qui l'émule.
     """
@@ -166,6 +170,8 @@ def choisir_profil(machine: Machine) -> Profil:
         profil = POCHE
     else:
         profil = GPU if machine.bf16 else T4
+    if profil.nom != POCHE.nom and machine.memoire_gpu >= MEMOIRE_POUR_QUATRE:
+        profil = replace(profil, mbatch_size=profil.batch_size)
     return replace(profil, avertissements=tuple(avertir(machine, profil)))
 
 

@@ -8,6 +8,8 @@ import types
 import pytest
 
 from fabrique import machine as m
+from fabrique.cout import compter, estimer_memoire
+from fabrique.entrainement import Reglages
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.machine import en_go
 
@@ -35,6 +37,21 @@ def test_le_profil_suit_la_machine(vue, nom, calcul):
     profil = m.choisir_profil(vue)
     assert (profil.nom, profil.calcul) == (nom, calcul)
     assert profil.pourquoi
+
+
+@pytest.mark.parametrize(("vue", "ensemble"), [(T4, 2), (A100, 4), (SANS_GPU, 4)])
+def test_le_petit_lot_suit_la_memoire_de_la_carte(vue, ensemble):
+    """L'apprentissage reste le même : quatre exemples par pas, sans recalcul."""
+    profil = m.choisir_profil(vue)
+    assert (profil.mbatch_size, profil.batch_size, profil.recalcul) == (ensemble, 4, False)
+
+
+@pytest.mark.parametrize("carte", [T4, A100])
+def test_le_petit_lot_tient_dans_la_carte(carte):
+    """Estimé : au moins un quart de la mémoire reste libre."""
+    reglages = Reglages.du_profil(m.choisir_profil(carte))
+    plan = compter("falcon-7b-instruct", reglages)
+    assert estimer_memoire(plan, reglages, seize_bits=True) < 0.75 * carte.memoire_gpu
 
 
 def test_un_petit_gpu_est_annonce_avec_sa_solution():

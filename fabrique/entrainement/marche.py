@@ -197,5 +197,6 @@ def _deja_fait(
     resultat = ResultatEntrainement(
         modele=relu, tokenizer=tokenizer, dossier=sortie, reglages=reglages, **mesures
     )
-    print(f"Tout est déjà fait : l’{resultat.quoi} est relu dans {sortie}.".replace("l’m", "le m"))
+    quoi = "le modèle" if resultat.quoi == "modèle" else "l’adaptateur"
+    print(f"Tout est déjà fait : {quoi} est relu dans {sortie}.")
     return resultat
