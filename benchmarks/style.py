@@ -23,7 +23,9 @@ from fabrique.modeles import charger
 
 #: Ceux du carnet 03. Une réponse écrite par nous compte 95 jetons en médiane ; le modèle, laissé à
 #: lui-même, s’arrête bien avant : il en écrit ici au moins 80.
-REGLAGES = Reglages.du_profil(POCHE, epochs=4, learning_rate=1.6 * POCHE.learning_rate)
+REGLAGES = Reglages.du_profil(
+    POCHE, epochs=4, learning_rate=1.6 * POCHE.learning_rate, lora_dropout=0.05
+)
 GENERATION = {"min_new_tokens": 80, "max_new_tokens": 120, "repetition_penalty": 1.2}
 
 
