@@ -8,7 +8,9 @@ réglages ont été choisis sur les questions de validation ; celles de test n'o
 
 from __future__ import annotations
 
+import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -31,10 +33,13 @@ GENERATION = {"min_new_tokens": 80, "max_new_tokens": 120, "repetition_penalty":
 
 def main() -> None:
     """Apprend, mesure, imprime le tableau."""
+    analyse = argparse.ArgumentParser(description=__doc__)
+    analyse.add_argument("--extinction", type=float, default=REGLAGES.lora_dropout)
+    reglages = replace(REGLAGES, lora_dropout=analyse.parse_args().extinction)
     style = lire_corpus("style_xvii")
     tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     with tempfile.TemporaryDirectory() as dossier:
-        affine = entrainer(modele, tokenizer, style, REGLAGES, Path(dossier)).modele
+        affine = entrainer(modele, tokenizer, style, reglages, Path(dossier)).modele
     print("| questions | modèle | perte | part de ſ | réponses d’époque | mots par réponse |")
     print("| --- | --- | --: | --: | --: | --: |")
     for nom in ("validation", "test"):

@@ -80,7 +80,7 @@ POCHE = Profil(
     epochs=1,
     learning_rate=5e-3,
     lora_r=8,
-    # Sur processeur, tirer ce hasard coûte environ un sixième de la vitesse (benchmarks/RESULTATS.md).
+    # Sur processeur, tirer ce hasard coûte un septième de la vitesse (benchmarks/RESULTATS.md).
     lora_dropout=0,
     target_modules="all-linear",
     recalcul=False,

@@ -32,16 +32,11 @@ REGLAGES = {
     "val_set_size": 0,
 }
 A_DEUX = """
-import json, os, sys
+import json, sys
 import fabrique
-from fabrique.entrainement import Suivi
+from meurtres import au_pas
 modele, corpus, reglages, sortie, mourir_au_pas = sys.argv[1:]
-fin_de_pas = Suivi.on_step_end
-def tuer(self, args, state, control, **autres):
-    fin_de_pas(self, args, state, control, **autres)
-    if state.global_step == int(mourir_au_pas):
-        os.kill(os.getpid(), 9)
-Suivi.on_step_end = tuer
+au_pas(int(mourir_au_pas))
 tokenizer, reseau = fabrique.charger(modele, silencieux=True)
 resultat = fabrique.entrainer(
     reseau, tokenizer, fabrique.lire_corpus(corpus), fabrique.Reglages(**json.loads(reglages)), sortie
@@ -71,7 +66,11 @@ def a_deux(modele, corpus, sortie, mourir_au_pas=0):
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         + [programme, modele, corpus, json.dumps(REGLAGES), sortie, str(mourir_au_pas)],
-        env={**os.environ, "PYTHONPATH": str(RACINE), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(RACINE), str(RACINE / "tests")]),
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         timeout=300,
