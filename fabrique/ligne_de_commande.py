@@ -271,6 +271,10 @@ def preentrainer(
         typer.Option("--texte", help="fichier.txt ou .jsonl[.gz], suivi de :part_debut:part_fin."),
     ],
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de travail et du modèle.")],
+    questions: Annotated[
+        list[str],
+        typer.Option("--questions", help="Comme --texte : titres et réponses courtes seulement."),
+    ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
     pas: Annotated[int, typer.Option("--pas", help="Nombre de pas.")] = 2600,
     pas_mesure: Annotated[int, typer.Option("--pas_mesure", help="Pas entre mesures.")] = 100,
     couches: Annotated[int, typer.Option("--couches", help="Nombre de blocs.")] = 8,
@@ -306,7 +310,10 @@ def preentrainer(
         pas_mesure=pas_mesure,
     )
     dossier = preentrainer(
-        [lire_source(description) for description in texte],
+        [
+            *(lire_source(description) for description in texte),
+            *(lire_source(description, questions=True) for description in questions),
+        ],
         sortie,
         reglages,
         depart=Path(depart) if depart else None,

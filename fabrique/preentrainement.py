@@ -30,12 +30,19 @@ class Source:
     """Un fichier de textes et la part des lots qu'il fournit, au début et à la fin.
 
     La part varie en ligne droite : les textes les plus proches de l'usage visé gagnent
-    à dominer en fin de parcours, quand le taux d'apprentissage baisse.
+    à dominer en fin de parcours, quand le taux d'apprentissage baisse. ``questions`` n'en
+    garde que les titres et leurs réponses courtes, en conversation.
     """
 
     chemin: Path
     part_debut: float
     part_fin: float
+    questions: bool = False
+
+    @property
+    def nom(self) -> str:
+        """Le nom du fichier sans ses extensions, suivi de ce qu'on y lit."""
+        return self.chemin.name.split(".")[0] + ("_questions" if self.questions else "")
 
 
 @dataclass(frozen=True)
@@ -63,20 +70,44 @@ class ReglagesPreentrainement:
 
 @dataclass(frozen=True)
 class Document:
-    """Un texte et, quand il en a un, son titre."""
+    """Un texte et, quand il en a, son titre et la courte réponse qui convient à ce titre."""
 
     texte: str
     titre: str = ""
+    reponse: str = ""
+
+
+#: Une introduction tient lieu de réponse entre ces deux nombres de mots.
+MOTS_D_UNE_REPONSE = (6, 80)
 
 
 def lire_documents(chemin: Path) -> list[Document]:
-    """Lit un fichier ``.txt`` (un document) ou ``.jsonl`` (un par ligne : ``texte``, ``titre`` facultatif)."""
+    """Lit un fichier ``.txt`` (un document) ou ``.jsonl`` (un par ligne).
+
+    Une ligne a un ``texte`` et, si l'on veut, un ``titre`` et une ``description``, qui répond au
+    titre en une phrase ou deux ; à défaut, l'introduction du texte en tient lieu.
+    """
     ouvrir = gzip.open if chemin.suffix == ".gz" else open
     with ouvrir(chemin, "rt", encoding="utf-8") as flux:
         if ".jsonl" not in chemin.suffixes:
             return [Document(flux.read())]
         lignes = [json.loads(ligne) for ligne in flux if ligne.strip()]
-    return [Document(ligne["texte"], ligne.get("titre") or "") for ligne in lignes]
+    return [
+        Document(
+            ligne["texte"],
+            ligne.get("titre") or "",
+            ligne.get("description") or introduction(ligne["texte"]),
+        )
+        for ligne in lignes
+    ]
+
+
+def introduction(texte: str) -> str:
+    """Le premier paragraphe d'un texte, s'il a la taille d'une réponse et finit une phrase."""
+    premier = texte.partition("\n")[0].strip()
+    au_moins, au_plus = MOTS_D_UNE_REPONSE
+    convient = au_moins <= len(premier.split()) <= au_plus and premier.endswith((".", "!", "?"))
+    return premier if convient and premier[0].isalpha() else ""
 
 
 def typographier(texte: str) -> str:
@@ -96,27 +127,34 @@ def separer(documents: list[Document], un_sur: int) -> tuple[list[Document], lis
     return garde, documents[un_sur - 1 :: un_sur]
 
 
-def presentations(document: Document) -> list[list[str]]:
+def presentations(document: Document, questions: bool = False) -> list[list[str]]:
     """Les façons de lire un document, chacune en une suite de morceaux.
 
-    Tel quel ; composé à la française s'il en diffère ; et, s'il a un titre, en
-    conversation : le titre demande, le texte répond. Le modèle connaît ainsi les deux
-    typographies et le sens des jetons de rôle.
+    Tel quel ; composé à la française s'il en diffère ; et, s'il a un titre et une réponse
+    courte, en conversation : le titre demande, elle répond. Le modèle connaît ainsi les deux
+    typographies et le sens des jetons de rôle. Une réponse en conversation n'est jamais le texte
+    entier : le modèle déroulerait ses rubriques à chaque question.
+
+    Args:
+        questions: ne garde que la conversation.
     """
+    demande, reponse = typographier(document.titre), typographier(document.reponse)
+    conversation = [[UTILISATEUR, demande, ASSISTANT, reponse]] if demande and reponse else []
+    if questions:
+        return conversation
     entier = f"{document.titre}\n\n{document.texte}" if document.titre else document.texte
     compose = typographier(entier)
     lectures = [[entier]] if compose == entier else [[entier], [compose]]
-    if document.titre:
-        titre, texte = typographier(document.titre), typographier(document.texte)
-        lectures.append([UTILISATEUR, titre, ASSISTANT, texte])
-    return lectures
+    return lectures + conversation
 
 
-def ruban(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def ruban(
+    documents: list[Document], tokenizer: PreTrainedTokenizerBase, questions: bool = False
+) -> np.ndarray:
     """Met bout à bout les identifiants : début, document, fin, début, document, fin…"""
-    identifiants: list[np.ndarray] = []
+    identifiants: list[np.ndarray] = [np.array([], dtype=np.uint16)]
     for document in documents:
-        for morceaux in presentations(_neutre(document, tokenizer)):
+        for morceaux in presentations(_neutre(document, tokenizer), questions):
             ids = [i for morceau in morceaux for i in coder(morceau, tokenizer)]
             ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
             identifiants.append(np.array(ids, dtype=np.uint16))
@@ -125,7 +163,9 @@ def ruban(documents: list[Document], tokenizer: PreTrainedTokenizerBase) -> np.n
 
 def _neutre(document: Document, tokenizer: PreTrainedTokenizerBase) -> Document:
     """Le document, sans jeton spécial que ses auteurs y auraient écrit en toutes lettres."""
-    return Document(neutraliser(document.texte, tokenizer), neutraliser(document.titre, tokenizer))
+    return Document(
+        *(neutraliser(champ, tokenizer) for champ in (document.texte, document.titre, document.reponse))
+    )
 
 
 # ---------------------------------------------------------------- le modèle
@@ -276,9 +316,12 @@ def preentrainer(
     sortie.mkdir(parents=True, exist_ok=True)
     cotes = [separer(lire_documents(s.chemin), reglages.validation_un_sur) for s in sources]
     tokenizer = _tokenizer(sortie, depart, [appris for appris, _ in cotes], reglages.vocabulaire)
-    rubans = [ruban(appris, tokenizer) for appris, _ in cotes]
+    rubans = [
+        ruban(appris, tokenizer, source.questions)
+        for source, (appris, _) in zip(sources, cotes, strict=True)
+    ]
     temoins = {
-        source.chemin.name.split(".")[0]: [d.texte for d in cote]
+        source.nom: [d.reponse if source.questions else d.texte for d in cote]
         for source, (_, cote) in zip(sources, cotes, strict=True)
     }
     modele = charger_depart(depart, reglages) if depart else nouveau_modele(reglages, tokenizer)
@@ -417,8 +460,11 @@ def enregistrer(modele, tokenizer, dossier: Path) -> Path:
     return dossier
 
 
-def lire_source(description: str) -> Source:
+def lire_source(description: str, questions: bool = False) -> Source:
     """Lit « fichier:part_debut:part_fin » ; sans parts, la source pèse 1 du début à la fin.
+
+    Args:
+        questions: n'en garder que les titres et leurs réponses courtes.
 
     Raises:
         ErreurFabrique: fichier absent ou parts illisibles.
@@ -433,4 +479,4 @@ def lire_source(description: str) -> Source:
         ) from None
     if not Path(chemin).is_file():
         raise ErreurFabrique("fichier introuvable", "Vérifiez le chemin", chemin)
-    return Source(Path(chemin), debut, fin)
+    return Source(Path(chemin), debut, fin, questions)

@@ -21,6 +21,7 @@ from fabrique.preentrainement import (
     ReglagesPreentrainement,
     Source,
     bits_par_octet,
+    introduction,
     lire_documents,
     lire_source,
     nouveau_modele,
@@ -214,15 +215,17 @@ def test_muon_a_les_matrices_des_blocs_et_adamw_tout_le_reste(tokenizer):
 
 
 def test_le_ruban_ouvre_et_ferme_chaque_document(tokenizer):
-    documents = [Document("L'eau est-elle potable ?", "Eau"), Document("Oui.")]
+    documents = [Document("L'eau est-elle potable ?", "Eau", "Oui, l'eau l'est."), Document("Oui.")]
     texte = tokenizer.decode(ruban(documents, tokenizer))
     compose = "L’eau est-elle potable\u00a0?"
     assert texte == (
         f"{DEBUT}Eau\n\nL'eau est-elle potable ?{FIN}"
         f"{DEBUT}Eau\n\n{compose}{FIN}"
-        f"{DEBUT}{UTILISATEUR}Eau{ASSISTANT}{compose}{FIN}"
+        f"{DEBUT}{UTILISATEUR}Eau{ASSISTANT}Oui, l’eau l’est.{FIN}"
         f"{DEBUT}Oui.{FIN}"
     )
+    questions = tokenizer.decode(ruban(documents, tokenizer, questions=True))
+    assert questions == f"{DEBUT}{UTILISATEUR}Eau{ASSISTANT}Oui, l’eau l’est.{FIN}"
 
 
 def test_un_document_ne_fabrique_pas_de_jeton_special(tokenizer):
@@ -279,10 +282,30 @@ def test_la_typographie_francaise_se_compose():
 def test_les_documents_se_lisent_en_texte_et_en_jsonl(tmp_path):
     (tmp_path / "a.txt").write_text("Bonjour.\nÀ tous.", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text(
-        '{"texte": "Un", "titre": "T"}\n\n{"texte": "Deux"}\n', encoding="utf-8"
+        '{"texte": "Un", "titre": "T"}\n\n{"texte": "Deux"}\n{"texte": "Trois", "description": "3"}\n',
+        encoding="utf-8",
     )
     assert lire_documents(tmp_path / "a.txt") == [Document("Bonjour.\nÀ tous.")]
-    assert lire_documents(tmp_path / "b.jsonl") == [Document("Un", "T"), Document("Deux")]
+    assert lire_documents(tmp_path / "b.jsonl") == [
+        Document("Un", "T"),
+        Document("Deux"),
+        Document("Trois", reponse="3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texte", "attendue"),
+    [
+        ("La mairie délivre la carte sur rendez-vous.\n\n### Pièces", True),
+        ("La mairie délivre la carte sur rendez-vous :\n- un", False),  # une phrase qui n’est pas finie
+        ("### La mairie délivre la carte sur rendez-vous.", False),
+        ("Trop court.", False),
+        ("mot " * 90 + "fin.", False),
+        ("", False),
+    ],
+)
+def test_l_introduction_tient_lieu_de_reponse_quand_elle_en_a_la_taille(texte, attendue):
+    assert introduction(texte) == (texte.partition("\n")[0] if attendue else "")
 
 
 def test_une_source_se_lit_avec_ou_sans_parts(tmp_path):
@@ -290,6 +313,7 @@ def test_une_source_se_lit_avec_ou_sans_parts(tmp_path):
     chemin.write_text("x", encoding="utf-8")
     assert lire_source(str(chemin)) == Source(chemin, 1.0, 1.0)
     assert lire_source(f"{chemin}:0.1:0,4") == Source(chemin, 0.1, 0.4)
+    assert lire_source(str(chemin), questions=True) == Source(chemin, 1.0, 1.0, True)
     with pytest.raises(ErreurFabrique, match="ne se lisent pas"):
         lire_source(f"{chemin}:beaucoup:peu")
     with pytest.raises(ErreurFabrique, match="fichier introuvable"):
