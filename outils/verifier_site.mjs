@@ -1,13 +1,13 @@
 // Ouvre chaque page du site dans un Chromium sans tête : accessibilité (axe-core), requêtes
 // sorties du site, liens internes, recherche, PDF. Large et étroit, clair et sombre.
 //
-//   npm install --no-save axe-core puppeteer-core && node outils/verifier_site.mjs [images/ [motif des pages]]
+//   npm ci --prefix outils && node outils/verifier_site.mjs [images/ [motif des pages]]
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from "node:fs";
 import { extname, join, relative } from "node:path";
 
-const exiger = createRequire(join(process.env.OUTILS_NODE ?? process.cwd(), "x.js"));
+const exiger = createRequire(process.env.OUTILS_NODE ? join(process.env.OUTILS_NODE, "x.js") : import.meta.url);
 const puppeteer = exiger("puppeteer-core");
 const axe = readFileSync(exiger.resolve("axe-core/axe.min.js"), "utf8");
 
