@@ -51,7 +51,7 @@ def _mesurer(travail: str, corpus: Path, sortie: Path, file: multiprocessing.Que
         detail = str(preparer_corpus(corpus, sortie))
     usages = [resource.getrusage(q) for q in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     calcul = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    pics = [usage.ru_maxrss / 1024 for usage in usages]
+    pics = [usage.ru_maxrss * 1024 / 1e6 for usage in usages]
     file.put((time.monotonic() - depart, calcul, *pics, detail))
 
 

@@ -5,7 +5,7 @@
 
 Écrit un modèle à la configuration exacte de Falcon-7B, aux poids tirés au hasard, en tranches
 safetensors bf16 comme sur le hub. Un second processus le charge en NF4, vérifie ses couches, apprend
-deux pas d'un LoRA, et relève la mémoire au plus haut : elle doit rester sous les 12,7 Go de Colab. Il
+deux pas d'un LoRA, et relève la mémoire au plus haut : elle doit rester sous les 13,6 Go de Colab. Il
 compte ensuite ce qu'un lot de la T4 garderait pour le retour sans recalcul des activations.
 Avec un GPU, il compare aussi les recettes (a), (b), (c) de ``vitesse_finetune`` sous un plafond de
 15 Go, la nôtre sur 50 pas, puis génère ; sans GPU, il dit que rien n'a été mesuré. Le dossier temporaire
@@ -46,7 +46,8 @@ from fabrique.modeles import charger, charger_tokenizer, couches_quatre_bits, me
 
 COUCHES = CONFIGURATION_7B["num_hidden_layers"]
 #: Mémoire vive d'une machine Colab gratuite, et mémoire de sa T4.
-MEMOIRE_COLAB, MEMOIRE_T4 = 12.7 * GO, 15 * GO
+#: Colab montre « 12.7 GB », qui sont des gibioctets : 13,6 Go. Une T4 annonce 15,8 Go.
+MEMOIRE_COLAB, MEMOIRE_T4 = 13.6 * GO, 15 * GO
 #: LoRA de rang 8 sur query_key_value : 8 × (4544 + 4672) par bloc.
 PARAMETRES_PAR_BLOC = 8 * (4544 + 4672)
 BLOCS_PAR_TRANCHE = 4

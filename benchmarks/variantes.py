@@ -24,8 +24,8 @@ from fabrique.entrainement.disque import taille_d_un_point
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import pertes
 from fabrique.figures import BLEU, ROUGE, en_francais, en_scientifique, nouvelle_figure
-from fabrique.machine import POCHE
-from fabrique.modeles import charger, en_mo, memoire
+from fabrique.machine import POCHE, en_mo
+from fabrique.modeles import charger, memoire
 
 #: Une ligne du tableau : son nom, ce qu'elle change.
 VARIANTES = {

@@ -15,6 +15,9 @@ RENDEMENT_2023 = 0.125
 class Carte:
     """Une machine : calculs par seconde (TFLOPS), mémoire (Go), puissance électrique (W).
 
+    La mémoire est à peu près celle que la machine annonce, en Go de 10⁹ octets : une T4 vendue pour 16 Go en
+    annonce 15,8 (14,7 Gio), et les « 12.7 GB » de Colab, des gibioctets, en font 13,6.
+
     ``rendement`` est la part des TFLOPS obtenue dans le cas prudent ; 1 quand ils sont mesurés.
     """
 
@@ -27,13 +30,13 @@ class Carte:
 
 #: TFLOPS denses en 16 bits et puissance maximale des fiches techniques de NVIDIA.
 CARTES = {
-    "t4": Carte(65, 15, 70, "fiche NVIDIA T4, fp16"),
-    "l4": Carte(121, 22.5, 72, "fiche NVIDIA L4, 16 bits dense"),
-    "a100": Carte(312, 40, 400, "fiche NVIDIA A100 SXM, 16 bits dense"),
-    "h100": Carte(989, 80, 700, "fiche NVIDIA H100 SXM, 16 bits dense"),
+    "t4": Carte(65, 15.8, 70, "fiche NVIDIA T4, fp16"),
+    "l4": Carte(121, 23.8, 72, "fiche NVIDIA L4, 16 bits dense"),
+    "a100": Carte(312, 42.5, 400, "fiche NVIDIA A100 SXM, 16 bits dense"),
+    "h100": Carte(989, 85, 700, "fiche NVIDIA H100 SXM, 16 bits dense"),
     "cpu": Carte(
         0.112,
-        12.7,
+        13.6,
         42.5,
         "mesuré : vitesse_finetune, deux cœurs, 2 505 jetons par seconde × 4 × 11 millions de poids ; "
         "puissance par défaut de codecarbon 3.3.2 (85 W à 50 %)",

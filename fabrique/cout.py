@@ -22,7 +22,7 @@ from fabrique.entrainement import Reglages, ResultatEntrainement
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.figures import en_francais
 from fabrique.gabarits import exemple_en_jetons
-from fabrique.machine import en_go
+from fabrique.machine import GO, en_go
 from fabrique.modeles import CATALOGUE, charger_tokenizer, trouver
 
 #: La configuration publiée de Falcon-7B, pour compter ses poids sans réseau.
@@ -192,7 +192,7 @@ def estimer(
         epoques=reglages.epochs,
         parametres_entraines=plan.adaptateur,
         memoire=memoire,
-        tient=memoire < carte.memoire * 1024**3,
+        tient=memoire < carte.memoire * GO,
         plancher=plancher,
         prudent=prudent,
         euros=None if prix_heure is None else prix_heure * prudent / 60,

@@ -15,12 +15,14 @@ import torch
 
 from fabrique.erreurs import MACHINE, ErreurFabrique
 
-MO, GO = 1024**2, 1024**3
+#: Unités décimales, celles des disques et des cartes : un gibioctet (Gio, 1024³) en fait 1,07.
+MO, GO = 10**6, 10**9
 BIBLIOTHEQUES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
-#: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte.
-MEMOIRE_GPU_MINIMALE = 12 * GO
-#: Au-delà, quatre exemples de Falcon-7B tiennent ensemble : 12,3 Go estimés, et de la marge.
-MEMOIRE_POUR_QUATRE = 18 * GO
+#: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte. Une T4 annonce
+#: 15 835 660 288 octets, soit 15,8 Go (14,7 Gio) ; une carte vendue pour 12 Go, 12,6.
+MEMOIRE_GPU_MINIMALE = 13 * GO
+#: Au-delà, quatre exemples de Falcon-7B tiennent ensemble : 13,2 Go estimés, et de la marge.
+MEMOIRE_POUR_QUATRE = 19 * GO
 #: Place nécessaire pour le Falcon de poche et ses points de reprise, et pour Falcon-7B.
 DISQUE_MINIMAL = {"poche": 1 * GO, "7b": 20 * GO}
 
@@ -95,7 +97,7 @@ T4 = Profil(
     quantification="nf4",
     calcul="float16",
     cutoff_len=256,
-    # Deux exemples tiennent sans recalculer : environ 9 Go, estimés (benchmarks/RESULTATS.md).
+    # Deux exemples tiennent sans recalculer : environ 9,6 Go, estimés (benchmarks/RESULTATS.md).
     mbatch_size=2,
     batch_size=4,
     epochs=1,
@@ -214,10 +216,15 @@ def verifier_calcul(calcul: str, machine: Machine) -> None:
 
 
 def en_go(octets: float) -> str:
-    """Une quantité de mémoire lisible : « 15,0 Go », « 12 Mo » au-dessous du dixième de Go."""
+    """Une place lisible, en unités décimales : « 15,8 Go », « 12 Mo » sous le dixième de Go."""
     if octets < GO / 10:
         return f"{octets / MO:.0f}\u00a0Mo"
     return f"{octets / GO:.1f}\u00a0Go".replace(".", ",")
+
+
+def en_mo(octets: float) -> str:
+    """Une taille de fichier ou de poids, dans la même unité : « 22,3 Mo »."""
+    return f"{octets / MO:,.1f}\u00a0Mo".replace(",", "\u202f").replace(".", ",")
 
 
 def decrire(machine: Machine, profil: Profil) -> str:

@@ -37,7 +37,7 @@ from transformers.models.falcon import modeling_falcon
 from fabrique.emplacements import FALCON_POCHE
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
-from fabrique.machine import examiner, verifier_calcul
+from fabrique.machine import en_mo, examiner, verifier_calcul
 from fabrique.quantification import FORMATS, configuration, format_de, octets, taille_attendue
 
 QUANTIFICATIONS = (*FORMATS, "aucune")
@@ -476,11 +476,6 @@ def montrer_memoire(reseau: torch.nn.Module) -> None:
         en_mo(sum(li.octets for li in lignes)),
     )
     Console(width=80, highlight=False).print(table)
-
-
-def en_mo(octets: float) -> str:
-    """Une taille en mégaoctets, à la française : « 22,3 Mo »."""
-    return f"{octets / 1e6:,.1f}\u00a0Mo".replace(",", "\u202f").replace(".", ",")
 
 
 # ---------------------------------------------------------------- les adaptateurs

@@ -27,7 +27,8 @@ def barres_memoire(noms: Sequence[str], gigaoctets: Sequence[float], limite: flo
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
     axe.axvline(limite, color=ROUGE, linestyle="--", zorder=0.5)
-    axe.text(limite, -0.62, f"T4\u00a0: {limite:g}\u00a0Go", color=ROUGE, ha="center")
+    carte = f"{en_francais(limite, 1)}\u00a0Go"
+    axe.text(limite, -0.62, f"T4\u00a0: {carte}", color=ROUGE, ha="center")
     axe.invert_yaxis()
     axe.set_xlabel("mémoire des poids (Go)")
     axe.margins(x=0.15)
@@ -35,9 +36,7 @@ def barres_memoire(noms: Sequence[str], gigaoctets: Sequence[float], limite: flo
         f"{nom}\u00a0: {en_francais(go, 1)}\u00a0Go"
         for nom, go in zip(noms, gigaoctets, strict=True)
     )
-    montrer(
-        figure, f"Barres horizontales, et un trait vertical à {limite:g}\u00a0Go, la T4. {valeurs}."
-    )
+    montrer(figure, f"Barres horizontales, et un trait vertical à {carte}, la T4. {valeurs}.")
 
 
 def schema_lora(sortie: int, entree: int, rang: int) -> None:

@@ -47,6 +47,12 @@ def test_les_seuils_sont_ceux_du_projet():
     assert int(annonces[1]) * verification.GO == verification.DISQUE_INSTALLATION
 
 
+@pytest.mark.parametrize("octets", [0, 8e6, 99e6, 100e6, 15_835_660_288])
+def test_la_verification_dit_les_places_comme_le_paquet(octets):
+    """Elle n’importe pas torch, donc pas ``machine`` : sa copie doit en suivre l’unité."""
+    assert verification._en_go(octets) == machine.en_go(octets)
+
+
 @pytest.mark.parametrize(
     ("version", "maxsize", "dit"),
     [
@@ -92,7 +98,7 @@ def test_un_disque_plein_ou_interdit_est_dit(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(verification.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
     plein = next(verification.verifier_disque(tmp_path))
     assert not plein.bon
-    assert "il reste 0,0\u00a0Go" in plein.message
+    assert "il reste 1\u00a0Mo" in plein.message
 
 
 def test_une_memoire_trop_pleine_est_dite(monkeypatch):
@@ -103,7 +109,7 @@ def test_une_memoire_trop_pleine_est_dite(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: peu)
     constat = seul(verification.verifier_memoire())
     assert not constat.bon
-    assert "0,9\u00a0Go disponibles" in constat.message
+    assert "1,0\u00a0Go disponibles" in constat.message
 
 
 # ---------------------------------------------------------------- le réseau, à travers un vrai serveur

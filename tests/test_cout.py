@@ -43,7 +43,7 @@ def test_le_plancher_de_la_recette_de_2023_est_celui_de_la_conception():
 
 
 def test_sans_recalcul_les_activations_sont_celles_qu_on_a_comptees():
-    """4,3 Go gardés pour 2 × 256 jetons dans les 32 blocs, plongements en 16 bits compris, mesurés."""
+    """4,3 Gio gardés pour 2 × 256 jetons dans les 32 blocs, plongements en 16 bits compris, mesurés."""
     une, deux = (
         estimer("falcon-7b", "t4", fabrique.Reglages(batch_size=n, mbatch_size=n), jetons=1).memoire
         for n in (1, 2)

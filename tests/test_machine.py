@@ -11,7 +11,7 @@ from fabrique import machine as m
 from fabrique.cout import compter, estimer_memoire
 from fabrique.entrainement import Reglages
 from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.machine import en_go
+from fabrique.machine import en_go, en_mo
 
 SANS_GPU = m.Machine(None, 0, False, 12 * m.GO, 50 * m.GO, 2, False, {"peft": "0.20.0"})
 T4 = dataclasses.replace(SANS_GPU, gpu="Tesla T4", memoire_gpu=15 * m.GO)
@@ -119,8 +119,22 @@ def test_preparer_montre_le_profil(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("octets", "ecrit"),
-    [(15 * 1024**3, "15,0\u00a0Go"), (8 * 1024**2, "8\u00a0Mo"), (0, "0\u00a0Mo")],
+    [(15 * 10**9, "15,0\u00a0Go"), (8 * 10**6, "8\u00a0Mo"), (0, "0\u00a0Mo")],
 )
 def test_une_petite_place_se_dit_en_mega(octets: int, ecrit: str):
     """« il reste 0,0 Go, il en faut 0,0 » n'apprend rien à personne."""
     assert en_go(octets) == ecrit
+
+
+def test_les_giga_et_les_mega_ont_la_meme_unite():
+    """Décimale : mille mégaoctets font un gigaoctet, et une T4 en a 15,8."""
+    assert (en_go(10**9), en_mo(10**9)) == ("1,0\u00a0Go", "1\u202f000,0\u00a0Mo")
+    assert en_go(15_835_660_288) == "15,8\u00a0Go"
+
+
+@pytest.mark.parametrize(
+    ("octets", "profil"), [(15_835_660_288, "t4"), (12_622_168_064, "poche")], ids=["t4", "12 Gio"]
+)
+def test_une_vraie_t4_suffit_et_une_carte_de_12_gibioctets_non(octets, profil):
+    """Les octets que ces cartes annoncent, moins que ceux de leur étiquette."""
+    assert m.choisir_profil(dataclasses.replace(T4, memoire_gpu=octets)).nom == profil

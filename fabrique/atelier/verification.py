@@ -24,7 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-GO = 1024**3
+#: Ceux de fabrique.machine, sans importer torch.
+MO, GO = 10**6, 10**9
 #: La première version de Python que le paquet et ses bibliothèques figées acceptent (pyproject).
 PYTHON_MINIMAL = (3, 11, 0)
 #: Place pour travailler, une fois tout installé, et pour installer (README).
@@ -183,6 +184,8 @@ def verifier_memoire() -> Iterator[Constat]:
 
 def _en_go(octets: float) -> str:
     # fabrique.machine.en_go, sans importer torch.
+    if octets < GO / 10:
+        return f"{octets / MO:.0f}\u00a0Mo"
     return f"{octets / GO:.1f}\u00a0Go".replace(".", ",")
 
 

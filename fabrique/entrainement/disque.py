@@ -13,8 +13,7 @@ from safetensors import SafetensorError
 from fabrique.entrainement.adaptateur import parametres_entraines
 from fabrique.entrainement.reglages import Reglages
 from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.machine import en_go
-from fabrique.modeles import en_mo
+from fabrique.machine import en_go, en_mo
 
 #: Les petits fichiers d'un point (états du hasard, journal, notice), en octets.
 PETITS_FICHIERS = 1_000_000

@@ -27,7 +27,7 @@ from fabrique.figures import (
     nouvelle_figure,
     tracer_intervalles,
 )
-from fabrique.modeles import en_mo
+from fabrique.machine import en_mo
 from fabrique.suivi import en_duree
 
 #: Exemples montrés de chaque côté : gagnés, perdus.
