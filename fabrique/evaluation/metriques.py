@@ -23,14 +23,60 @@ from fabrique.corpus.regles import langue as reconnaitre_langue
 from fabrique.corpus.selection import citations, sources_citees
 from fabrique.figures import en_francais
 
+# ---------------------------------------------------------------- une seule écriture
+
+#: Ce qui se voit à peine : les apostrophes, les traits d'union, le signe moins.
+_SIGNES = str.maketrans(
+    dict.fromkeys("‘’ʼ＇", "'")
+    | dict.fromkeys("‐‑−", "-")
+    | dict.fromkeys("\u00ad\u200b\u2060\ufeff", "")
+)
+_LIGATURES = {"œ": "oe", "æ": "ae"}
+#: « –5 », le tiret tenant lieu de signe moins ; « 16–18 » n'en est pas un.
+_TIRET_MOINS = re.compile(r"(?<!\w)–(?=\d)")
+#: « 1 500 » et « 12 000 000 », mais ni « 01 23 45 » ni « 1,5 100 ».
+_MILLIERS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
+#: « 1.5 », « 0.125 », « 1500.250 » : le point y est une virgule à coup sûr. « 1.500 » et « 1,500 »
+#: peuvent valoir mille cinq cents, « 12.05.2026 » est une date : ils restent tels quels.
+_POINT_DECIMAL = re.compile(r"(?<![\d.,])(0|\d{4,}|\d+(?=\.(?!\d{3}(?!\d))))\.(\d+)(?![.,]?\d)")
+_UNITE_COLLEE = re.compile(r"(?<=\d)(?=[%‰€$£°])")
+
+
+def uniformiser(texte: str) -> str:
+    """Le même texte, dans la seule écriture que comparent toutes les mesures.
+
+    Ne change que ce qui ne change pas le sens : accents composés (NFC), apostrophes, espaces,
+    traits d'union, ligatures, « 1 500 » pour « 1500 », « 1.5 » pour « 1,5 », « 5% » pour « 5 % ».
+    Les nombres, leurs signes et leurs unités restent : 10,50 € n'est pas 1050 €.
+    """
+    delie = re.sub("[œæŒÆ]", _delier, unicodedata.normalize("NFD", texte).translate(_SIGNES))
+    compose = " ".join(unicodedata.normalize("NFC", delie).split())
+    groupe = _MILLIERS.sub(lambda lu: lu[0].replace(" ", ""), _TIRET_MOINS.sub("-", compose))
+    return _UNITE_COLLEE.sub(" ", _POINT_DECIMAL.sub(r"\1,\2", groupe))
+
+
+def _delier(ligature: re.Match) -> str:
+    """« œ » en « oe », « Œ » en « Oe », ou en « OE » dans un mot en capitales."""
+    lettres = _LIGATURES[ligature[0].lower()]
+    if ligature[0].islower():
+        return lettres
+    suite = ligature.string[ligature.end() : ligature.end() + 1]
+    return lettres.upper() if suite.isupper() else lettres.capitalize()
+
+
 # ---------------------------------------------------------------- les mots d'une réponse
 
 _ARTICLES_ANGLAIS = re.compile(r"\b(?:an?|the)\b")
 _ARTICLES_FRANCAIS = re.compile(r"\b(?:les?|la|une?|des?|du)\b")
 #: « l’eau » perd son article élidé ; « qu’il » se sépare ; « aujourd’hui » reste un mot.
-_ARTICLE_ELIDE = re.compile(r"\b[ld]['’](?=\w)")
-_ELISION = re.compile(r"\b([cjmnst]|\w*qu)['’](?=\w)")
-_LIGATURES = str.maketrans({"œ": "oe", "æ": "ae"})
+_ARTICLE_ELIDE = re.compile(r"\b[ld]'(?=\w)")
+_ELISION = re.compile(r"\b([cjmnst]|\w*qu)'(?=\w)")
+#: Un nombre et son signe ; une unité ; « plus de » ou « moins de » devant un nombre.
+_NOMBRE = r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*"
+_UNITE = r"[%‰€$£]|(?<=\d )°|[<>≤≥](?= ?\d)"
+_NOMBRES_ET_UNITES = re.compile(f"({_NOMBRE}|{_UNITE})")
+#: « 9h30 » et « 12,5kg » sont des mots.
+_MOTS = re.compile(rf"(?:{_NOMBRE}|[^\W\d_])+|{_UNITE}")
 
 
 def mots_cles(texte: str, langue: str = "fr") -> list[str]:
@@ -38,24 +84,36 @@ def mots_cles(texte: str, langue: str = "fr") -> list[str]:
 
     En anglais, c'est la normalisation du script officiel de SQuAD. En français, s'y ajoutent
     les élisions (« l’eau » vaut « eau »), les accents (« État » vaut « Etat ») et les ligatures ;
-    « de », « du », « des » sont tenus pour des articles.
+    « de », « du », « des » sont tenus pour des articles. Un nombre garde son signe, sa virgule et
+    son unité.
 
     Source : Rajpurkar et al., 2016 (SQuAD, arXiv:1606.05250) ; d'Hoffschmidt et al., 2020 (FQuAD,
     arXiv:2002.06071) pour le principe d'articles français.
     """
-    texte = texte.lower()
     if langue == "en":
-        nus = "".join(signe for signe in texte if signe not in string.punctuation)
+        nus = "".join(signe for signe in texte.lower() if signe not in string.punctuation)
         return _ARTICLES_ANGLAIS.sub(" ", nus).split()
-    compose = unicodedata.normalize("NFC", texte).translate(_LIGATURES)
-    separe = _ELISION.sub(r"\1 ", _ARTICLE_ELIDE.sub("", compose))
-    signes = unicodedata.normalize("NFKD", _ARTICLES_FRANCAIS.sub(" ", separe))
-    return "".join(s for s in signes if unicodedata.category(s)[0] not in "MPS").split()
+    texte = uniformiser(texte).lower()
+    separe = _ELISION.sub(r"\1 ", _ARTICLE_ELIDE.sub("", texte))
+    # Aux rangs impairs, les nombres et les unités : tout ce qui porte un chiffre reste tel quel.
+    morceaux = _NOMBRES_ET_UNITES.split(_ARTICLES_FRANCAIS.sub(" ", separe))
+    for rang, morceau in enumerate(morceaux):
+        if rang % 2 == 0:
+            morceaux[rang] = _sans_signes(morceau)
+        elif not morceau[-1].isdigit():
+            morceaux[rang] = f" {morceau} "
+    return "".join(morceaux).split()
+
+
+def _sans_signes(texte: str) -> str:
+    """Sans accents ni ponctuation ; contre un nombre, la ponctuation devient un blanc."""
+    nu = unicodedata.normalize("NFKD", re.sub(r"^[^\w\s]+|[^\w\s]+$", " ", texte))
+    return "".join(signe for signe in nu if unicodedata.category(signe)[0] not in "MPS")
 
 
 def mots(texte: str) -> list[str]:
-    """Tous les mots et les nombres, en minuscules, accents gardés."""
-    return re.findall(r"[^\W_]+", texte.lower())
+    """Tous les mots, les nombres et leurs unités, en minuscules, accents gardés."""
+    return _MOTS.findall(uniformiser(texte).lower())
 
 
 # ---------------------------------------------------------------- comparer à la référence
@@ -105,7 +163,7 @@ def chrf(reponse: str, reference: str) -> float:
 
     Source : Popović, 2015 ; calcul de sacrebleu.
     """
-    return CHRF().sentence_score(reponse, [reference]).score
+    return CHRF().sentence_score(uniformiser(reponse), [uniformiser(reference)]).score
 
 
 def bleu(reponse: str, reference: str) -> float:
@@ -113,14 +171,18 @@ def bleu(reponse: str, reference: str) -> float:
 
     Source : Papineni et al., 2002 ; calcul de sacrebleu (``effective_order``, fait pour une phrase).
     """
-    return BLEU(effective_order=True).sentence_score(reponse, [reference]).score
+    juge = BLEU(effective_order=True)
+    return juge.sentence_score(uniformiser(reponse), [uniformiser(reference)]).score
 
 
 def d_ensemble(reponses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """chrF et BLEU de tout un corpus, tels que les articles les publient."""
+    dites, attendues = (
+        [uniformiser(texte) for texte in textes] for textes in (reponses, references)
+    )
     return {
-        "chrf": CHRF().corpus_score(reponses, [references]).score,
-        "bleu": BLEU().corpus_score(reponses, [references]).score,
+        "chrf": CHRF().corpus_score(dites, [attendues]).score,
+        "bleu": BLEU().corpus_score(dites, [attendues]).score,
     }
 
 
@@ -167,9 +229,8 @@ def _se_lit(passage: str, texte: str) -> bool:
 
 
 def _a_plat(texte: str) -> str:
-    """Espaces, apostrophes et accents écrits d'une seule façon, sur une ligne."""
-    normal = unicodedata.normalize("NFC", texte).replace("’", "'")
-    return " ".join(normal.split()).strip(" .,;")
+    """Un passage écrit d'une seule façon, sur une ligne, sans sa ponctuation finale."""
+    return uniformiser(texte).strip(" .,;")
 
 
 # ---------------------------------------------------------------- la forme
@@ -228,7 +289,9 @@ class Mesure:
 
     def ecrire_ecart(self, ecart: float) -> str:
         """Un écart, toujours signé : « +4,2 points », « −0,31 »."""
-        grandeur = en_francais(abs(100 * ecart if self.pourcent else ecart), 1 if self.pourcent else 2)
+        grandeur = en_francais(
+            abs(100 * ecart if self.pourcent else ecart), 1 if self.pourcent else 2
+        )
         return ("+" if ecart >= 0 else "−") + grandeur + ("\u00a0points" if self.pourcent else "")
 
 
@@ -243,7 +306,9 @@ COMPARAISONS: dict[str, Callable[[str, str], float]] = {
 
 #: Toutes les mesures, dans l'ordre du rapport.
 MESURES = {
-    "exactitude": Mesure("Mot pour mot", 1, True, True, True, "réponses aux mêmes mots que la référence"),
+    "exactitude": Mesure(
+        "Mot pour mot", 1, True, True, True, "réponses aux mêmes mots que la référence"
+    ),
     "f1": Mesure("F1 de jetons", 1, True, True, True, "mots partagés avec la référence"),
     "rouge_l": Mesure("ROUGE-L", 1, True, True, True, "mots partagés, dans le même ordre"),
     "chrf": Mesure("chrF", 1, True, True, False, "suites de lettres partagées, sur 100"),
@@ -263,7 +328,9 @@ MESURES = {
     "citations_exactes": Mesure(
         "Citations mot à mot", 1, False, False, True, "passages cités présents dans la fiche"
     ),
-    "fin": Mesure("Réponses terminées", 1, False, False, True, "réponses closes par le jeton de fin"),
+    "fin": Mesure(
+        "Réponses terminées", 1, False, False, True, "réponses closes par le jeton de fin"
+    ),
     "francais": Mesure("En français", 1, False, False, True, "parmi les réponses assez longues"),
     "distinct_2": Mesure(
         "Suites de deux mots distinctes", 1, False, False, True, "une réponse qui radote en a peu"
