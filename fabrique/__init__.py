@@ -1,32 +1,14 @@
 """FabriqueLLM : fabriquer son propre modèle de langage, en français.
 
-Les fonctions qu'un carnet appelle tiennent sur cette page.
+Les fonctions qu'un carnet appelle tiennent sur une page, ``__init__.pyi``.
 """
 
 import logging
 
+import lazy_loader
+
 # Sur processeur, bitsandbytes cherche dès son import un paquet que ce cours n'installe pas.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
-from fabrique.corpus import lire_corpus  # noqa: E402
-from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer  # noqa: E402
-from fabrique.erreurs import ErreurFabrique  # noqa: E402
-from fabrique.evaluation import evaluer  # noqa: E402
-from fabrique.generation import continuer, generer  # noqa: E402
-from fabrique.machine import Profil, preparer  # noqa: E402
-from fabrique.modeles import charger, charger_adaptateur  # noqa: E402
-
-__all__ = [
-    "ErreurFabrique",
-    "Profil",
-    "Reglages",
-    "ResultatEntrainement",
-    "charger",
-    "charger_adaptateur",
-    "continuer",
-    "entrainer",
-    "evaluer",
-    "generer",
-    "lire_corpus",
-    "preparer",
-]
+# Rien n'est chargé d'avance : __init__.pyi dit où chaque nom se trouve.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -229,8 +229,7 @@ def evaluer(
     en_json: Json = False,
 ) -> None:
     """Compare un modèle à sa base, avec intervalles ; ou compare deux rapports."""
-    from fabrique.evaluation import epreuve
-    from fabrique.evaluation import rapport as page
+    from fabrique.evaluation import epreuve, rapport as page
 
     if all(rapports):
         ecarts = epreuve.comparer_rapports(*rapports)
@@ -509,8 +508,7 @@ def repartir(
 @corpus.command(cls=Commande)
 def pseudonymiser(entree: Entree, sortie: Sortie) -> None:
     """Remplace les données personnelles, toujours de la même façon, et les compte."""
-    from fabrique.corpus import lire_corpus
-    from fabrique.corpus import pseudonymiser as remplacer
+    from fabrique.corpus import lire_corpus, pseudonymiser as remplacer
     from fabrique.corpus.conversion import ecrire_exemples
 
     propre, comptes = remplacer(lire_corpus(entree))

@@ -29,7 +29,7 @@ def formes(adresse: str) -> tuple[str, ...]:
 def fichiers(racine: Path = RACINE) -> list[Path]:
     """Les fichiers où l'adresse paraît."""
     carnets = sorted((racine / "notebooks").glob("*.ipynb"))
-    return [racine / "pyproject.toml", racine / "README.md", *carnets]
+    return [*(racine / nom for nom in ("pyproject.toml", "CITATION.cff", "README.md")), *carnets]
 
 
 def discordances(racine: Path = RACINE) -> list[str]:

@@ -10,8 +10,7 @@ import torch
 from scipy.stats import binom
 
 import fabrique
-from fabrique.evaluation import jumelles
-from fabrique.evaluation import metriques as m
+from fabrique.evaluation import jumelles, metriques as m
 from fabrique.evaluation.aveugle import lecture_de_secours
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.evaluation.juge import consigne, faire_juger, lire_avis, matiere

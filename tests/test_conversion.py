@@ -6,8 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from datasets import Dataset
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from fabrique.corpus import conversion, convertir, lire_corpus
 from fabrique.corpus.conversion import ecrire_exemples

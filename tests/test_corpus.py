@@ -9,8 +9,7 @@ from collections import Counter
 
 import pytest
 from datasets import Dataset
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fabrique.corpus import COLONNES, jeu, lire_corpus, repartir
 from fabrique.erreurs import DONNEES, ErreurFabrique

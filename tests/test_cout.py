@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import fabrique
 from fabrique.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ajouter_adaptateur
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
 from fabrique.gabarits import ASSISTANT, DEBUT, UTILISATEUR

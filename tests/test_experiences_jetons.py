@@ -7,8 +7,7 @@ import re
 import nbformat
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fabrique.jetons import bpe, ouvrir
 from fabrique.jetons.experiences import montrer_coupes, montrer_fusions, permuter, perte_moyenne

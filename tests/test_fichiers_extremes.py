@@ -12,8 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fabrique.corpus import controler, fichiers
 from fabrique.corpus.fichiers import lire_lignes

@@ -1,8 +1,7 @@
 """Le gabarit : ce que le modèle lit, ce qu'il apprend, ce qu'on ne peut pas lui faire dire."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from fabrique.emplacements import FALCON_POCHE
 from fabrique.erreurs import ErreurFabrique

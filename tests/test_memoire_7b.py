@@ -17,9 +17,12 @@ from benchmarks.memoire_7b import (
     tableau,
     verifier_place,
 )
-from benchmarks.vitesse_finetune import Mesure as Vitesse
-from benchmarks.vitesse_finetune import analyseur, remplissage
-from benchmarks.vitesse_finetune import tableau as vitesses
+from benchmarks.vitesse_finetune import (
+    Mesure as Vitesse,
+    analyseur,
+    remplissage,
+    tableau as vitesses,
+)
 from fabrique.erreurs import MACHINE, ErreurFabrique
 
 TENUE = Mesure(

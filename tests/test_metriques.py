@@ -7,8 +7,7 @@ from itertools import combinations
 
 import pytest
 import sacrebleu
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from fabrique.evaluation.metriques import (

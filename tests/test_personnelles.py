@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import pytest
 from datasets import Dataset
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from stdnum.fr import nir
 
 from fabrique.corpus import donnees_personnelles

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import petite_configuration
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, FalconForCausalLM
 

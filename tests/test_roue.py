@@ -43,7 +43,7 @@ def lancer(*commande: str | Path, **options) -> str:
 def roue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """La roue, construite depuis une copie : rien ne s'écrit dans le dépôt."""
     copie = tmp_path_factory.mktemp("depot")
-    for nom in ("pyproject.toml", "README.md", "LICENSE"):
+    for nom in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(RACINE / nom, copie)
     for exigences in RACINE.glob("requirements*.txt"):
         shutil.copy(exigences, copie)
@@ -62,7 +62,7 @@ def test_la_roue_emporte_tout_et_rien_d_autre(roue: Path):
     emportes = set(zipfile.ZipFile(roue).namelist())
     livres = {
         fichier.relative_to(RACINE).as_posix()
-        for motif in ("**/*.py", "falcon_poche/*", *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")))
+        for motif in ("**/*.py", "**/*.pyi", "py.typed", "falcon_poche/*", *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")))
         for fichier in (RACINE / "fabrique").glob(motif)
         if fichier.is_file()
     } | {f"fabrique/data/{f.name}" for f in (RACINE / "data").iterdir() if f.is_file()}

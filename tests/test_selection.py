@@ -4,8 +4,7 @@ import re
 
 import pytest
 from datasets import Dataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fabrique.corpus import Criteres, lire_corpus, selectionner
 from fabrique.corpus.selection import citations, sources_citees

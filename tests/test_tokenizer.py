@@ -1,8 +1,7 @@
 """Le tokenizer de poche : rien ne se perd, et le français s'y écrit d'un jeton."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fabrique.gabarits import ASSISTANT, DEBUT, FIN, GABARIT_POCHE, REMPLISSAGE
 from fabrique.jetons import entrainer_tokenizer

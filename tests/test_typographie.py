@@ -11,8 +11,7 @@ from urllib.parse import unquote
 import gardes
 import nbformat
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from outils.tester import RACINE

@@ -1,33 +1,6 @@
 """Les corpus : lire, contrôler, convertir, choisir, répartir."""
 
-from fabrique.corpus.constats import Constat, Controle
-from fabrique.corpus.controle import controler
-from fabrique.corpus.conversion import convertir
-from fabrique.corpus.formats import COLONNES
-from fabrique.corpus.lecture import jeu, lire_corpus, repartir
-from fabrique.corpus.personnelles import (
-    Trouvaille,
-    donnees_personnelles,
-    doublons_exacts,
-    pseudonymiser,
-)
-from fabrique.corpus.preparation import preparer_corpus
-from fabrique.corpus.selection import Criteres, selectionner
+import lazy_loader
 
-__all__ = [
-    "COLONNES",
-    "Constat",
-    "Controle",
-    "Criteres",
-    "Trouvaille",
-    "controler",
-    "convertir",
-    "donnees_personnelles",
-    "doublons_exacts",
-    "jeu",
-    "lire_corpus",
-    "preparer_corpus",
-    "pseudonymiser",
-    "repartir",
-    "selectionner",
-]
+# Rien n’est chargé d’avance : __init__.pyi dit où chaque nom se trouve.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,24 +4,7 @@ Le Trainer de transformers et peft font le travail ; ce paquet prépare les exem
 ordre, montre l'avancement, et ne perd rien de ce qui est appris quand il s'interrompt.
 """
 
-from fabrique.entrainement.avancement import Suivi
-from fabrique.entrainement.disque import verifier_disque
-from fabrique.entrainement.entraineur import EntraineurParLongueur
-from fabrique.entrainement.exemples import OrdreParLongueur
-from fabrique.entrainement.marche import entrainer
-from fabrique.entrainement.reglages import Reglages
-from fabrique.entrainement.reprise import dernier_point_de_reprise
-from fabrique.entrainement.resultat import ResultatEntrainement, memoire_pic, signer
+import lazy_loader
 
-__all__ = [
-    "EntraineurParLongueur",
-    "OrdreParLongueur",
-    "Reglages",
-    "ResultatEntrainement",
-    "Suivi",
-    "dernier_point_de_reprise",
-    "entrainer",
-    "memoire_pic",
-    "signer",
-    "verifier_disque",
-]
+# Rien n’est chargé d’avance : __init__.pyi dit où chaque nom se trouve.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

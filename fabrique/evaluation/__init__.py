@@ -1,31 +1,6 @@
 """Mesurer ce qu'un réglage fin a changé, avec son incertitude."""
 
-from fabrique.evaluation.comparaison import (
-    Ecart,
-    Evaluation,
-    comparer,
-    courbe_d_apprentissage,
-    evaluer,
-    tableau,
-)
-from fabrique.evaluation.mesures import (
-    ComparaisonPertes,
-    Reponses,
-    comparer_pertes,
-    mesurer_reponses,
-    pertes,
-)
+import lazy_loader
 
-__all__ = [
-    "ComparaisonPertes",
-    "Ecart",
-    "Evaluation",
-    "Reponses",
-    "comparer",
-    "comparer_pertes",
-    "courbe_d_apprentissage",
-    "evaluer",
-    "mesurer_reponses",
-    "pertes",
-    "tableau",
-]
+# Rien n’est chargé d’avance : __init__.pyi dit où chaque nom se trouve.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,26 @@
+from .avancement import (
+    Suivi as Suivi,
+)
+from .disque import (
+    verifier_disque as verifier_disque,
+)
+from .entraineur import (
+    EntraineurParLongueur as EntraineurParLongueur,
+)
+from .exemples import (
+    OrdreParLongueur as OrdreParLongueur,
+)
+from .marche import (
+    entrainer as entrainer,
+)
+from .reglages import (
+    Reglages as Reglages,
+)
+from .reprise import (
+    dernier_point_de_reprise as dernier_point_de_reprise,
+)
+from .resultat import (
+    ResultatEntrainement as ResultatEntrainement,
+    memoire_pic as memoire_pic,
+    signer as signer,
+)
