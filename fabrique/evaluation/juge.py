@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -104,34 +105,68 @@ class Avis:
     raison: str
 
 
+#: Ce entre quoi les modèles qui « raisonnent » écrivent leur brouillon (DeepSeek-R1 et Qwen3,
+#: Magistral, Kimi, gpt-oss).
+_BALISES = "think|thinking|thought|reasoning|analysis|scratchpad|brouillon"
+_DEBUT_DU_BROUILLON = re.compile(
+    rf"<(?:{_BALISES})\b[^>]*>|\[think\]|◁think▷|<\|channel\|>analysis", re.IGNORECASE
+)
+_FIN_DU_BROUILLON = re.compile(
+    rf"</(?:{_BALISES})\s*>|\[/think\]|◁/think▷|<\|channel\|>final", re.IGNORECASE
+)
+#: Un titre, en gras ou non, qui annonce le verdict : ce qui le précède était un brouillon.
+_TITRE_DU_VERDICT = re.compile(
+    r"^[#*_>\s]*(?:verdict|avis final|réponse finale)\b", re.IGNORECASE | re.MULTILINE
+)
+#: Un autre verdict, dit après l'avis.
+_REPRISE = re.compile(r"[{}]|\b(?:A|B|gagnante?|égalité)\b")
+
+
 def lire_avis(texte: str, grille: Sequence[Critere] = GRILLE) -> Avis:
     """Lit l'avis du juge, où qu'il soit dans sa réponse, et vérifie chaque valeur.
+
+    Le brouillon qui précède le verdict n'est jamais lu ; un brouillon inachevé n'a pas de verdict.
 
     Raises:
         AvisIllisible: il n'y a pas exactement un avis, ou une valeur n'est pas permise.
     """
-    avis = [objet for objet in _objets_json(texte) if "gagnant" in objet]
+    verdict = _sans_brouillon(texte)
+    avis = [(objet, fin) for objet, fin in _objets_json(verdict) if "gagnant" in objet]
     if len(avis) != 1:
         raise AvisIllisible(f"{len(avis)} avis au lieu d’un" if avis else "aucun avis complet")
-    criteres, raison = avis[0].get("criteres"), avis[0].get("raison")
+    lu, fin = avis[0]
+    if _REPRISE.search(verdict, fin):
+        raise AvisIllisible("l’avis est repris ou corrigé après coup")
+    criteres, raison = lu.get("criteres"), lu.get("raison")
     attendus = {critere.nom for critere in grille}
     if not isinstance(criteres, dict) or criteres.keys() != attendus:
         raise AvisIllisible("les critères ne sont pas ceux de la grille")
     if not isinstance(raison, str):
         raise AvisIllisible("la raison manque")
     notes = {nom: _valeur(nom, ecrit) for nom, ecrit in criteres.items()}
-    return Avis(_valeur("gagnant", avis[0]["gagnant"]), notes, raison)
+    return Avis(_valeur("gagnant", lu["gagnant"]), notes, raison)
+
+
+def _sans_brouillon(texte: str) -> str:
+    """Ce que le juge dit une fois son brouillon fini."""
+    dit = _FIN_DU_BROUILLON.split(texte)[-1]
+    if _DEBUT_DU_BROUILLON.search(dit):
+        raise AvisIllisible("sans verdict : le brouillon n’est pas fini")
+    return _TITRE_DU_VERDICT.split(dit)[-1]
 
 
 def _valeur(nom: str, ecrit: object) -> str:
-    lue = VALEURS.get(ecrit.strip().casefold()) if isinstance(ecrit, str) else None
+    lue = VALEURS.get(ecrit.strip(" \t\n*_`").casefold()) if isinstance(ecrit, str) else None
     if lue is None:
         raise AvisIllisible(f"« {nom} » ne vaut ni A, ni B, ni égalité")
     return lue
 
 
-def _objets_json(texte: str) -> Iterator[dict]:
-    """Les objets JSON complets d'un texte ; ceux que contient un objet incomplet en sont aussi."""
+def _objets_json(texte: str) -> Iterator[tuple[dict, int]]:
+    """Les objets JSON complets d'un texte, et où chacun finit.
+
+    Ceux que contient un objet incomplet en sont aussi.
+    """
     decodeur = json.JSONDecoder()
     debut = texte.find("{")
     while debut >= 0:
@@ -140,7 +175,7 @@ def _objets_json(texte: str) -> Iterator[dict]:
         except (ValueError, RecursionError):
             fin = debut + 1
         else:
-            yield objet
+            yield objet, fin
         debut = texte.find("{", fin)
 
 
