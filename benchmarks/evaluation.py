@@ -21,7 +21,7 @@ from fabrique.evaluation import evaluer
 from fabrique.evaluation.epreuve import au_plus
 from fabrique.figures import en_francais
 from fabrique.gabarits import coder, texte_de_la_demande
-from fabrique.generation import SANS_REDITE, eviter_redites, generer_par_lots
+from fabrique.generation import SANS_REGLE_CACHEE, generer_par_lots
 from fabrique.machine import POCHE
 from fabrique.modeles import charger
 
@@ -52,7 +52,7 @@ def une_a_une(modele, tokenizer, exemples: list[dict], max_new_tokens: int) -> N
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
-                logits_processor=eviter_redites(SANS_REDITE, ids.shape[1]),
+                **SANS_REGLE_CACHEE,
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )

@@ -99,6 +99,17 @@ def coder(texte: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return tokenizer(texte, add_special_tokens=False)["input_ids"]
 
 
+def debut_de_suite(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ce qui ouvre une suite sans gabarit : le jeton de début, sinon celui de fin, sinon rien.
+
+    Le tokenizer de Falcon-7B n'a pas de jeton de début : ses textes d'apprentissage n'étaient
+    séparés que par le jeton de fin, qui annonce donc aussi un nouveau texte.
+    """
+    jeton = tokenizer.bos_token_id
+    jeton = tokenizer.eos_token_id if jeton is None else jeton
+    return [] if jeton is None else [jeton]
+
+
 def verifier_unicode(texte: str) -> None:
     """Refuse un texte qu'UTF-8 ne sait pas écrire.
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.erreurs import ErreurFabrique
 from fabrique.figures import BLEU, ORANGE, ROUGE, en_francais, montrer, nouvelle_figure
-from fabrique.gabarits import coder
+from fabrique.gabarits import coder, debut_de_suite
 from fabrique.generation import base_ou_affine, continuer
 
 #: Les points que chaque joueur répartit entre les candidats d'une phrase.
@@ -80,7 +80,7 @@ def probabilites(
     Returns:
         Un tenseur de forme (vocabulaire,), de somme 1.
     """
-    ids = torch.tensor([[tokenizer.bos_token_id, *coder(debut, tokenizer)]]).to(modele.device)
+    ids = torch.tensor([[*debut_de_suite(tokenizer), *coder(debut, tokenizer)]]).to(modele.device)
     modele.eval()
     with base_ou_affine(modele, adaptateur=True):
         notes = modele(input_ids=ids).logits[0, -1].float().cpu()
@@ -103,11 +103,12 @@ def probabilite_du_mot(
     modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, debut: str, mot: str
 ) -> float:
     """La probabilité que ``mot`` suive : un produit, quand le mot tient en plusieurs jetons."""
-    question, suite = coder(debut, tokenizer), coder(f" {mot}", tokenizer)
-    ids = torch.tensor([[tokenizer.bos_token_id, *question, *suite]]).to(modele.device)
+    question = [*debut_de_suite(tokenizer), *coder(debut, tokenizer)]
+    suite = coder(f" {mot}", tokenizer)
+    ids = torch.tensor([[*question, *suite]]).to(modele.device)
     modele.eval()
     with base_ou_affine(modele, adaptateur=True):
-        logits = modele(input_ids=ids).logits[0, len(question) : -1].float().cpu()
+        logits = modele(input_ids=ids).logits[0, len(question) - 1 : -1].float().cpu()
     return math.exp(sum(torch.log_softmax(logits, -1)[range(len(suite)), suite].tolist()))
 
 

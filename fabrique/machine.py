@@ -117,7 +117,16 @@ GPU = replace(
     calcul="bfloat16",
     pourquoi="un GPU récent : Falcon-7B en 4 bits, calcul en bf16",
 )
-PROFILS = {profil.nom: profil for profil in (POCHE, T4, GPU)}
+#: Tout ce que fait une T4, calculé sur processeur : le modèle vient du cache du hub, où les tests
+#: posent un Falcon minuscule (outils/jumeau.py).
+JUMEAU = replace(
+    T4,
+    nom="jumeau",
+    calcul="float32",
+    duree_annoncee="quelques minutes sur deux cœurs",
+    pourquoi="les réglages de la T4, essayés sur processeur avec un Falcon minuscule",
+)
+PROFILS = {profil.nom: profil for profil in (POCHE, T4, GPU, JUMEAU)}
 
 
 def examiner(dossier: str | Path = ".") -> Machine:
@@ -144,7 +153,7 @@ def examiner(dossier: str | Path = ".") -> Machine:
 
 
 def choisir_profil(machine: Machine) -> Profil:
-    """Choisit le profil de la machine ; ``FABRIQUE_PROFIL`` (poche, t4, gpu) force ce choix.
+    """Choisit le profil de la machine ; ``FABRIQUE_PROFIL`` (poche, t4, gpu, jumeau) force ce choix.
 
     Une grande carte traite ensemble tous les exemples d'un pas : ses poids se déballent moins.
 
@@ -172,7 +181,7 @@ def choisir_profil(machine: Machine) -> Profil:
         profil = POCHE
     else:
         profil = GPU if machine.bf16 else T4
-    if profil.nom != POCHE.nom and machine.memoire_gpu >= MEMOIRE_POUR_QUATRE:
+    if profil.nom in ("t4", "gpu") and machine.memoire_gpu >= MEMOIRE_POUR_QUATRE:
         profil = replace(profil, mbatch_size=profil.batch_size)
     return replace(profil, avertissements=tuple(avertir(machine, profil)))
 

@@ -19,7 +19,9 @@ from pathlib import Path
 import bitsandbytes as bnb
 import torch
 import transformers
+from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import enable_progress_bars
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from rich.console import Console
@@ -37,7 +39,7 @@ from transformers.models.falcon import modeling_falcon
 from fabrique.emplacements import FALCON_POCHE
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
-from fabrique.machine import en_mo, examiner, verifier_calcul
+from fabrique.machine import JUMEAU, en_mo, examiner, verifier_calcul
 from fabrique.quantification import FORMATS, configuration, format_de, octets, taille_attendue
 
 QUANTIFICATIONS = (*FORMATS, "aucune")
@@ -182,9 +184,12 @@ def calcul_par_defaut() -> str:
 
 
 def parler_moins() -> None:
-    """Tait les avertissements anglais des bibliothèques ; les nôtres restent."""
+    """Tait les avertissements anglais et les barres de chargement ; un téléchargement montre la sienne."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    # transformers éteint aussi les barres du hub : un téléchargement de 14 Go doit se voir.
+    if not HF_HUB_DISABLE_PROGRESS_BARS:
+        enable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
 
 
@@ -331,6 +336,13 @@ def _erreurs_du_hub(entree: Entree) -> Iterator[None]:
                 f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
                 "Vérifiez que le dossier contient config.json, le tokenizer et les poids",
                 entree.depot,
+            ) from cause
+        if os.environ.get("FABRIQUE_PROFIL") == JUMEAU.nom:
+            raise ErreurFabrique(
+                f"le jumeau de « {entree.depot} » n’est pas dans le cache du hub",
+                "Depuis le dépôt, tapez « python -m outils.jumeau DOSSIER », puis donnez ce dossier "
+                "à HF_HOME",
+                code=MACHINE,
             ) from cause
         raise ErreurFabrique(
             f"« {entree.depot} » est introuvable sur le hub, ou le hub est injoignable",

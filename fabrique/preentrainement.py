@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrainedTokenizerBase
 
 from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import ASSISTANT, UTILISATEUR, coder, neutraliser
+from fabrique.gabarits import ASSISTANT, UTILISATEUR, coder, debut_de_suite, neutraliser
 from fabrique.jetons import entrainer_tokenizer
 
 
@@ -156,7 +156,7 @@ def ruban(
     for document in documents:
         for morceaux in presentations(_neutre(document, tokenizer), questions):
             ids = [i for morceau in morceaux for i in coder(morceau, tokenizer)]
-            ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+            ids = [*debut_de_suite(tokenizer), *ids, tokenizer.eos_token_id]
             identifiants.append(np.array(ids, dtype=np.uint16))
     return np.concatenate(identifiants)
 
@@ -265,7 +265,7 @@ def bits_par_octet(
     recul = min(recul or longueur // 2, longueur - 1)
     nats = octets = 0.0
     for texte in textes:
-        ids = torch.tensor([[tokenizer.bos_token_id, *coder(texte, tokenizer)]])
+        ids = torch.tensor([[*debut_de_suite(tokenizer), *coder(texte, tokenizer)]])
         octets += len(texte.encode())
         juges = 1
         for debut in range(0, ids.shape[1], recul):

@@ -49,7 +49,7 @@ from fabrique.evaluation.metriques import (
     respecte,
 )
 from fabrique.evaluation.style import mesurer_style
-from fabrique.generation import SANS_REDITE, generer_par_lots
+from fabrique.generation import generer_par_lots
 from fabrique.modeles import memoire
 from fabrique.suivi import Barre
 
@@ -198,7 +198,8 @@ def evaluer(
             "exemples_montres": len(montres),
             "max_new_tokens": max_new_tokens,
             "cutoff_len": cutoff_len,
-            "repetition_penalty": SANS_REDITE,
+            "repetition_penalty": 1.0,
+            "sans_repeter": 0,
             "lot": lot,
         },
     )

@@ -20,7 +20,7 @@ import torch
 from scipy.stats import bootstrap
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.gabarits import SANS_PERTE, coder
+from fabrique.gabarits import SANS_PERTE, coder, debut_de_suite
 from fabrique.generation import base_ou_affine
 
 AUTORITE, SOIN = "autorité et technique", "soin et accueil"
@@ -106,7 +106,7 @@ def log_probabilites_des_phrases(
     adaptateur: bool = True,
 ) -> np.ndarray:
     """La log-probabilité de chaque phrase entière, sans gabarit (forme : phrases), en nats."""
-    codes = [[tokenizer.bos_token_id, *coder(phrase, tokenizer)] for phrase in phrases]
+    codes = [[*debut_de_suite(tokenizer), *coder(phrase, tokenizer)] for phrase in phrases]
     lot = tokenizer.pad({"input_ids": codes}, padding_side="right", return_tensors="pt")
     lot = lot.to(modele.device)
     etiquettes = lot["input_ids"].masked_fill(lot["attention_mask"] == 0, SANS_PERTE)[:, 1:]

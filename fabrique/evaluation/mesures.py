@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.corpus.formats import reponse
 from fabrique.entrainement.exemples import LotSansPerteInutile
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
-from fabrique.generation import base_ou_affine, generer_par_lots
+from fabrique.generation import base_ou_affine, generer_par_lots, par_lots
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def pertes(
         adaptateur: ``False`` mesure la base.
         cutoff_len: au-delà, l'exemple est coupé.
         avec_fin: compte aussi le jeton de fin, que la base n'a aucune raison de prévoir.
+        lot: combien d'exemples sont lus ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
         Un tableau de forme (nombre d'exemples,), en nats par jeton.
@@ -60,19 +61,22 @@ def pertes(
         for exemple in exemples:
             exemple["labels"][-1] = SANS_PERTE
     ordre = sorted(range(len(exemples)), key=lambda rang: len(exemples[rang]["input_ids"]))
+
+    def mesurer(rangs: list[int]) -> np.ndarray:
+        entrees = assembler([exemples[rang] for rang in rangs]).to(modele.device)
+        etiquettes = entrees.pop("labels")[:, 1:]
+        logits = modele(**entrees).logits[:, :-1].float()
+        par_jeton = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), etiquettes.flatten(), ignore_index=SANS_PERTE, reduction="none"
+        ).view(etiquettes.shape)
+        comptes = (etiquettes != SANS_PERTE).sum(dim=1).clamp(min=1)
+        return (par_jeton.sum(dim=1) / comptes).cpu().numpy()
+
     valeurs = np.zeros(len(exemples))
     modele.eval()
     with base_ou_affine(modele, adaptateur):
-        for debut in range(0, len(ordre), lot):
-            rangs = ordre[debut : debut + lot]
-            entrees = assembler([exemples[rang] for rang in rangs]).to(modele.device)
-            etiquettes = entrees.pop("labels")[:, 1:]
-            logits = modele(**entrees).logits[:, :-1].float()
-            par_jeton = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), etiquettes.flatten(), ignore_index=SANS_PERTE, reduction="none"
-            ).view(etiquettes.shape)
-            comptes = (etiquettes != SANS_PERTE).sum(dim=1).clamp(min=1)
-            valeurs[rangs] = (par_jeton.sum(dim=1) / comptes).cpu().numpy()
+        if ordre:
+            valeurs[ordre] = np.concatenate(list(par_lots(ordre, lot, mesurer)))
     return valeurs
 
 

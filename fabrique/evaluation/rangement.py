@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.gabarits import coder
-from fabrique.generation import base_ou_affine
+from fabrique.gabarits import coder, debut_de_suite
+from fabrique.generation import base_ou_affine, par_lots
 
 
 @torch.inference_mode()
@@ -25,23 +25,28 @@ def representations(
 
     Args:
         longueur: jetons lus de chaque texte, au plus.
+        lot: combien de textes sont lus ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
         Un tableau de forme (nombre de textes, largeur du modèle).
     """
-    codes = [[tokenizer.bos_token_id, *coder(texte, tokenizer)][:longueur] for texte in textes]
+    debut = debut_de_suite(tokenizer)
+    codes = [[*debut, *coder(texte, tokenizer)][:longueur] for texte in textes]
     ordre = sorted(range(len(codes)), key=lambda rang: len(codes[rang]))
+
+    def lire(rangs: list[int]) -> np.ndarray:
+        entrees = tokenizer.pad(
+            {"input_ids": [codes[rang] for rang in rangs]},
+            padding_side="right",
+            return_tensors="pt",
+        ).to(modele.device)
+        lus = modele.base_model(**entrees).last_hidden_state.float()
+        present = entrees["attention_mask"][..., None]
+        return ((lus * present).sum(1) / present.sum(1)).cpu().numpy()
+
     vecteurs = np.zeros((len(codes), modele.config.hidden_size), dtype=np.float32)
     modele.eval()
     with base_ou_affine(modele, adaptateur=False):
-        for debut in range(0, len(ordre), lot):
-            rangs = ordre[debut : debut + lot]
-            entrees = tokenizer.pad(
-                {"input_ids": [codes[rang] for rang in rangs]},
-                padding_side="right",
-                return_tensors="pt",
-            ).to(modele.device)
-            lus = modele.base_model(**entrees).last_hidden_state.float()
-            present = entrees["attention_mask"][..., None]
-            vecteurs[rangs] = ((lus * present).sum(1) / present.sum(1)).cpu().numpy()
+        if ordre:
+            vecteurs[ordre] = np.concatenate(list(par_lots(ordre, lot, lire)))
     return vecteurs
