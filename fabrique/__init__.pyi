@@ -4,7 +4,7 @@ from .entrainement import (
     ResultatEntrainement as ResultatEntrainement,
     entrainer as entrainer,
 )
-from .erreurs import ErreurFabrique as ErreurFabrique
+from .erreurs import Divergence as Divergence, ErreurFabrique as ErreurFabrique
 from .evaluation import evaluer as evaluer
 from .generation import continuer as continuer, generer as generer
 from .machine import Profil as Profil, preparer as preparer

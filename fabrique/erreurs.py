@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Codes de sortie de la commande ``fabrique``.
@@ -53,3 +54,18 @@ class ErreurFabrique(Exception):
     def _render_traceback_(self) -> list[str]:
         """Ce qu'IPython montre à la place d'une trace : la phrase seule."""
         return [f"À corriger : {self}"]
+
+
+@dataclass(eq=False)
+class Divergence(ErreurFabrique):
+    """L'apprentissage s'est arrêté, parce que sa perte n'est plus un nombre ou n'apprend plus rien.
+
+    Args:
+        pas: le pas fautif, compté depuis 1 ; à défaut, le dernier achevé.
+        perte: la sienne, en nats par jeton ; infinie quand ce n'est plus un nombre.
+        historique: les relevés jusqu'à ce pas, comme ceux d'un ``ResultatEntrainement``.
+    """
+
+    pas: int | None = None
+    perte: float = math.inf
+    historique: list[dict[str, float]] = field(default_factory=list)

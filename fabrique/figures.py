@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 
 from IPython.display import HTML, display
@@ -73,7 +74,9 @@ def en_image(figure: Figure, texte_alternatif: str) -> str:
 
 
 def en_francais(nombre: float, decimales: int = 0) -> str:
-    """Un nombre à la française : « 2 359 296 », « 3,42 »."""
+    """Un nombre à la française : « 2 359 296 », « 3,42 », « ∞ »."""
+    if math.isinf(nombre):
+        return "∞" if nombre > 0 else "−∞"
     return f"{nombre:,.{decimales}f}".replace(",", "\u202f").replace(".", ",")
 
 

@@ -5,6 +5,7 @@ Chaque protection est aussi retirée, pour voir que le test l'aurait remarqué.
 
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -361,6 +362,11 @@ def test_une_perte_infinie_arrete_avec_sa_cause(dossier_petit, corpus, tmp_path,
         apprendre(dossier_petit, corpus, tmp_path, learning_rate=1e30, save_steps=1)
     assert "taux d’apprentissage" in erreur.value.remede
     assert erreur.value.champ == "learning_rate"
+    if not retraits:  # les relevés restent, jusqu'au pas fautif
+        *lus, fautif = erreur.value.historique
+        assert all(math.isfinite(releve["perte"]) for releve in lus)
+        assert [releve["pas"] for releve in lus] == list(range(1, fautif["pas"]))
+        assert fautif["perte"] == math.inf
     # Le premier pas (taux nul) est gardé, et rien de ce qui a divergé.
     assert dernier_point_de_reprise(tmp_path)
     for point in points(tmp_path):

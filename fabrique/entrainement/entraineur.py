@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from fabrique.entrainement.reprise import (
     mettre_en_place,
     retirer_les_anciens,
 )
-from fabrique.erreurs import ErreurFabrique
+from fabrique.erreurs import Divergence, ErreurFabrique
 
 REMEDE_DIVERGENCE = (
     "Divisez le taux d’apprentissage (learning_rate, --lr) par dix, dans un autre dossier ; les "
@@ -100,23 +102,43 @@ class EntraineurParLongueur(Trainer):
         """Arrête un apprentissage qui a divergé.
 
         Raises:
-            ErreurFabrique: perte infinie ou indéfinie, ou débordement continuel en fp16.
+            Divergence: perte infinie ou indéfinie, ou débordement continuel en fp16.
         """
         pas = self.state.global_step + 1
         if not torch.isfinite(perte):
-            raise ErreurFabrique(
+            raise Divergence(
                 f"la perte du pas {pas} n’est plus un nombre : l’apprentissage a divergé",
                 REMEDE_DIVERGENCE,
                 champ="learning_rate",
+                pas=pas,
             )
         # L'échelle part de 65 536 et se divise par deux à chaque débordement, puis remonte.
         if self.accelerator.scaler is not None and self.accelerator.scaler.get_scale() < 1:
-            raise ErreurFabrique(
+            raise Divergence(
                 f"au pas {pas}, les gradients débordent sans cesse des 16 bits (fp16)",
                 f"{REMEDE_DIVERGENCE}, ou chargez le modèle avec calcul='float32' (ou 'bfloat16' "
                 "sur une carte récente)",
                 champ="calcul",
+                pas=pas,
+                perte=perte.item(),
             )
+
+
+@contextmanager
+def calcul_rendu(modele: PeftModel) -> Iterator[None]:
+    """Rend au modèle, après l'apprentissage, son propre calcul.
+
+    En 16 bits, accelerate enveloppe ``forward`` d'une conversion automatique et l'y laisse : la
+    perte d'après ne se calculerait pas comme celle d'avant.
+    """
+    propre = vars(modele).get("forward")
+    try:
+        yield
+    finally:
+        for nom in ("forward", "_original_forward"):
+            vars(modele).pop(nom, None)
+        if propre:
+            modele.forward = propre
 
 
 def arguments(modele: PeftModel, reglages: Reglages, sortie: Path) -> TrainingArguments:

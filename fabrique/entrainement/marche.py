@@ -18,7 +18,12 @@ from fabrique.emplacements import dossier_durable, ecrire_json
 from fabrique.entrainement.adaptateur import parametres_entraines, poser, relire
 from fabrique.entrainement.avancement import Arret, Suivi
 from fabrique.entrainement.disque import ecriture_expliquee, verifier_disque
-from fabrique.entrainement.entraineur import EntraineurParLongueur, MemoireInsuffisante, arguments
+from fabrique.entrainement.entraineur import (
+    EntraineurParLongueur,
+    MemoireInsuffisante,
+    arguments,
+    calcul_rendu,
+)
 from fabrique.entrainement.exemples import LotSansPerteInutile, exemples_en_jetons
 from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
 from fabrique.entrainement.reglages import Reglages
@@ -34,7 +39,7 @@ from fabrique.entrainement.resultat import (
     memoire_pic,
     signer,
 )
-from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
 from fabrique.modeles import couches_quatre_bits, parler_moins
 
 
@@ -64,7 +69,8 @@ def entrainer(
 
     Raises:
         ErreurFabrique: dossier qui contient un autre apprentissage, disque ou mémoire
-            insuffisants, aucun exemple à apprendre, perte qui diverge, arrêt demandé.
+            insuffisants, aucun exemple à apprendre, arrêt demandé.
+        Divergence: la perte n'est plus un nombre ; l'erreur garde ses relevés.
     """
     parler_moins()
     reglages, sortie = reglages or Reglages(), Path(sortie)
@@ -119,9 +125,13 @@ def _apprendre(affine, tokenizer, exemples, reglages: Reglages, points: Path, su
         )
         entraineur.remove_callback(PrinterCallback)
         try:
-            entraineur.train(resume_from_checkpoint=dernier_point_de_reprise(points))
+            with calcul_rendu(affine):
+                entraineur.train(resume_from_checkpoint=dernier_point_de_reprise(points))
         except MemoireInsuffisante:
             pass  # traité plus bas : ce que l'exception retenait est alors rendu
+        except Divergence as arret:
+            arret.historique = _releves_jusqu_a(arret, entraineur)
+            raise
         except KeyboardInterrupt:
             raise _interrompu(
                 entraineur.state.global_step,
@@ -138,6 +148,20 @@ def _apprendre(affine, tokenizer, exemples, reglages: Reglages, points: Path, su
         del entraineur
         gc.collect()
         clear_device_cache()
+
+
+def _releves_jusqu_a(
+    arret: Divergence, entraineur: EntraineurParLongueur
+) -> list[dict[str, float]]:
+    """Les relevés d'un apprentissage qui a divergé, pas fautif compris."""
+    etat = entraineur.state
+    fautif = {
+        "step": arret.pas or etat.global_step,
+        "epoch": etat.epoch,
+        "loss": arret.perte,
+        "learning_rate": entraineur.lr_scheduler.get_last_lr()[0],
+    }
+    return historique([*etat.log_history, fautif])
 
 
 def _avec_moins_de_memoire(reglages: Reglages, processus: int) -> Reglages:

@@ -18,7 +18,7 @@ from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.emplacements import ecrire_json, sur_drive
 from fabrique.entrainement.reglages import Reglages
-from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
 from fabrique.modeles import couches_quatre_bits
 
 #: Le dossier où un point s'écrit avant d'être mis en place.
@@ -66,7 +66,7 @@ def _verifier_les_poids(fichier: Path) -> None:
     with safe_open(fichier, framework="pt") as poids:
         for nom in poids.keys():
             if not torch.isfinite(poids.get_tensor(nom)).all():
-                raise ErreurFabrique(
+                raise Divergence(
                     "l’apprentissage a divergé : des poids appris ne sont plus des nombres",
                     "Divisez le taux d’apprentissage (learning_rate, --lr) par dix, dans un autre "
                     "dossier ; les points de reprise précédents sont gardés",
