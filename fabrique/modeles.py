@@ -22,7 +22,7 @@ import transformers
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
-from peft import PeftModel
+from peft import PeftModel, prepare_model_for_kbit_training
 from peft.tuners.tuners_utils import BaseTunerLayer
 from rich.console import Console
 from rich.table import Table
@@ -125,6 +125,10 @@ def charger(
     reseau = _charger_poids(entree, quantification, TYPES[calcul])
     _proteger_avx512(reseau)
     verifier_quantification(reseau, quantification)
+    if couches_quatre_bits(reseau) and not sous_fsdp():
+        # Normalisations et plongements en fp32, comme pendant l'apprentissage : une perte mesurée
+        # avant se calcule alors exactement comme celle d'après.
+        prepare_model_for_kbit_training(reseau, use_gradient_checkpointing=False)
     if not silencieux:
         montrer_memoire(reseau)
     return tokenizer, reseau

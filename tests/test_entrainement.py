@@ -441,3 +441,17 @@ def test_des_fiches_ne_s_apprennent_pas(dossier_petit, tmp_path):
     tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
     with pytest.raises(ErreurFabrique, match="rien à apprendre à dire"):
         fabrique.entrainer(modele, tokenizer, fabrique.lire_corpus("fiches"), sortie=tmp_path / "s")
+
+
+# ---------------------------------------------------------------- la perte, avant et après
+
+
+def test_la_perte_d_apres_se_calcule_comme_celle_d_avant(dossier_petit, corpus, tmp_path):
+    """À un taux nul, ou presque, rien n'est appris : en 16 bits aussi, la perte ne bouge pas."""
+    tokenizer, modele = fabrique.charger(dossier_petit, calcul="bfloat16", silencieux=True)
+    avant = pertes(modele, tokenizer, corpus)
+    reglages = Reglages(**REGLAGES | {"learning_rate": 1e-30, "lora_dropout": 0})
+    resultat = fabrique.entrainer(modele, tokenizer, corpus, reglages, tmp_path)
+    assert (pertes(resultat.modele, tokenizer, corpus) == avant).all()
+    relu = fabrique.charger_adaptateur(modele, tmp_path)
+    assert (pertes(relu, tokenizer, corpus) == avant).all()

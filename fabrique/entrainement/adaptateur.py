@@ -34,8 +34,8 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
     torch.manual_seed(reglages.graine)
     nu.requires_grad_(False)
     if couches_quatre_bits(nu) and not sous_fsdp():
-        # Normalisations et plongements passent en fp32 : l'apprentissage y est plus stable.
-        # FSDP, lui, veut un seul type pour découper.
+        # Normalisations et plongements sont en fp32 (« charger ») : l'apprentissage y est plus
+        # stable. FSDP, lui, veut un seul type pour découper.
         nu = prepare_model_for_kbit_training(
             nu,
             use_gradient_checkpointing=reglages.recalcul,
