@@ -18,6 +18,8 @@ from outils.tester import RACINE
 
 DONNEES = RACINE.parent / "shared" / "donnees"
 SUITE = 12
+#: Les seuls passages qu'on peut avoir en commun : le nom d'une loi, d'un code, d'un organisme ou
+#: d'un titre ne se récrit pas. Un nom par ligne, tel qu'il s'écrit ; jamais une phrase.
 NOMS = RACINE / "tests" / "noms_officiels.txt"
 
 
