@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fabrique.emplacements import ecrire_texte
+from fabrique.emplacements import ecrire_texte, verifier_sortie
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 
 #: Les mots de l'aide que typer écrit en anglais.
@@ -443,6 +443,9 @@ corpus = typer.Typer(
 application.add_typer(corpus, name="corpus")
 Entree = Annotated[str, typer.Argument(help="Corpus : nom livré ou fichier.")]
 Sortie = Annotated[Path, typer.Argument(help="Fichier à écrire (.json ou .jsonl).")]
+Ecraser = Annotated[
+    bool, typer.Option("--ecraser", help="Remplace un fichier que FabriqueLLM n’a pas écrit.")
+]
 
 
 @corpus.command(cls=Commande)
@@ -498,19 +501,25 @@ def repartir(
     validation: Annotated[float, typer.Option("--validation", help="Part de validation.")] = 0.1,
     test: Annotated[float, typer.Option("--test", help="Part de test.")] = 0.1,
     graine: Annotated[int, typer.Option("--graine", help="Graine du hasard.")] = 42,
+    refaire: Annotated[
+        bool, typer.Option("--refaire", help="Oublie les jeux déjà écrits et répartit tout.")
+    ] = False,
+    ecraser: Ecraser = False,
 ) -> None:
-    """Retire les doublons et répartit le reste en trois jeux, par catégorie."""
+    """Retire les doublons exacts et répartit le reste en trois jeux, par catégorie."""
     from fabrique.corpus.preparation import preparer_corpus
 
-    print(preparer_corpus(entree, sortie, validation, test, graine))
+    verifier_sortie(sortie, entree, ecraser=ecraser)
+    print(preparer_corpus(entree, sortie, validation, test, graine, refaire))
 
 
 @corpus.command(cls=Commande)
-def pseudonymiser(entree: Entree, sortie: Sortie) -> None:
+def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
     """Remplace les données personnelles, toujours de la même façon, et les compte."""
     from fabrique.corpus import lire_corpus, pseudonymiser as remplacer
     from fabrique.corpus.conversion import ecrire_exemples
 
+    verifier_sortie(sortie, entree, ecraser=ecraser)
     propre, comptes = remplacer(lire_corpus(entree))
     ecrire_exemples([{c: v for c, v in e.items() if v} for e in propre], sortie)
     for regle, nombre in sorted(comptes.items()):

@@ -363,6 +363,32 @@ DEGATS = {
         ajoutes({"instruction": "Où puis-je voter ?", "output": "Dans votre commune."}),
         un("doublon.demande", A, 21, "instruction"),
     ),
+    "demande_jumelle": Degat(
+        ajoutes({"instruction": "Ou puis je voter", "output": "Dans votre commune."}),
+        un("doublon.typographie", A, 21, "instruction"),
+    ),
+    "doublon_a_l_apostrophe_et_aux_espaces_pres": Degat(
+        ajoutes({"instruction": "L'acte de nais\u00adsance est-il payant\u202f?", "output": QUESTIONS[4][1]}),
+        [
+            ("doublon.exact", E, 21, 21, "instruction"),
+            ("encodage.invisible", A, 21, 21, "instruction"),
+        ],
+    ),
+    "contamination_par_une_demande_jumelle": Degat(
+        ajoutes(
+            {"instruction": "À qui écrire l’été ?", "output": "Ici.", "jeu": "entrainement"},
+            {"instruction": "a qui ecrire l'ete", "output": "Là.", "jeu": "test"},
+        ),
+        [
+            ("contamination.jeux", E, 22, 22, "instruction"),
+            ("doublon.typographie", A, 22, 22, "instruction"),
+        ],
+    ),
+    "contamination_evaluation_par_une_demande_jumelle": Degat(
+        en_jsonl(SAINS),
+        un("contamination.evaluation", E, 10, "instruction"),
+        evaluation=en_jsonl([{"instruction": "A quoi sert la carte vitale", "output": "À rien."}]),
+    ),
     "quasi_doublon": Degat(
         ajoutes(
             {"instruction": "Comment déposer un dossier ?", "output": LONGUE},

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from fabrique.corpus import licences
 from fabrique.corpus.constats import ALERTE, ERREUR, Constat, Mesures
-from fabrique.corpus.doublons import Index, Ressemblance, normaliser
+from fabrique.corpus.doublons import Index, Ressemblance, jumeler
 from fabrique.corpus.examen import resume
 from fabrique.corpus.formats import demande, reponse
 from fabrique.corpus.lecture import lire_corpus
@@ -37,6 +37,7 @@ class Comparaison:
         self.lignes: dict[int, tuple[int, str]] = {}
         self.identiques: dict[str, int] = {}
         self.demandes: dict[str, int] = {}
+        self.jumelles: dict[str, int] = {}
         self.identifiants: dict[str, int] = {}
         self.reponses = Index(SEUIL_PROCHE, lambda rang: reponse(self._contenu(rang)))
         self.questions = Index(SEUIL_PROCHE, lambda rang: demande(self._contenu(rang)))
@@ -76,7 +77,9 @@ class Comparaison:
         """Un corpus n'a qu'une forme : ``lire_corpus`` refuserait le mélange."""
         self.forme = self.premiere = self.premiere or vu["forme"]
         if vu["forme"] != self.premiere:
-            message = f"le fichier mêle {self.premiere} et {vu['forme']} : séparez-les en deux fichiers"
+            message = (
+                f"le fichier mêle {self.premiere} et {vu['forme']} : séparez-les en deux fichiers"
+            )
             self._noter("structure.melange", ERREUR, vu, None, vu["extrait"], message)
 
     def _identifiant(self, vu: dict) -> None:
@@ -92,13 +95,18 @@ class Comparaison:
         """Vrai, et dit, si le même exemple ou la même demande a déjà été vu."""
         tout = self.identiques.setdefault(vu["tout"], vu["rang"])
         meme_demande = self.demandes.setdefault(vu["demande"], vu["rang"])
+        jumelle = self.jumelles.setdefault(vu["jumelle"], vu["rang"])
         if tout != vu["rang"]:
             if not self._passe_d_un_jeu_a_l_autre(vu, tout, "mêmes demande et réponse qu’à"):
                 message = f"le même exemple que ligne {self.lignes[tout][0]} : n’en gardez qu’un"
-                self._noter("doublon.exact", ERREUR, vu, vu["champ_demande"], vu["extrait"], message)
+                self._noter(
+                    "doublon.exact", ERREUR, vu, vu["champ_demande"], vu["extrait"], message
+                )
             return True
         if vu["demande"] and meme_demande != vu["rang"]:
             self._meme_demande(vu, meme_demande)
+        elif vu["jumelle"] and jumelle != vu["rang"]:
+            self._jumelle(vu, jumelle)
         return False
 
     def _meme_demande(self, vu: dict, rang: int) -> None:
@@ -110,6 +118,15 @@ class Comparaison:
         )
         self._noter("doublon.demande", ALERTE, vu, vu["champ_demande"], vu["extrait"], message)
 
+    def _jumelle(self, vu: dict, rang: int) -> None:
+        """Une question déjà posée, écrite autrement : ce n'en fait pas deux questions."""
+        self._passe_d_un_jeu_a_l_autre(vu, rang, "même demande, écrite autrement, qu’à")
+        message = (
+            f"la même demande qu’à la ligne {self.lignes[rang][0]}, aux accents ou à la ponctuation "
+            "près : n’en gardez qu’une, ou laissez-les dans le même jeu"
+        )
+        self._noter("doublon.typographie", ALERTE, vu, vu["champ_demande"], vu["extrait"], message)
+
     def _proche(self, vu: dict, contenu: dict) -> None:
         """Compare la réponse, puis la demande, à celles qui leur ressemblent le plus."""
         dire, question = reponse(contenu), demande(contenu)
@@ -118,7 +135,7 @@ class Comparaison:
             self.reponses.ajouter(vu["rang"], vu["resume_reponse"])
             if voisine:
                 self._noter_voisine(vu, voisine, dire)
-        if vu["resume_demande"] and self.demandes[vu["demande"]] == vu["rang"]:
+        if vu["resume_demande"] and self.jumelles[vu["jumelle"]] == vu["rang"]:
             voisine = self.questions.chercher(question, vu["resume_demande"])
             self.questions.ajouter(vu["rang"], vu["resume_demande"])
             if voisine:
@@ -128,7 +145,10 @@ class Comparaison:
         self.mesures.jaccard_max = max(self.mesures.jaccard_max, voisine.jaccard)
         if self._passe_d_un_jeu_a_l_autre(vu, voisine.cle, "réponse très proche de celle de"):
             return
-        ligne, ressemblance = self.lignes[voisine.cle][0], f"{voisine.jaccard:.2f}".replace(".", ",")
+        ligne, ressemblance = (
+            self.lignes[voisine.cle][0],
+            f"{voisine.jaccard:.2f}".replace(".", ","),
+        )
         message = f"la réponse ressemble à celle de la ligne {ligne} (Jaccard {ressemblance})"
         self._noter("doublon.proche", ALERTE, vu, vu["champ_reponse"], vu["extrait"], message)
 
@@ -146,7 +166,9 @@ class Comparaison:
         return True
 
     def _noter(self, regle, gravite, vu: dict, champ, extrait: str, message: str) -> None:
-        self.constats.append(Constat(regle, gravite, vu["rang"], vu["ligne"], champ, extrait, message))
+        self.constats.append(
+            Constat(regle, gravite, vu["rang"], vu["ligne"], champ, extrait, message)
+        )
 
 
 class _Variete:
@@ -173,7 +195,9 @@ class _Evaluation:
 
     def __init__(self, source: str | Path | Dataset) -> None:
         self.exemples = list(lire_corpus(source))
-        self.demandes = {normaliser(demande(e)): rang for rang, e in enumerate(self.exemples) if demande(e)}
+        self.demandes = {
+            jumeler(demande(e)): rang for rang, e in enumerate(self.exemples) if demande(e)
+        }
         self.reponses = Index(SEUIL_PROCHE, lambda rang: reponse(self.exemples[rang]))
         for rang, exemple in enumerate(self.exemples):
             if dit := resume(reponse(exemple)):
@@ -181,14 +205,16 @@ class _Evaluation:
 
     def constats(self, vu: dict, contenu: dict) -> Iterator[Constat]:
         """Les constats de contamination d'un exemple."""
-        rang = self.demandes.get(normaliser(demande(contenu)))
+        rang = self.demandes.get(jumeler(demande(contenu)))
         quoi = "la demande"
         if rang is None and vu["resume_reponse"]:
             quoi, dire = "la réponse", reponse(contenu)
             voisine = self.reponses.chercher(dire, vu["resume_reponse"])
             rang = voisine.cle if voisine else None
         if rang is not None:
-            message = f"{quoi} est dans le corpus d’évaluation (exemple {rang + 1}) : retirez-la d’ici"
+            message = (
+                f"{quoi} est dans le corpus d’évaluation (exemple {rang + 1}) : retirez-la d’ici"
+            )
             yield Constat(
                 "contamination.evaluation",
                 ERREUR,
@@ -207,10 +233,14 @@ def constats_d_ensemble(vu: Comparaison) -> Iterator[Constat]:
     mesures.categories, mesures.suites_distinctes = dict(vu.categories), vu.variete.part
     total = sum(vu.jeux.values())
     if vu.licences["absente"]:
-        message = f"{vu.licences['absente']} exemples sur {total} n’ont pas de licence : dites laquelle"
+        message = (
+            f"{vu.licences['absente']} exemples sur {total} n’ont pas de licence : dites laquelle"
+        )
         yield Constat("licence.absente", ALERTE, None, None, "licence", "", message)
     for categorie, nombre in vu.categories.items():
         part = nombre / total
         if part > PART_DESEQUILIBRE and part > 3 / len(vu.categories):
             message = f"la catégorie « {categorie} » fait {100 * part:.0f}\u00a0% du corpus : les autres s’effacent"
-            yield Constat("categorie.desequilibre", ALERTE, None, None, "categorie", categorie, message)
+            yield Constat(
+                "categorie.desequilibre", ALERTE, None, None, "categorie", categorie, message
+            )

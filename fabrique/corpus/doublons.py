@@ -1,4 +1,8 @@
-"""Trouver les textes qui se ressemblent sans les comparer tous deux à deux.
+"""Reconnaître les textes pareils, à la typographie près, et trouver ceux qui se ressemblent.
+
+Pareils : deux textes que seule leur typographie distingue (blancs, apostrophes, casse,
+caractères invisibles, Unicode composé ou non). Jumeaux : les mêmes mots, avec ou sans accents ni
+ponctuation, comme deux personnes posent une même question.
 
 Deux textes se ressemblent quand ils ont beaucoup de suites de cinq caractères en commun :
 leur indice de Jaccard, partie commune sur réunion. MinHash résume ces suites en 128 nombres,
@@ -9,11 +13,16 @@ Source : Broder, 1997 (MinHash) ; bibliothèque datasketch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
+
+from fabrique.corpus.formats import textes
 
 #: Longueur des suites de caractères comparées.
 SUITE = 5
@@ -25,9 +34,59 @@ BANDES = (25, 5)
 _BASE = np.uint64(1099511628211)
 
 
+#: Un même signe s'écrit de plusieurs façons : droite ou courbe, insécable ou non, liée ou non.
+_MEMES_SIGNES = str.maketrans(
+    {
+        **dict.fromkeys("’‘ʼ‛´`′", "'"),
+        **dict.fromkeys("“”„«»‹›″", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        "…": "...",
+        "œ": "oe",
+        "æ": "ae",
+    }
+)
+#: Ce qui ne se voit pas : contrôles, césures, espaces sans largeur, sens de lecture, variantes.
+INVISIBLES = (
+    r"\x00-\x08\x0e-\x1b\x7f\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\ufe00-\ufe0f\ufeff"
+)
+_INVISIBLES = re.compile(f"[{INVISIBLES}]")
+_BLANC_DE_PONCTUATION = re.compile(r"(?<=«) +| +(?=[»;:!?])")
+_ACCENTS = re.compile(r"[\u0300-\u036f]")
+#: La ponctuation, hors de celle qui fait un nombre : « 10,50 », « 12/03 », « -5 ».
+_PONCTUATION = re.compile(r"""['"!?;()\[\]{}·•*_]|(?<!\d)[.,:/]|[.,:/](?!\d)|-(?!\d)|(?<=\w)-""")
+
+
 def normaliser(texte: str) -> str:
-    """Le texte sans casse ni blancs superflus : ce qui ne change pas le sens."""
-    return " ".join(texte.casefold().split())
+    """Le texte sans ce qui n'est que typographie : casse, blancs, apostrophes, tirets, invisibles.
+
+    Accents, chiffres et ponctuation restent : deux textes normalisés pareils disent la même chose.
+    """
+    visible = unicodedata.normalize("NFD", _INVISIBLES.sub("", texte))
+    minuscule = unicodedata.normalize("NFC", visible.casefold())
+    serre = _BLANC_DE_PONCTUATION.sub("", " ".join(minuscule.split()))
+    return serre.translate(_MEMES_SIGNES)
+
+
+def jumeler(texte: str) -> str:
+    """Ce que deux façons d'écrire la même question ont en commun : ses mots, sans accents.
+
+    « À qui écrire ? » et « a qui ecrire » sont jumelles ; « 5 % », « 5 € » et « -5 » ne le sont pas.
+    """
+    nu = _ACCENTS.sub("", unicodedata.normalize("NFD", normaliser(texte)))
+    return " ".join(_PONCTUATION.sub(" ", nu).split()) or nu
+
+
+def empreinte(texte: str) -> str:
+    """Seize caractères qui identifient un texte ; rien pour un texte vide."""
+    octets = texte.encode("utf-8", "replace")
+    return blake2b(octets, digest_size=8).hexdigest() if texte else ""
+
+
+def identite(exemple: dict) -> str:
+    """L'empreinte de tout ce qu'un exemple fait lire et dire : pareille pour deux doublons exacts."""
+    dits = (f"{champ}\t{normaliser(texte)}" for champ, texte in textes(exemple) if texte.strip())
+    return empreinte("\n".join(dits))
 
 
 def suites(texte: str) -> np.ndarray:
@@ -73,15 +132,26 @@ class Index:
         self.seuil, self.relire = seuil, relire
         self.lsh = MinHashLSH(num_perm=PERMUTATIONS, params=BANDES)
 
+    def voisines(
+        self,
+        texte: str,
+        resume: np.ndarray,
+        passer: Callable[[Hashable], bool] = lambda cle: False,
+    ) -> Iterator[Ressemblance]:
+        """Les textes connus qui ressemblent assez à celui-ci, sauf ceux que ``passer`` écarte."""
+        siennes = None
+        for cle in self.lsh.query(self._minhash(resume)):
+            if passer(cle):
+                continue
+            siennes = suites(texte) if siennes is None else siennes
+            indice = jaccard(siennes, suites(self.relire(cle)))
+            if indice >= self.seuil:
+                yield Ressemblance(cle, indice)
+
     def chercher(self, texte: str, resume: np.ndarray) -> Ressemblance | None:
         """Le texte connu le plus ressemblant, s'il atteint le seuil."""
-        proposes = self.lsh.query(self._minhash(resume))
-        if not proposes:
-            return None
-        siennes = suites(texte)
-        paires = ((jaccard(siennes, suites(self.relire(cle))), cle) for cle in proposes)
-        meilleur, cle = max(paires, key=lambda paire: paire[0])
-        return Ressemblance(cle, meilleur) if meilleur >= self.seuil else None
+        trouvees = self.voisines(texte, resume)
+        return max(trouvees, key=lambda ressemblance: ressemblance.jaccard, default=None)
 
     def ajouter(self, cle: Hashable, resume: np.ndarray) -> None:
         """Retient un texte par son résumé."""

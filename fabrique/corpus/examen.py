@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from hashlib import blake2b
 
 import datasets
 from datasets import Dataset
@@ -17,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fabrique.corpus import licences, personnelles, regles
 from fabrique.corpus.constats import ALERTE, ERREUR, Constat
-from fabrique.corpus.doublons import normaliser, signature
+from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, signature
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
 from fabrique.corpus.structure import entier, montrer
 from fabrique.gabarits import coder, neutraliser
@@ -86,17 +85,12 @@ def _examiner_un(
         "extrait": montrer(question),
         "champ_demande": champs[0],
         "champ_reponse": champs[-1],
-        "demande": _empreinte(question),
-        "tout": _empreinte(f"{question}\n{dire}"),
+        "demande": empreinte(normaliser(question)),
+        "jumelle": empreinte(jumeler(question)),
+        "tout": identite(contenu),
         "resume_demande": resume(question),
         "resume_reponse": resume(dire),
     }
-
-
-def _empreinte(texte: str) -> str:
-    """Ce qui identifie un texte, à la casse et aux blancs près ; rien pour un texte vide."""
-    normal = normaliser(texte)
-    return blake2b(normal.encode("utf-8", "replace"), digest_size=8).hexdigest() if normal else ""
 
 
 def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
@@ -125,7 +119,10 @@ def _constat_de_licence(contenu: dict, rang: int, ligne: int) -> list[Constat]:
     """Une licence qui interdit de redistribuer, ou que nous ne connaissons pas."""
     licence = str(contenu.get("licence") or "")
     messages = {
-        "fermee": (ERREUR, "cette licence interdit de redistribuer le corpus ou ce qui en est tiré"),
+        "fermee": (
+            ERREUR,
+            "cette licence interdit de redistribuer le corpus ou ce qui en est tiré",
+        ),
         "inconnue": (ALERTE, "licence inconnue de nos listes : lisez-la avant de redistribuer"),
     }
     avis = licences.juger(licence)

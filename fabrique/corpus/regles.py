@@ -29,7 +29,11 @@ _ASSISTANT = re.compile(
     r"|\bma (?:date de coupure|dernière mise à jour)",
     re.IGNORECASE,
 )
-_INVISIBLES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2028\u2029\u2060\ufeff]")
+# Le liant sans chasse (U+200D) et les sélecteurs de variante font partie des émojis.
+_INVISIBLES = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\xad\u061c\u180e\u200b\u200c\u200e\u200f"
+    r"\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 _FIN = re.compile(r"[.!?…»”\")\]:;|*`}>]\s*$|https?://\S+\s*$")
 #: En deçà, une phrase est trop courte pour qu'on en devine la langue ou qu'on la dise inachevée.
 LETTRES_LANGUE, MOTS_PHRASE = 60, 12
