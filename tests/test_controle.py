@@ -370,8 +370,8 @@ DEGATS = {
     "doublon_a_l_apostrophe_et_aux_espaces_pres": Degat(
         ajoutes({"instruction": "L'acte de nais\u00adsance est-il payant\u202f?", "output": QUESTIONS[4][1]}),
         [
-            ("doublon.exact", E, 21, 21, "instruction"),
             ("encodage.invisible", A, 21, 21, "instruction"),
+            ("doublon.exact", E, 21, 21, "instruction"),
         ],
     ),
     "contamination_par_une_demande_jumelle": Degat(

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_controle import LONGUE, PERSONNELLES, PRESQUE, PRESQUE_LA_QUESTION, QUESTION_LONGUE
 
 from fabrique.corpus import controler, lire_corpus, preparer_corpus, pseudonymiser
