@@ -106,3 +106,82 @@ def test_le_lanceur_passe_ses_arguments(kit_sans_roues: Path):
 def test_un_vieux_python_sait_lire_l_installateur():
     """Il doit pouvoir dire qu'il est trop vieux."""
     ast.parse(Path(installer.__file__).read_text("utf-8"), feature_version=(3, 8))
+
+
+# ---------------------------------------------------------------- réinstaller
+
+
+@pytest.fixture
+def cours(tmp_path: Path) -> Path:
+    """Un cours à poser : deux carnets, de première version."""
+    source = tmp_path / "kit" / "cours"
+    (source / "notebooks").mkdir(parents=True)
+    for nom in ("a.ipynb", "b.ipynb"):
+        (source / "notebooks" / nom).write_text(f"{nom}, version 1", "utf-8")
+    return source
+
+
+def lire(dossier: Path) -> dict[str, str]:
+    """Ce que contiennent les carnets d'un dossier."""
+    return {f.name: f.read_text("utf-8") for f in sorted((dossier / "notebooks").iterdir())}
+
+
+def test_reinstaller_le_meme_kit_garde_le_carnet_de_l_apprenant(cours: Path, tmp_path: Path):
+    cible = tmp_path / "cible"
+    assert installer.poser_le_cours(cours, cible) == []
+    (cible / "notebooks" / "a.ipynb").write_text("mes réponses", "utf-8")
+    (phrase,) = installer.poser_le_cours(cours, cible)
+    assert "Gardé tel que vous l’avez modifié" in phrase
+    assert str(Path("notebooks", "a.ipynb")) in phrase
+    assert lire(cible) == {"a.ipynb": "mes réponses", "b.ipynb": "b.ipynb, version 1"}
+
+
+def test_un_kit_plus_recent_pose_sa_version_a_cote_de_celle_de_l_apprenant(
+    cours: Path, tmp_path: Path
+):
+    """Ce que personne n’a changé est remplacé ; le reste est gardé, deux fois de suite s’il le faut."""
+    cible = tmp_path / "cible"
+    installer.poser_le_cours(cours, cible)
+    (cible / "notebooks" / "a.ipynb").write_text("mes réponses", "utf-8")
+    for version in ("version 2", "version 3"):
+        for nom in ("a.ipynb", "b.ipynb"):
+            (cours / "notebooks" / nom).write_text(version, "utf-8")
+        (phrase,) = installer.poser_le_cours(cours, cible)
+        assert "a.nouveau.ipynb" in phrase
+        assert lire(cible) == {
+            "a.ipynb": "mes réponses",
+            "a.nouveau.ipynb": version,
+            "b.ipynb": version,
+        }
+    (cible / "notebooks" / "a.nouveau.ipynb").write_text("mes réponses encore", "utf-8")
+    for nom in ("a.ipynb", "b.ipynb"):
+        (cours / "notebooks" / nom).write_text("version 4", "utf-8")
+    installer.poser_le_cours(cours, cible)
+    assert lire(cible) == {
+        "a.ipynb": "mes réponses",
+        "a.nouveau.ipynb": "mes réponses encore",
+        "a.nouveau2.ipynb": "version 4",
+        "b.ipynb": "version 4",
+    }
+
+
+def test_un_dossier_pose_par_un_ancien_installateur_ne_perd_rien(cours: Path, tmp_path: Path):
+    """Sans trace de ce qui avait été posé, un carnet différent est présumé de l’apprenant."""
+    cible = tmp_path / "cible"
+    shutil.copytree(cours, cible)
+    (cible / "notebooks" / "a.ipynb").write_text("mes réponses", "utf-8")
+    installer.poser_le_cours(cours, cible)
+    assert lire(cible) == {
+        "a.ipynb": "mes réponses",
+        "a.nouveau.ipynb": "a.ipynb, version 1",
+        "b.ipynb": "b.ipynb, version 1",
+    }
+
+
+def test_l_environnement_d_un_autre_projet_n_est_pas_efface(monkeypatch, tmp_path: Path):
+    """« --clear » viderait son .venv."""
+    (tmp_path / ".venv").mkdir()
+    monkeypatch.setattr(installer, "liste_de_cette_machine", lambda: tmp_path / "liste.txt")
+    with pytest.raises(SystemExit, match="n’est pas celui du cours"):
+        installer.installer(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == [".venv"]
