@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from IPython.display import HTML, display
 
+from fabrique.emplacements import ecrire_json
 from fabrique.erreurs import ErreurFabrique
 
 #: Les paris de l'apprenant, gardés d'un carnet à l'autre : le carnet 04 les compte.
@@ -47,8 +49,14 @@ def parier(nom: str, bas: float, haut: float, fichier: Path = PARIS) -> None:
 
 
 def reveler(nom: str, verite: float, decimales: int = 2, fichier: Path = PARIS) -> None:
-    """Confronte un pari à la mesure, et le garde pour le bilan du carnet 04."""
+    """Confronte un pari à la mesure, et le garde pour le bilan du carnet 04.
+
+    Une mesure indéfinie, parce qu'une session précédente a tout fait, ne gagne ni ne perd.
+    """
     paris = lire_paris(fichier)
+    if math.isnan(verite):
+        print(f"{nom} : rien n’a été mesuré cette fois. Le pari reste ouvert.")
+        return
     mesure = f"{verite:.{decimales}f}".replace(".", ",")
     if nom not in paris:
         print(f"{nom} : {mesure} (aucun pari noté).")
@@ -74,9 +82,7 @@ def lire_paris(fichier: Path = PARIS) -> dict[str, Pari]:
 
 
 def _ecrire(paris: dict[str, Pari], fichier: Path) -> None:
-    fichier.parent.mkdir(parents=True, exist_ok=True)
-    contenu = [asdict(pari) for pari in paris.values()]
-    fichier.write_text(json.dumps(contenu, ensure_ascii=False), encoding="utf-8")
+    ecrire_json(fichier, [asdict(pari) for pari in paris.values()])
 
 
 def cote_a_cote(textes: dict[str, str], question: str = "") -> None:
