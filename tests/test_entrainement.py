@@ -1,6 +1,7 @@
 """L'apprentissage : le bon calcul, le même ordre, et rien de perdu quand il s'interrompt."""
 
 import json
+import math
 import random
 import shutil
 from collections import namedtuple
@@ -14,7 +15,7 @@ from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 
 import fabrique
-from fabrique import entrainement
+from fabrique import entrainement, suivi
 from fabrique.corpus import lire_corpus, repartir
 from fabrique.entrainement import OrdreParLongueur, Reglages, dernier_point_de_reprise
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
@@ -198,6 +199,40 @@ def test_interrompu_au_clavier_puis_relance_l_adaptateur_est_identique(
             relancer(dossier_petit, corpus, sortie)
     relancer(dossier_petit, corpus, sortie)
     assert memes_poids(sortie, reference[0])
+
+
+def test_une_reprise_n_ouvre_qu_une_barre_et_ne_compte_que_ses_pas(
+    reference, dossier_petit, corpus, tmp_path, monkeypatch
+):
+    """Arrêté au pas 6, relancé : ni barre vide au-dessus, ni pas d’un autre dans les durées."""
+    sortie = interrompu(reference, tmp_path / "adaptateur")
+    for pas in (8, 10, 12):
+        shutil.rmtree(sortie / f"checkpoint-{pas}")
+    ouvertes = []
+
+    class Temoin(suivi.Barre):
+        def __init__(self, total, titre, deja=0):
+            ouvertes.append((total, titre, deja))
+            super().__init__(total, titre, deja)
+
+    monkeypatch.setattr(entrainement.avancement, "Barre", Temoin)
+    resultat = relancer(dossier_petit, corpus, sortie)
+    assert ouvertes == [(PAS, "Reprise", 6)]
+    assert (resultat.pas, resultat.pas_faits) == (PAS, 6)
+    assert resultat.secondes_par_pas == resultat.duree_s / 6
+    assert str(resultat).startswith("6 des 12 pas en ")
+    rapport = json.loads((sortie / "rapport.json").read_text(encoding="utf-8"))
+    assert (rapport["pas"], rapport["pas_faits"]) == (PAS, 6)
+
+
+def test_tout_appris_par_une_session_precedente_rien_n_est_mesure(
+    reference, dossier_petit, corpus, tmp_path
+):
+    """Le dernier point est là : aucun pas ne se fait, et « 0,00 s par pas » serait faux."""
+    resultat = relancer(dossier_petit, corpus, interrompu(reference, tmp_path / "adaptateur"))
+    assert (resultat.pas, resultat.pas_faits) == (PAS, 0)
+    assert math.isnan(resultat.secondes_par_pas)
+    assert str(resultat).startswith("12 pas appris par une session précédente")
 
 
 def couper(fichier):

@@ -8,6 +8,7 @@ import time
 
 from transformers import TrainerCallback
 
+from fabrique.figures import en_francais, en_scientifique
 from fabrique.suivi import Barre
 
 
@@ -42,20 +43,21 @@ class Arret:
 class Suivi(TrainerCallback):
     """Montre l'avancement : perte, taux d'apprentissage, époque, temps restant.
 
+    ``pas_faits`` et ``duree_s`` ne comptent que ce lancement, jamais les pas d'une session précédente.
     Garde ce qui est mesuré d'un essai à l'autre, quand il faut recommencer avec moins de mémoire.
     """
 
     def __init__(self, total: int, arret: Arret) -> None:
-        self.barre = Barre(total, "Apprentissage")
-        self.arret, self.details = arret, ""
-        self.premier_pas, self.pas_faits, self.duree_s, self.depart = None, 0, 0.0, 0.0
+        self.total, self.arret, self.details = total, arret, ""
+        self.barre: Barre | None = None
+        self.premier_pas, self.pas_faits, self.duree_s, self.depart = 0, 0, 0.0, 0.0
 
     def on_train_begin(self, args, state, control, **_) -> None:
-        if self.premier_pas is None:
+        """Ouvre la barre, au pas d'où l'on part : une reprise n'en laisse pas une vide au-dessus."""
+        if self.barre is None:
             self.depart, self.premier_pas = time.monotonic(), state.global_step
-            if state.global_step:
-                self.barre.finir()
-                self.barre = Barre(self.barre.total, "Reprise", deja=state.global_step)
+            titre = "Reprise" if self.premier_pas else "Apprentissage"
+            self.barre = Barre(self.total, titre, deja=self.premier_pas)
 
     def on_step_end(self, args, state, control, **_) -> None:
         self.pas_faits = state.global_step - self.premier_pas
@@ -67,7 +69,13 @@ class Suivi(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **_) -> None:
         if logs and "loss" in logs:
             self.details = (
-                f"perte {float(logs['loss']):.3f} · taux {float(logs['learning_rate']):.1e} · "
-                f"époque {float(logs['epoch']):.2f}"
-            ).replace(".", ",")
+                f"perte {en_francais(float(logs['loss']), 3)} · "
+                f"taux {en_scientifique(float(logs['learning_rate']))} · "
+                f"époque {en_francais(float(logs['epoch']), 2)}"
+            )
             self.barre.avancer(state.global_step, self.details)
+
+    def finir(self) -> None:
+        """Ferme la barre, si elle s'est ouverte."""
+        if self.barre is not None:
+            self.barre.finir()

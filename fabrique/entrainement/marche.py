@@ -91,7 +91,7 @@ def entrainer(
         try:
             etat = _apprendre(affine, tokenizer, exemples, reglages, points, suivi)
         finally:
-            suivi.barre.finir()
+            suivi.finir()
     affine.eval()
     resultat = ResultatEntrainement(
         modele=affine,
@@ -99,6 +99,7 @@ def entrainer(
         dossier=sortie,
         historique=historique(etat.log_history),
         pas=etat.global_step,
+        pas_faits=suivi.pas_faits,
         duree_s=suivi.duree_s,
         jetons_utiles=round(sum(map(len, exemples["input_ids"])) * suivi.pas_faits / pas),
         memoire_pic=memoire_pic(),

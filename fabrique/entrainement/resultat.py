@@ -25,7 +25,8 @@ class ResultatEntrainement:
     """Ce qu'un apprentissage a donné, et de quoi le continuer.
 
     ``historique`` porte, à chaque relevé, le pas, l'époque, la perte (nats par jeton de
-    réponse) et le taux d'apprentissage.
+    réponse) et le taux d'apprentissage. ``pas`` les compte tous ; ``pas_faits`` et ``duree_s``, ceux
+    du dernier lancement seulement, quand il a repris où un autre s'était arrêté.
     """
 
     modele: PeftModel | PreTrainedModel
@@ -41,6 +42,7 @@ class ResultatEntrainement:
     exemples_coupes: int
     couches_4bits: int
     reglages: Reglages = field(repr=False)
+    pas_faits: int = 0
 
     @property
     def jetons_par_seconde(self) -> float:
@@ -49,7 +51,8 @@ class ResultatEntrainement:
 
     @property
     def secondes_par_pas(self) -> float:
-        return self.duree_s / self.pas if self.pas else math.nan
+        """Durée d'un pas du dernier lancement ; indéfinie s'il n'en a fait aucun."""
+        return self.duree_s / self.pas_faits if self.pas_faits else math.nan
 
     @property
     def quoi(self) -> str:
@@ -60,6 +63,7 @@ class ResultatEntrainement:
         """Le compte rendu écrit dans ``rapport.json``."""
         return {
             "pas": self.pas,
+            "pas_faits": self.pas_faits,
             "duree_s": round(self.duree_s, 1),
             "jetons_utiles": self.jetons_utiles,
             # Tout appris par une session précédente : rien n'a été mesuré dans celle-ci.
@@ -81,14 +85,16 @@ class ResultatEntrainement:
 
     def __str__(self) -> str:
         parametres = f"{self.parametres_entraines:,}".replace(",", "\u202f")
-        vitesse = (
-            f"{self.jetons_par_seconde:.0f} jetons utiles par seconde"
+        pas = f"{self.pas} pas"
+        if 0 < self.pas_faits < self.pas:  # une session précédente a fait les autres
+            pas = f"{self.pas_faits} des {pas}"
+        marche = (
+            f"en {en_duree(self.duree_s)} · {self.jetons_par_seconde:.0f} jetons utiles par seconde"
             if self.duree_s
             else "appris par une session précédente"
         )
         return (
-            f"{self.pas} pas en {en_duree(self.duree_s)} · {vitesse} · "
-            f"mémoire au plus haut {en_go(self.memoire_pic)}\n"
+            f"{pas} {marche} · mémoire au plus haut {en_go(self.memoire_pic)}\n"
             f"{parametres} paramètres entraînés · {self.quoi} dans {self.dossier}"
         )
 
