@@ -14,6 +14,7 @@ from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
 from fabrique.entrainement.processus import seul_le_premier_parle
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, pertes
+from fabrique.figures import en_francais
 from fabrique.machine import choisir_profil, examiner
 from fabrique.modeles import charger
 
@@ -59,7 +60,7 @@ def affiner(
     print(resultat)
     if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
-        print(f"Validation : perte {ecart.avant:.3f} → {ecart.apres:.3f}".replace(".", ","))
+        print(f"Validation : perte {en_francais(ecart.avant, 3)} → {en_francais(ecart.apres, 3)}")
     compare = "" if revision else bilan(modele, resultat, carte_de(examiner().gpu))
     if compare:
         print(compare)

@@ -11,9 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.emplacements import ecrire_json
+from fabrique.emplacements import ecrire_json, programme
 from fabrique.entrainement import Reglages, entrainer, memoire_pic
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
+from fabrique.figures import en_francais
 from fabrique.generation import generer
 from fabrique.machine import POCHE, en_go
 from fabrique.modeles import charger, couches_quatre_bits
@@ -24,6 +25,8 @@ CATEGORIES_MONTREES = ("identite", "logement", "retraite")
 #: Deux passages, à un taux plus doux que celui du profil : au même taux, le second raccourcirait les
 #: réponses (choisi sur le jeu de validation, benchmarks/RESULTATS.md).
 REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
+#: Le premier carnet, depuis la racine du cours.
+CARNET = Path("notebooks", "00_demarrage.ipynb")
 
 
 def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
@@ -77,7 +80,12 @@ def exemples_montres(test: Dataset) -> list[dict]:
 
 def _repondre(modele, tokenizer, exemple: dict) -> str:
     return generer(
-        modele, tokenizer, exemple["instruction"], exemple["input"], max_new_tokens=80, afficher=False
+        modele,
+        tokenizer,
+        exemple["instruction"],
+        exemple["input"],
+        max_new_tokens=80,
+        afficher=False,
     )
 
 
@@ -96,33 +104,40 @@ def _echapper(texte: str) -> str:
 
 def _conclure(console: Console, rapport: dict, duree_apprentissage: float, sortie: Path) -> None:
     table = Table(title="Ce que le réglage fin a changé", show_header=False)
-    bas, haut = (f"{100 * borne:.1f}" for borne in rapport["gain_ic95"])
+    bas, haut = (en_francais(100 * borne, 1) for borne in rapport["gain_ic95"])
+    avant, apres = (en_francais(rapport[cle], 3) for cle in ("perte_avant", "perte_apres"))
+    longueurs = [en_francais(rapport[f"longueur_{de}"]) for de in ("mediane", "reference")]
     lignes = [
         ("Couches en 4 bits", str(rapport["couches_4bits"])),
         (
             f"Perte sur {rapport['questions_de_test']} réponses inconnues",
-            f"{rapport['perte_avant']:.3f} → {rapport['perte_apres']:.3f} nats par jeton",
+            f"{avant} → {apres} nats par jeton",
         ),
-        ("Baisse relative", f"{100 * rapport['gain']:.1f}\u00a0% (à 95\u00a0% : {bas} à {haut}\u00a0%)"),
-        ("Réponses closes par la fin", f"{100 * rapport['taux_fin']:.0f}\u00a0%"),
         (
-            "Longueur médiane",
-            f"{rapport['longueur_mediane']:.0f} jetons (références : {rapport['longueur_reference']:.0f})",
+            "Baisse relative",
+            f"{en_francais(100 * rapport['gain'], 1)}\u00a0% (à 95\u00a0% : {bas} à {haut}\u00a0%)",
         ),
-        ("Jetons utiles par seconde", f"{rapport['jetons_par_seconde']:.0f}"),
+        ("Réponses closes par la fin", f"{en_francais(100 * rapport['taux_fin'])}\u00a0%"),
+        ("Longueur médiane", f"{longueurs[0]} jetons (références : {longueurs[1]})"),
+        ("Jetons utiles par seconde", en_francais(rapport["jetons_par_seconde"])),
         ("Mémoire au plus haut", en_go(rapport["memoire_pic"])),
-        ("Durée", f"{en_duree(rapport['duree_s'])}, dont apprentissage {en_duree(duree_apprentissage)}"),
+        (
+            "Durée",
+            f"{en_duree(rapport['duree_s'])}, dont apprentissage {en_duree(duree_apprentissage)}",
+        ),
         ("Adaptateur", rapport["adaptateur"]),
         ("Rapport", str(sortie / "rapport.json")),
     ]
     for nom, valeur in lignes:
-        table.add_row(nom, valeur.replace(".", ",") if "/" not in valeur else valeur)
+        table.add_row(nom, _echapper(valeur))
     console.print(table)
     console.print(
         "\nEt maintenant :\n"
-        f"  .venv/bin/fabrique generer --model falcon-poche --adaptateur {rapport['adaptateur']} "
-        "--instruction \"Comment obtenir un passeport ?\"\n"
-        "  make cours      ouvre le premier carnet\n"
-        "  make test       vérifie tout\n",
+        f"  {programme('fabrique')} generer --model falcon-poche --adaptateur {rapport['adaptateur']} "
+        '--instruction "Comment obtenir un passeport ?"\n'
+        f"  {programme('jupyter')} lab {CARNET}\n"
+        f"  {programme('python')} -m outils.tester\n"
+        "La deuxième ouvre le cours, la troisième vérifie tout.\n",
         soft_wrap=True,
+        markup=False,
     )

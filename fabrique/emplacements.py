@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+import shutil
+import sys
+from pathlib import Path, PurePath
 
 from fabrique.erreurs import ErreurFabrique
 
@@ -24,6 +26,23 @@ def dossier_data() -> Path:
     """Le dossier des corpus : ``fabrique/data`` dans la roue, ``data`` à côté du paquet dans le dépôt."""
     installe = PAQUET / "data"
     return installe if installe.is_dir() else PAQUET.parent / "data"
+
+
+def programme(nom: str) -> str:
+    """Comment taper un programme de cet environnement : son nom si le système le trouve, ou son chemin.
+
+    Returns:
+        « fabrique », « .venv/bin/fabrique » ou, sous Windows, « .venv\\Scripts\\fabrique ».
+    """
+    dossier = Path(sys.executable).parent
+    trouve = shutil.which(nom)
+    return (
+        nom if trouve and Path(trouve).parent == dossier else _vu_d_ici(dossier / nom, Path.cwd())
+    )
+
+
+def _vu_d_ici(chemin: PurePath, ici: PurePath) -> str:
+    return str(chemin.relative_to(ici) if chemin.is_relative_to(ici) else chemin)
 
 
 #: Où Colab monte Google Drive, qui survit à la session.

@@ -9,7 +9,7 @@ import csv
 import sys
 from pathlib import Path
 
-from fabrique.figures import BLEU, ORANGE, ROSE, VERT, nouvelle_figure
+from fabrique.figures import BLEU, ORANGE, ROSE, VERT, en_francais, nouvelle_figure
 
 NOMS = {
     "bpo_service_public": ("fiches service-public.fr", BLEU),
@@ -23,7 +23,7 @@ def tracer(courbe: Path, image: Path, livres: float) -> None:
     """Bits par octet, sur des documents mis de côté, selon les jetons lus."""
     lignes = list(csv.DictReader(courbe.open(encoding="utf-8")))
     jetons = [int(ligne["jetons"]) / 1e6 for ligne in lignes]
-    titre = f"Les fiches jamais lues descendent à {livres:.2f} bits par octet".replace(".", ",")
+    titre = f"Les fiches jamais lues descendent à {en_francais(livres, 2)} bits par octet"
     figure, axe = nouvelle_figure(titre, hauteur=4)
     for colonne, (nom, couleur) in NOMS.items():
         axe.plot(jetons, [float(ligne[colonne]) for ligne in lignes], label=nom, color=couleur)

@@ -177,8 +177,7 @@ def options_d_index() -> list[str]:
     return [
         mot
         for reglage, option in noms.items()
-        for valeur in re.split(r"\s+|\\n", reglages.get(reglage, ""))
-        if valeur
+        for valeur in reglages.get(reglage, "").split()
         for mot in (option, valeur)
     ]
 
@@ -208,9 +207,10 @@ def _lancer(commande: list, variables: dict[str, str] | None = None) -> str:
     """Lance une commande et rend ce qu'elle imprime ; son échec se lit dans l'erreur."""
     fini = subprocess.run(
         [str(mot) for mot in commande],
-        env={**os.environ, **(variables or {})},
+        env={**os.environ, **verification.EN_UTF8, **(variables or {})},
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
     )
     if fini.returncode:
         fautes = [ligne.strip() for ligne in fini.stderr.splitlines() if "error" in ligne.lower()]

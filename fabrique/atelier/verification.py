@@ -6,6 +6,7 @@ un Python trop ancien et sans rien d'installé, par ``python verification.py``.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -35,6 +36,8 @@ MEMOIRE_MINIMALE = 2 * GO
 #: Ce que les carnets importent, et sans quoi rien ne s'ouvre.
 PAQUETS = ("fabrique", "torch", "transformers", "peft", "bitsandbytes", "datasets", "jupyterlab")
 INDEX_PUBLIC = "https://pypi.org/simple"
+#: Ce qu'un programme Python lancé d'ici écrit est en UTF-8, même sous une page de codes de Windows.
+EN_UTF8 = {"PYTHONIOENCODING": "utf-8"}
 #: Secondes laissées à une adresse pour répondre, et à JupyterLab pour s'ouvrir.
 DELAI_RESEAU, DELAI_JUPYTER = 6, 90
 #: Codes de sortie : tout va bien ; la machine est à corriger.
@@ -229,8 +232,22 @@ def index_des_paquets() -> str:
 def reglages_pip() -> dict[str, str]:
     """La configuration de pip : variables ``PIP_…`` d'abord, fichiers ensuite."""
     commande = [sys.executable, "-m", "pip", "config", "list", "--disable-pip-version-check"]
-    fini = subprocess.run(commande, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    lus = re.findall(r"^([\w:]+)\.([\w-]+)='(.*)'$", fini.stdout.decode("utf-8", "replace"), re.M)
+    fini = subprocess.run(
+        commande,
+        env={**os.environ, **EN_UTF8},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    # pip écrit chaque valeur comme une chaîne de Python : les « \\ » d'un chemin Windows y sont doubles.
+    lus = [
+        (portee, nom, ast.literal_eval(valeur))
+        for portee, nom, valeur in re.findall(
+            r"""^([\w:]+)\.([\w-]+)=(['"].*['"])$""", fini.stdout, re.M
+        )
+    ]
     reglages = {nom: valeur for portee, nom, valeur in lus if portee != ":env:"}
     return {**reglages, **{nom: valeur for portee, nom, valeur in lus if portee == ":env:"}}
 
@@ -326,7 +343,7 @@ def verifier_gpu() -> Iterator[Constat]:
 def verifier_jupyterlab() -> Iterator[Constat]:
     """Lance JupyterLab sur un port libre, lit sa page, l'arrête."""
     with tempfile.TemporaryDirectory() as travail:
-        environnement = {**os.environ, "JUPYTER_RUNTIME_DIR": travail}
+        environnement = {**os.environ, **EN_UTF8, "JUPYTER_RUNTIME_DIR": travail}
         commande = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
         options = ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--notebook-dir={travail}"]
         with (Path(travail) / "journal").open("w+", encoding="utf-8") as journal:
@@ -354,7 +371,7 @@ def _attendre_jupyterlab(serveur: subprocess.Popen, dossier: Path) -> Constat:
             except (OSError, ValueError):
                 break  # la fiche s'écrit, ou le serveur n'écoute pas encore
         time.sleep(0.3)
-    lignes = (dossier / "journal").read_text(encoding="utf-8").splitlines()
+    lignes = (dossier / "journal").read_text("utf-8", "replace").splitlines()
     erreurs = [ligne.strip() for ligne in lignes if "Error" in ligne]
     arret = "il s’arrête" if serveur.poll() is not None else f"rien après {DELAI_JUPYTER} s"
     detail = f", {erreurs[-1][:160]}" if erreurs else ""
@@ -406,4 +423,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")
     sys.exit(main())
