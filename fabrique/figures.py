@@ -23,6 +23,9 @@ BLEU, ORANGE, VERT, ROSE, CIEL, ROUGE, JAUNE, NOIR = (
     "#F0E442",
     "#000000",
 )
+#: Fond et encre de tout HTML coloré. L'un sans l'autre devient illisible en thème sombre : le thème
+#: garde alors son encre claire, ou les fonds sombres de ses rangées et de son code.
+SUR_BLANC = "background:#fff;color:#000"
 
 
 def nouvelle_figure(titre: str, largeur: float = 8, hauteur: float = 3.6, **axes):
@@ -66,7 +69,7 @@ def en_image(figure: Figure, texte_alternatif: str) -> str:
         image = base64.b64encode(tampon.getvalue()).decode()
     alternative = html.escape(texte_alternatif, quote=True)
     return (
-        '<figure style="margin:0;background:#fff;max-width:820px">'
+        f'<figure style="margin:0;{SUR_BLANC};max-width:820px">'
         f'<img src="data:image/png;base64,{image}" alt="{alternative}" style="max-width:100%">'
         f"<figcaption><details><summary>Description de la figure</summary>{alternative}"
         "</details></figcaption></figure>"
@@ -182,7 +185,9 @@ def courbes(
         echelle: ``"log"`` quand les ordonnées s'étalent sur plusieurs ordres de grandeur.
     """
     figure, axe = nouvelle_figure(titre)
-    styles = zip((BLEU, ORANGE, VERT, ROSE, ROUGE), "os^Dv", ("-", "--", "-.", ":", "-"), strict=True)
+    styles = zip(
+        (BLEU, ORANGE, VERT, ROSE, ROUGE), "os^Dv", ("-", "--", "-.", ":", "-"), strict=True
+    )
     for (nom, (x, y)), (couleur, marque, trait) in zip(series.items(), styles, strict=False):
         axe.plot(x, y, color=couleur, marker=marque, markersize=4, linestyle=trait, label=nom)
     axe.set(xlabel=abscisse, ylabel=ordonnee, yscale=echelle)
@@ -192,6 +197,7 @@ def courbes(
     if len(series) > 1:
         axe.legend(frameon=False)
     lues = " ; ".join(
-        f"{nom}, de {en_francais(y[0], 2)} à {en_francais(y[-1], 2)}" for nom, (_, y) in series.items()
+        f"{nom}, de {en_francais(y[0], 2)} à {en_francais(y[-1], 2)}"
+        for nom, (_, y) in series.items()
     )
     montrer(figure, f"Courbes, {ordonnee} selon {abscisse}. {lues}.")

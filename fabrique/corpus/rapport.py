@@ -79,11 +79,12 @@ def _phrase(constat: Constat) -> str:
 # ---------------------------------------------------------------- la page
 
 _STYLE = """
-body{font-family:system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
+:root{color-scheme:light}body{font-family:system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
 color:#161616;background:#fff}
 table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:bold;padding:.5rem 0}
 th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;vertical-align:top}
-th{background:#eee}img{max-width:100%}.erreur{color:#a00000;font-weight:bold}.alerte{color:#6a4a00}
+th{color:#161616;background:#eee}img{max-width:100%}
+.erreur{color:#a00000;background:#fff;font-weight:bold}.alerte{color:#6a4a00;background:#fff}
 """
 
 

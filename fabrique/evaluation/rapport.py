@@ -170,13 +170,13 @@ def _origine(rapport: Rapport) -> list[Rangee]:
 # ---------------------------------------------------------------- la page
 
 _STYLE = """
-body{font-family:system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
+:root{color-scheme:light}body{font-family:system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
 color:#161616;background:#fff}
 .cadre{overflow-x:auto}.cadre:focus-visible{outline:3px solid #0a76f6}
 table{border-collapse:collapse;width:100%;margin:1rem 0}
 caption{text-align:left;font-weight:bold;padding:.5rem 0}
 th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;vertical-align:top}
-thead th{background:#eee}tbody th{font-weight:600}blockquote{white-space:pre-wrap;margin:.3rem 1rem}
+thead th{color:#161616;background:#eee}tbody th{font-weight:600}blockquote{white-space:pre-wrap;margin:.3rem 1rem}
 .conclusion{font-size:1.15rem;border-left:.4rem solid #0072b2;padding:.5rem 1rem}
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from IPython.display import display
 
-from fabrique.figures import en_francais
+from fabrique.figures import SUR_BLANC, en_francais
 from fabrique.jetons.lecture import Decoupeur
 
 #: Fonds clairs (Okabe et Ito, éclaircis), sous du texte noir : contraste d'au moins 12 pour 1.
@@ -135,7 +135,7 @@ def en_html(decoupe: Decoupe, identifiants: bool = False, montres: int = MONTRES
     )
     resume = html.escape(decoupe.resume, quote=True)
     return (
-        '<figure style="margin:0;padding:6px;background:#fff;color:#000;max-width:820px">'
+        f'<figure style="margin:0;padding:6px;{SUR_BLANC};max-width:820px">'
         f'<div role="list" aria-label="Texte coupé en jetons. {resume}" style="line-height:2">'
         f"{etiquettes}{html.escape(_reste(decoupe, montres))}</div>"
         f"<figcaption>{resume}</figcaption></figure>"

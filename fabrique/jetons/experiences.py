@@ -11,10 +11,24 @@ import torch.nn.functional as F  # noqa: N812
 from IPython.display import display
 from transformers import PreTrainedModel
 
-from fabrique.figures import BLEU, NOIR, ORANGE, VERT, en_francais, montrer, nouvelle_figure
+from fabrique.figures import (
+    BLEU,
+    NOIR,
+    ORANGE,
+    SUR_BLANC,
+    VERT,
+    en_francais,
+    montrer,
+    nouvelle_figure,
+)
 from fabrique.jetons.affichage import FONDS, Decoupe, Jeton, decouper
 from fabrique.jetons.lecture import Decoupeur
 from fabrique.jetons.mesure import Fertilite
+
+#: Chaque case redit ses couleurs : JupyterLab et Colab peignent les rangées de celles du thème.
+CASE = f"{SUR_BLANC};text-align:left"
+#: Un jeton neuf, sur le jaune d'Okabe et Ito.
+SURLIGNE = "background:#F0E442;color:#000"
 
 # ---------------------------------------------------------------- montrer
 
@@ -32,7 +46,7 @@ def montrer_coupes(textes: Mapping[str, str], tokenizers: Sequence[Decoupeur]) -
     coupes = {nom: [decouper(texte, t) for t in tokenizers] for nom, texte in textes.items()}
     titres = ["", *(t.nom for t in tokenizers)]
     rangees = "".join(
-        f'<tr><th scope="row" style="text-align:left">{html.escape(nom)}</th>'
+        f'<tr><th scope="row" style="{CASE}">{html.escape(nom)}</th>'
         + "".join(map(_cellule, siennes))
         + "</tr>"
         for nom, siennes in coupes.items()
@@ -46,10 +60,10 @@ def montrer_coupes(textes: Mapping[str, str], tokenizers: Sequence[Decoupeur]) -
 
 
 def _montrer_tableau(titres: Sequence[str], rangees: str, nu: str) -> None:
-    """Le tableau en HTML, sur fond blanc même en thème sombre, et sa version en texte nu."""
-    entetes = "".join(f'<th scope="col" style="text-align:left">{html.escape(t)}</th>' for t in titres)
+    """Le tableau en HTML, noir sur blanc même en thème sombre, et sa version en texte nu."""
+    entetes = "".join(f'<th scope="col" style="{CASE}">{html.escape(t)}</th>' for t in titres)
     tableau = (
-        '<table style="background:#fff;color:#000;max-width:820px"><thead>'
+        f'<table style="{SUR_BLANC};max-width:820px"><thead>'
         f"<tr>{entetes}</tr></thead><tbody>{rangees}</tbody></table>"
     )
     display({"text/html": tableau, "text/plain": nu}, raw=True)
@@ -66,7 +80,7 @@ def _cellule(coupe: Decoupe) -> str:
         f"{html.escape(jeton.visible)}</code>"
         for rang, jeton in enumerate(coupe.jetons)
     )
-    return f'<td style="text-align:left">{jetons} <b>{len(coupe.jetons)}</b></td>'
+    return f'<td style="{CASE}">{jetons} <b>{len(coupe.jetons)}</b></td>'
 
 
 def montrer_fusions(
@@ -87,12 +101,13 @@ def montrer_fusions(
         visibles = [(Jeton(0, octets).visible, octets == neuf) for octets in suite]
         colle = " + ".join(f"«{Jeton(0, o).visible}»" for o in fusions[rang - 1]) if rang else "octets"
         dessin = "│<wbr>".join(
-            f"<mark>[{html.escape(vu)}]</mark>" if est_neuf else html.escape(vu)
+            f'<mark style="{SURLIGNE}">[{html.escape(vu)}]</mark>' if est_neuf else html.escape(vu)
             for vu, est_neuf in visibles
         )
         rangees.append(
-            f'<tr><td>{rang}</td><td style="text-align:left">{html.escape(colle)}</td>'
-            f'<td>{len(suite)}</td><td style="text-align:left"><code style="white-space:normal">{dessin}</code></td></tr>'
+            f'<tr><td style="{CASE}">{rang}</td><td style="{CASE}">{html.escape(colle)}</td>'
+            f'<td style="{CASE}">{len(suite)}</td><td style="{CASE}">'
+            f'<code style="white-space:normal;{SUR_BLANC}">{dessin}</code></td></tr>'
         )
         clair = "│".join(f"[{vu}]" if est_neuf else vu for vu, est_neuf in visibles)
         nu.append(f"{rang:>2} {colle} ({len(suite)} jetons) : {clair}")
