@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.erreurs import ErreurFabrique
 from fabrique.figures import en_scientifique
 from fabrique.gabarits import coder, texte_envoye
-from fabrique.modeles import charger, charger_adaptateur
+from fabrique.modeles import charger, charger_adaptateur, verifier_adaptateur
 
 #: Écart permis entre les logits de l'adaptateur et ceux du modèle fusionné, en norme relative :
 #: les poids fusionnés sont enregistrés en 16 bits (de 1,5e-4 à 5,3e-4 sur nos adaptateurs).
@@ -82,6 +82,7 @@ def fusionner(
         raise ErreurFabrique(
             "le dossier de sortie n’est pas vide", "Donnez un dossier neuf", sortie
         )
+    verifier_adaptateur(adaptateur)
     tokenizer, base = charger(modele, "aucune", calcul, revision, silencieux=True)
     affine = charger_adaptateur(base, adaptateur).eval()
     attendus = _logits(affine, tokenizer)

@@ -179,6 +179,8 @@ def generer(
     """Répond à une instruction, au fil de l’eau."""
     from fabrique import generation, modeles
 
+    if adaptateur:
+        modeles.verifier_adaptateur(adaptateur)
     tokenizer, modele = modeles.charger(
         model, quantification, revision=revision or None, silencieux=True
     )

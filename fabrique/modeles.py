@@ -7,36 +7,47 @@ qu'on a demandé.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
-from peft import PeftModel, prepare_model_for_kbit_training
+from peft import (
+    PeftConfig,
+    PeftModel,
+    PeftModelForCausalLM,
+    get_peft_model_state_dict,
+    prepare_model_for_kbit_training,
+)
 from peft.tuners.tuners_utils import BaseTunerLayer
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.falcon import modeling_falcon
 
-from fabrique.emplacements import FALCON_POCHE
+from fabrique.emplacements import FALCON_POCHE, ecrire_signe
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
 from fabrique.machine import JUMEAU, en_mo, examiner, verifier_calcul
@@ -248,6 +259,8 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
     with _erreurs_du_hub(entree), reparation_falcon():
         reseau, compte_rendu = AutoModelForCausalLM.from_pretrained(entree.depot, **options)
     _verifier_poids(reseau, compte_rendu, entree)
+    # transformers 5 oublie la révision : sans elle, on ne retrouve plus les poids dans le cache.
+    reseau.config._commit_hash = entree.revision
     return reseau
 
 
@@ -424,14 +437,9 @@ def _verifier_poids(reseau: PreTrainedModel, compte_rendu: dict, entree: Entree)
         "en trop": compte_rendu["unexpected_keys"],
         "de mauvaise taille": {*compte_rendu["mismatched_keys"], *deformees},
     }
-    dits = [
-        f"{len(noms)} {quoi} ({sorted(map(str, noms))[0]}…)"
-        for quoi, noms in defauts.items()
-        if noms
-    ]
-    if dits:
+    if dits := _dire_les_defauts(defauts):
         raise ErreurFabrique(
-            f"les poids ne correspondent pas au modèle : {', '.join(dits)}",
+            f"les poids ne correspondent pas au modèle : {dits}",
             "Vérifiez que config.json et les poids viennent du même modèle",
             entree.depot,
         )
@@ -494,7 +502,96 @@ def montrer_memoire(reseau: torch.nn.Module) -> None:
     Console(width=80, highlight=False).print(table)
 
 
+# ---------------------------------------------------------------- d'où vient un adaptateur
+
+#: Ce que l'apprentissage écrit à côté de l'adaptateur : sa base, et les demandes qu'il a apprises.
+ORIGINE = "origine.json"
+
+
+@dataclass(frozen=True)
+class Origine:
+    """D'où vient un adaptateur.
+
+    Args:
+        base: le nom public de sa base.
+        empreinte: celle des poids de la base ; rien quand ils n'étaient dans aucun dossier.
+        apprises: les empreintes des demandes apprises (``empreinte_de_la_demande``).
+    """
+
+    base: str
+    empreinte: str | None
+    apprises: tuple[str, ...]
+
+
+def inscrire_origine(dossier: Path, modele: PreTrainedModel, apprises: Iterable[str]) -> None:
+    """Écrit l'origine d'un adaptateur dans son dossier, si elle n'y est pas déjà."""
+    if lire_origine(dossier) is None:
+        base = nom_public(modele.config._name_or_path)
+        origine = Origine(base, empreinte_de_la_base(modele), tuple(apprises))
+        ecrire_signe(dossier / ORIGINE, json.dumps(asdict(origine), ensure_ascii=False))
+
+
+def lire_origine(dossier: str | Path) -> Origine | None:
+    """L'origine d'un adaptateur, ou d'un de ses points de reprise ; None si on l'ignore."""
+    dossier = Path(dossier)
+    lieu = dossier.parent if dossier.name.startswith("checkpoint-") else dossier
+    try:
+        lue = json.loads((lieu / ORIGINE).read_text(encoding="utf-8"))
+        return Origine(lue["base"], lue["empreinte"], tuple(lue["apprises"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def empreinte_de_la_base(modele: PreTrainedModel) -> str | None:
+    """L'empreinte des poids d'où un modèle a été chargé ; None s'ils ne sont dans aucun dossier.
+
+    Elle porte sur le nom, le type, la forme et la rangée du milieu de chaque tenseur enregistré :
+    la même en 4 bits et en 16 bits, dans le cache du hub et dans une copie locale ; une autre dès
+    qu'un réglage fin ou une fusion a changé les poids, même d'une seule sorte de couche.
+    """
+    dossier = _dossier_des_poids(modele.config)
+    tenseurs = sorted(_extraits(dossier)) if dossier else []
+    return hashlib.sha256(b"".join(tenseurs)).hexdigest() if tenseurs else None
+
+
+def _dossier_des_poids(config: PretrainedConfig) -> Path | None:
+    """Le dossier d'un modèle : le sien, ou celui que le cache du hub lui donne."""
+    depot = config._name_or_path
+    if not depot or Path(depot).is_dir():
+        return Path(depot) if depot else None
+    revision = getattr(config, "_commit_hash", None)
+    try:
+        trouve = try_to_load_from_cache(depot, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(trouve).parent if isinstance(trouve, str) else None
+
+
+def _extraits(dossier: Path) -> Iterator[bytes]:
+    """La description de chaque tenseur d'un dossier, et les octets de sa rangée du milieu."""
+    motifs = ("model*.safetensors", "gptq_model*.safetensors", "pytorch_model*.bin")
+    for fichier in next(filter(None, (list(dossier.glob(motif)) for motif in motifs)), []):
+        if fichier.suffix == ".bin":
+            poids = torch.load(fichier, map_location="cpu", mmap=True, weights_only=True)
+            yield from (_extrait(nom, t, list(t.shape)) for nom, t in poids.items())
+        else:
+            with safe_open(fichier, framework="pt") as poids:
+                for nom in poids.keys():
+                    tranche = poids.get_slice(nom)
+                    yield _extrait(nom, tranche, tranche.get_shape())
+
+
+def _extrait(nom: str, tenseur, forme: list[int]) -> bytes:
+    """Args: ``tenseur`` se lit par tranches, sans que le reste vienne en mémoire."""
+    rangee = tenseur[forme[0] // 2 : forme[0] // 2 + 1] if forme else tenseur[...]
+    entete = f"{nom} {rangee.dtype} {forme}\n".encode()
+    return entete + rangee.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
 # ---------------------------------------------------------------- les adaptateurs
+
+#: Les deux fichiers d'un adaptateur.
+FICHIERS_DE_L_ADAPTATEUR = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def charger_adaptateur(
@@ -502,29 +599,165 @@ def charger_adaptateur(
 ) -> PeftModel:
     """Pose sur un modèle un adaptateur enregistré, sans toucher à ses poids.
 
+    peft ne se plaint ni d'un poids absent, ni d'un poids en trop, même s'il remplace un poids de la
+    base : chacun est donc vérifié d'abord, et un adaptateur qui ne s'applique pas est retiré.
+
     Args:
         dossier: contient ``adapter_config.json`` et ``adapter_model.safetensors``.
         nom: sous quel nom le poser, quand on en compare plusieurs.
 
     Raises:
-        ErreurFabrique: dossier sans adaptateur safetensors, ou fait pour un autre modèle.
+        ErreurFabrique: dossier sans adaptateur safetensors, adaptateur sans effet ou fait pour un
+            autre modèle, nom déjà pris.
     """
     dossier = Path(dossier)
-    for fichier in ("adapter_config.json", "adapter_model.safetensors"):
+    reglages, poids = _lire_adaptateur(dossier)
+    if isinstance(modele, PeftModel) and nom in modele.peft_config:
+        raise ErreurFabrique(
+            f"un adaptateur s’appelle déjà « {nom} » sur ce modèle : il garderait son échelle",
+            "Donnez un autre nom (nom=…), ou repartez du modèle nu (« sans_adaptateur »)",
+            dossier,
+        )
+    _verifier_la_base(modele, reglages, dossier)
+    try:
+        with _erreurs_de_l_adaptateur(dossier):
+            pose = _faire_place(modele, reglages, nom)
+        _verifier_les_places(pose, nom, poids, dossier)
+        _verifier_l_effet(reglages, poids, dossier)
+        pose.load_adapter(str(dossier), adapter_name=nom)
+    except ErreurFabrique:
+        _retirer(modele, nom)
+        raise
+    return pose
+
+
+def verifier_adaptateur(dossier: str | Path) -> None:
+    """Vérifie, avant de charger un modèle, qu'un dossier contient un adaptateur qui sert.
+
+    Raises:
+        ErreurFabrique: fichier manquant ou illisible, ou adaptateur qui ne change rien.
+    """
+    _verifier_l_effet(*_lire_adaptateur(Path(dossier)), Path(dossier))
+
+
+def _lire_adaptateur(dossier: Path) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    """Les réglages d'un adaptateur, et ses poids."""
+    for fichier in FICHIERS_DE_L_ADAPTATEUR:
         if not (dossier / fichier).is_file():
             raise ErreurFabrique(
                 f"l’adaptateur est introuvable : il manque {fichier}",
                 "Donnez le dossier que fabrique finetune a rempli (--lora_out_dir)",
                 dossier,
             )
+    with _erreurs_de_l_adaptateur(dossier):
+        reglages = PeftConfig.from_pretrained(str(dossier))
+        return reglages, load_file(dossier / FICHIERS_DE_L_ADAPTATEUR[1])
+
+
+def _verifier_l_effet(reglages: PeftConfig, poids: dict[str, torch.Tensor], dossier: Path) -> None:
+    if _sans_effet(poids) or getattr(reglages, "lora_alpha", 1) == 0:
+        raise ErreurFabrique(
+            "cet adaptateur ne change rien : ses poids, ou son échelle, sont nuls",
+            "Donnez-en un autre, ou relancez l’apprentissage plus longtemps",
+            dossier,
+        )
+
+
+def _sans_effet(poids: dict[str, torch.Tensor]) -> bool:
+    """Vrai si chaque produit B × A est nul, et qu'il n'y a rien d'autre."""
+    couples = {nom: re.sub(r"(\.lora_(?:embedding_)?)A\b", r"\1B", nom) for nom in poids}
+    couples = {a: b for a, b in couples.items() if a != b}
+    if poids.keys() != {*couples, *couples.values()}:
+        return False
+    return not any(poids[a].any() and poids[b].any() for a, b in couples.items())
+
+
+def _verifier_la_base(modele: PreTrainedModel, reglages: PeftConfig, dossier: Path) -> None:
+    """La base est celle que l'adaptateur a signée ; sans signature, elle en a le nom."""
+    origine, presente = lire_origine(dossier), empreinte_de_la_base(modele)
+    if origine and origine.empreinte and presente:
+        attendu, pareille = origine.base, origine.empreinte == presente
+    else:
+        attendu = reglages.base_model_name_or_path or ""
+        noms = [_nom_court(nom) for nom in (attendu, modele.config._name_or_path)]
+        pareille = noms[0] == noms[1] or not all(noms)
+    if not pareille:
+        raise ErreurFabrique(
+            f"cet adaptateur n’a pas été appris sur ce modèle, mais sur « {_nom_court(attendu)} »",
+            "Chargez le modèle nommé dans adapter_config.json, clé base_model_name_or_path",
+            dossier,
+        )
+
+
+def _nom_court(base: str) -> str:
+    """Le nom d'un modèle, quel que soit le dossier ou le compte où il est rangé."""
+    court = re.split(r"[/\\]", base.rstrip("/\\"))[-1].casefold()
+    for nom, entree in CATALOGUE.items():
+        if court in (nom, Path(entree.depot).name):
+            return nom
+    return court
+
+
+def _faire_place(modele: PreTrainedModel, reglages: PeftConfig, nom: str) -> PeftModel:
+    """Ajoute au modèle les couches d'un adaptateur, sans encore ses poids."""
+    reglages.inference_mode = True
+    if isinstance(modele, PeftModel):
+        modele.add_adapter(nom, reglages)
+        return modele
+    return PeftModelForCausalLM(sans_adaptateur(modele), reglages, adapter_name=nom)
+
+
+def _retirer(modele: PreTrainedModel, nom: str) -> None:
+    """Rend le modèle tel qu'avant un adaptateur refusé."""
+    if not isinstance(modele, PeftModel):
+        sans_adaptateur(modele)
+    elif nom in modele.peft_config:
+        modele.delete_adapter(nom)
+
+
+def _verifier_les_places(
+    pose: PeftModel, nom: str, poids: dict[str, torch.Tensor], dossier: Path
+) -> None:
+    """Chaque poids du fichier a sa place, et chaque place son poids."""
+    attendus = get_peft_model_state_dict(pose, adapter_name=nom, save_embedding_layers=False)
+    communs = attendus.keys() & poids.keys()
+    defauts = {
+        "manquants": attendus.keys() - poids.keys(),
+        "en trop": poids.keys() - attendus.keys(),
+        "de mauvaise taille": {c for c in communs if attendus[c].shape != poids[c].shape},
+    }
+    if dits := _dire_les_defauts(defauts):
+        raise ErreurFabrique(
+            f"l’adaptateur ne s’applique pas à ce modèle : poids {dits}",
+            "Donnez l’adaptateur tel que peft l’a enregistré, et la base nommée dans "
+            "adapter_config.json, clé base_model_name_or_path",
+            dossier,
+        )
+
+
+def _dire_les_defauts(defauts: dict[str, Collection[str]]) -> str:
+    """« 2 manquants (transformer.h.0…), 1 en trop (…) » ; vide si tout va bien."""
+    return ", ".join(
+        f"{len(noms)} {quoi} ({sorted(map(str, noms))[0]}…)"
+        for quoi, noms in defauts.items()
+        if noms
+    )
+
+
+@contextmanager
+def _erreurs_de_l_adaptateur(dossier: Path) -> Iterator[None]:
+    """Change en une phrase les erreurs de lecture et de pose d'un adaptateur."""
     try:
-        if isinstance(modele, PeftModel):
-            modele.load_adapter(str(dossier), adapter_name=nom)
-            return modele
-        return PeftModel.from_pretrained(sans_adaptateur(modele), str(dossier), adapter_name=nom)
+        yield
     except SafetensorError as cause:
         raise ErreurFabrique(
             "l’adaptateur ne se lit pas : adapter_model.safetensors est incomplet",
+            "Copiez-le de nouveau, ou relancez l’apprentissage",
+            dossier,
+        ) from cause
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as cause:
+        raise ErreurFabrique(
+            "l’adaptateur ne se lit pas : adapter_config.json est abîmé",
             "Copiez-le de nouveau, ou relancez l’apprentissage",
             dossier,
         ) from cause

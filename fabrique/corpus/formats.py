@@ -7,6 +7,8 @@ rend un ou plusieurs exemples canoniques, sans juger de leur contenu.
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -191,6 +193,15 @@ def demande(exemple: dict) -> str:
     if "messages" in exemple:
         return "\n".join(m["content"] for m in exemple["messages"][:-1])
     return "\n".join(filter(None, (exemple.get(c) for c in ("instruction", "input", "titre"))))
+
+
+def empreinte_de_la_demande(exemple: dict) -> str:
+    """Seize chiffres hexadécimaux qui reconnaissent une demande, blancs, casse et apostrophes à part.
+
+    Écrite à côté de chaque adaptateur : en changer le calcul ferait oublier ce qu'il a appris.
+    """
+    compose = unicodedata.normalize("NFKC", demande(exemple)).casefold().replace("’", "'")
+    return hashlib.sha256(" ".join(compose.split()).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def reponse(exemple: dict) -> str:

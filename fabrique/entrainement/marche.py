@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
+from fabrique.corpus.formats import empreinte_de_la_demande
 from fabrique.emplacements import dossier_durable, ecrire_json
 from fabrique.entrainement.adaptateur import parametres_entraines, poser, relire
 from fabrique.entrainement.avancement import Arret, Suivi
@@ -40,7 +41,7 @@ from fabrique.entrainement.resultat import (
     signer,
 )
 from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
-from fabrique.modeles import couches_quatre_bits, parler_moins
+from fabrique.modeles import couches_quatre_bits, inscrire_origine, parler_moins
 
 
 @seul_le_premier_parle()
@@ -80,6 +81,7 @@ def entrainer(
     if est_le_premier():
         for dossier in (sortie, points):
             verifier_dossier(dossier, empreinte(modele, exemples, reglages))
+            inscrire_origine(dossier, modele, map(empreinte_de_la_demande, appris))
     affine = poser(modele, reglages)
     if (sortie / "rapport.json").exists():
         return _deja_fait(affine, tokenizer, sortie, reglages)

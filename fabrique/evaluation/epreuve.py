@@ -29,9 +29,25 @@ from fabrique.evaluation.comparaison import (
 )
 from fabrique.figures import en_francais
 from fabrique.machine import examiner
-from fabrique.modeles import charger, charger_adaptateur, nom_public, trouver
+from fabrique.modeles import (
+    charger,
+    charger_adaptateur,
+    nom_public,
+    sans_adaptateur,
+    trouver,
+    verifier_adaptateur,
+)
 
-BIBLIOTHEQUES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "sacrebleu", "rouge-score", "scipy")
+BIBLIOTHEQUES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "sacrebleu",
+    "rouge-score",
+    "scipy",
+)
 #: Les trois modèles de toute épreuve : faut-il affiner, ou suffit-il de montrer des exemples ?
 BASE, MONTRE, AFFINE = "base", "base, exemples montrés", "affiné"
 #: Questions posées sur le français général, pour voir l'oubli.
@@ -122,12 +138,14 @@ def mettre_a_l_epreuve(
             réparti, ou d'un adaptateur dont on ignore les réglages.
     """
     depart = time.monotonic()
+    verifier_adaptateur(adaptateur)
     corpus = lire_corpus(dataset)
     reglages = _reglages_de_la_courbe(corpus, Path(adaptateur)) if courbe else None
     appris, test = _appris_et_test(corpus, montres)
     test = au_plus(test, questions)
     autres = au_plus(jeu_de_test(lire_corpus(general)), QUESTIONS_GENERALES) if general else None
     tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
+    sans_adaptateur(charger_adaptateur(reseau, adaptateur))  # refusé avant toute réponse
     depot = trouver(modele, revision).depot
     commun = {"parties": parties, "max_new_tokens": max_new_tokens}
     essais = {BASE: (), MONTRE: choisir_exemples(appris, montres)} if montres else {BASE: ()}
