@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,8 +43,18 @@ tokenizer, reseau = fabrique.charger(modele, silencieux=True)
 resultat = fabrique.entrainer(
     reseau, tokenizer, fabrique.lire_corpus(corpus), fabrique.Reglages(**json.loads(reglages)), sortie
 )
-print("pas :", resultat.pas, flush=True)
+print("pas :", resultat.pas)
 """
+
+
+@dataclass(frozen=True)
+class Lance:
+    """Ce qu'un lancement à deux processus a donné ; ``sortie`` et ``erreur`` : une par processus."""
+
+    code: int
+    sortie: list[str]
+    erreur: list[str]
+    journal: str
 
 
 AVEC_GLOO = pytest.mark.skipif(
@@ -59,31 +71,45 @@ def huit(fichier_corpus, tmp_path):
     return huit
 
 
-def a_deux(modele, corpus, sortie, mourir_au_pas=0):
-    """Apprend à deux processus ; les tue, s'il le faut, à la fin d'un pas."""
+def a_deux(modele, corpus, sortie, mourir_au_pas=0) -> Lance:
+    """Apprend à deux processus ; les tue, s'il le faut, à la fin d'un pas.
+
+    Chaque processus écrit dans ses propres fichiers : sur un tuyau commun, deux lignes se mêlent.
+    """
     programme = sortie.parent / "a_deux.py"
     programme.write_text(A_DEUX, encoding="utf-8")
-    return subprocess.run(
+    journaux = Path(tempfile.mkdtemp(dir=sortie.parent))
+    fini = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        + ["--log-dir", journaux, "--redirects", "3"]
         + [programme, modele, corpus, json.dumps(REGLAGES), sortie, str(mourir_au_pas)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(RACINE), str(RACINE / "tests")]),
             "OMP_NUM_THREADS": "1",
         },
-        capture_output=True,
-        text=True,
-        timeout=300,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        timeout=900,  # ne garde que d’un blocage : une machine chargée met deux minutes
     )
+    sorties, erreurs = (
+        [fichier.read_text("utf-8", "replace") for fichier in sorted(journaux.rglob(f"{nom}.log"))]
+        for nom in ("stdout", "stderr")
+    )
+    return Lance(fini.returncode, sorties, erreurs, "\n".join([fini.stderr, *erreurs])[-3000:])
 
 
 @AVEC_GLOO
 def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, tmp_path):
     """À 1e-5 près ; un seul processus écrit et parle."""
     lance = a_deux(dossier_petit, huit, tmp_path / "deux")
-    assert lance.returncode == 0, lance.stderr[-3000:]
-    assert lance.stdout.count("pas : 4") == 2
-    assert lance.stderr.count(" 0/4 [") == 1  # une barre commence, une seule
+    assert lance.code == 0, lance.journal
+    premier, second = lance.sortie
+    assert premier.splitlines()[-1] == "pas : 4"
+    assert second == "pas : 4\n"  # le sien, écrit par le test : le second processus se tait
+    assert ["0/4 [" in erreur for erreur in lance.erreur] == [True, False]  # une barre, une seule
     tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
     seul = fabrique.entrainer(
         modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
@@ -105,12 +131,13 @@ def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, tmp_
 @AVEC_GLOO
 def test_deux_processus_tues_reprennent_au_dernier_point(dossier_petit, huit, tmp_path):
     """Tués au troisième pas, relancés : les deux repartent du deuxième, au même adaptateur."""
-    assert a_deux(dossier_petit, huit, tmp_path / "deux", mourir_au_pas=3).returncode != 0
+    assert a_deux(dossier_petit, huit, tmp_path / "deux", mourir_au_pas=3).code != 0
     assert (tmp_path / "deux" / "checkpoint-2").exists()
     assert not (tmp_path / "deux" / "rapport.json").exists()
     lance = a_deux(dossier_petit, huit, tmp_path / "deux")
-    assert lance.returncode == 0, lance.stderr[-3000:]
-    assert lance.stderr.count(" 2/4 [") == 1
+    assert lance.code == 0, lance.journal
+    assert ["2/4 [" in erreur for erreur in lance.erreur] == [True, False]
+    assert "0/4 [" not in lance.erreur[0]  # pas de barre vide au-dessus de la reprise
     tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
     fabrique.entrainer(
         modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
