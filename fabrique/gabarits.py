@@ -126,18 +126,18 @@ def verifier_unicode(texte: str) -> None:
 
 
 def exemple_en_jetons(
-    tokenizer: PreTrainedTokenizerBase, exemple: dict, cutoff_len: int
+    tokenizer: PreTrainedTokenizerBase, exemple: dict, cutoff_len: int | None = None
 ) -> dict[str, list[int]]:
     """Un exemple prêt pour l'apprentissage : les questions se lisent, les réponses s'apprennent.
 
     Les étiquettes des questions valent -100, si bien que la perte ne porte que sur les
-    réponses et sur le jeton qui les finit. Un exemple trop long est coupé à droite et garde
-    son jeton de fin.
+    réponses et sur le jeton qui les finit. Une réponse de poids nul (``weight``, comme chez
+    OpenAI) se lit aussi, sans s'apprendre. Un exemple trop long est coupé par ``couper``.
 
     Args:
         exemple: ``instruction``, ``input``, ``output`` (et ``systeme`` s'il y en a un), ou
-            ``messages``.
-        cutoff_len: longueur maximale, en jetons.
+            ``messages`` ; une réponse s'y écarte de la perte par ``"weight": 0``.
+        cutoff_len: longueur maximale, en jetons ; None ne coupe rien.
 
     Returns:
         ``input_ids``, ``labels`` et ``attention_mask``, de même longueur.
@@ -145,24 +145,43 @@ def exemple_en_jetons(
     Raises:
         ErreurFabrique: le gabarit du modèle ne sait pas enchaîner plusieurs tours.
     """
-    fin = tokenizer.eos_token_id
     jetons: list[int] = []
     etiquettes: list[int] = []
-    for lu, dit in _tours(tokenizer, _messages(exemple)):
+    for lu, message in _tours(tokenizer, _messages(exemple)):
         question = coder(lu, tokenizer)
-        reponse = [*coder(neutraliser(dit, tokenizer), tokenizer), fin]
+        reponse = coder(neutraliser(message["content"], tokenizer), tokenizer)
+        reponse.append(tokenizer.eos_token_id)
         jetons += [*question, *reponse]
-        etiquettes += [SANS_PERTE] * len(question) + reponse
-    if len(jetons) > cutoff_len:
-        jetons = jetons[: cutoff_len - 1] + [fin]
-        etiquettes = etiquettes[: cutoff_len - 1] + [fin]
-    return {"input_ids": jetons, "labels": etiquettes, "attention_mask": [1] * len(jetons)}
+        apprise = message.get("weight") != 0
+        etiquettes += [SANS_PERTE] * len(question)
+        etiquettes += reponse if apprise else [SANS_PERTE] * len(reponse)
+    code = {"input_ids": jetons, "labels": etiquettes, "attention_mask": [1] * len(jetons)}
+    return couper(code, cutoff_len, tokenizer.eos_token_id) if cutoff_len else code
+
+
+def couper(code: dict[str, list[int]], cutoff_len: int, fin: int) -> dict[str, list[int]]:
+    """Un exemple ramené à ``cutoff_len`` jetons, coupé à droite ; intact s'il tient.
+
+    Le jeton de fin ferme la suite, mais son étiquette vaut -100 : s'arrêter là où l'on a coupé,
+    au milieu d'une phrase ou dans le tour de l'usager, ne s'apprend pas.
+
+    Args:
+        fin: l'identifiant du jeton de fin.
+    """
+    if len(code["input_ids"]) <= cutoff_len:
+        return code
+    garde = cutoff_len - 1
+    return {
+        "input_ids": [*code["input_ids"][:garde], fin],
+        "labels": [*code["labels"][:garde], SANS_PERTE],
+        "attention_mask": code["attention_mask"][:cutoff_len],
+    }
 
 
 def _tours(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]
-) -> Iterator[tuple[str, str]]:
-    """Chaque réponse de l'assistant, et ce que le modèle lit entre la précédente et elle."""
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Chaque message de l'assistant, précédé de ce que le modèle lit depuis le précédent."""
     deja = ""
     for rang, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -173,5 +192,5 @@ def _tours(
                 "le gabarit de ce modèle récrit les tours passés : il n’apprend qu’un tour à la fois",
                 "Découpez vos conversations en exemples d’un tour",
             )
-        yield texte[len(deja) :], message["content"]
+        yield texte[len(deja) :], message
         deja = texte + neutraliser(message["content"], tokenizer) + tokenizer.eos_token

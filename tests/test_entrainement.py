@@ -450,6 +450,75 @@ def test_un_dossier_de_sortie_impossible_est_refuse(petit, corpus, tmp_path):
     assert (tmp_path / "fichier").read_text(encoding="utf-8") == "déjà là"
 
 
+# ---------------------------------------------------------------- coupés, écartés, comptés
+
+
+def demander(nombre, lettre="a"):
+    return {"instruction": f"Q{lettre} " + "mot " * nombre, "input": "", "output": "Une réponse."}
+
+
+def test_les_exemples_coupes_et_ecartes_se_comptent_et_le_compte_tombe_juste(
+    dossier_petit, tmp_path, capsys
+):
+    """Trois tiennent, dont un tout juste ; deux sont coupés ; une question prend toute la place."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    longueur = lambda exemple: len(exemple_en_jetons(tokenizer, exemple)["input_ids"])  # noqa: E731
+    exemples = [demander(2, "a"), demander(3, "b"), demander(20, "juste")]
+    limite = longueur(exemples[2])
+    assert max(map(longueur, exemples)) == limite
+    long_a_dire = {"instruction": "Dites.", "input": "", "output": "encore " * limite}
+    juste_trop = {**exemples[2], "output": "Une réponse. Et"}
+    assert longueur(juste_trop) == limite + 1  # il n'y manque que le jeton de fin
+    exemples += [long_a_dire, juste_trop, demander(2 * limite, "c")]
+    corpus = fabrique.lire_corpus(Dataset.from_list(exemples))
+    reglages = Reglages(cutoff_len=limite, val_set_size=0)
+    resultat = fabrique.entrainer(modele, tokenizer, corpus, reglages, tmp_path / "s")
+    rapport = json.loads((tmp_path / "s" / "rapport.json").read_text(encoding="utf-8"))
+    attendu = {"exemples_lus": 6, "exemples": 5, "exemples_coupes": 2, "exemples_ecartes": 1}
+    assert {cle: rapport[cle] for cle in attendu} == attendu
+    assert {cle: getattr(resultat, cle) for cle in attendu} == attendu
+    dit = capsys.readouterr().out
+    assert "6 exemples lus\u00a0: 5 appris, dont 2 coupés" in dit
+    assert "et 1 écartés" in dit
+    assert resultat.pas == 3
+
+
+def test_rien_de_coupe_rien_n_est_dit(dossier_petit, corpus, tmp_path, capsys):
+    relancer(dossier_petit, corpus, tmp_path / "s", epochs=0.2)
+    assert "coupés" not in capsys.readouterr().out
+
+
+def test_des_reponses_toutes_de_poids_nul_n_apprennent_rien(petit):
+    from fabrique.entrainement.exemples import exemples_en_jetons
+
+    def conversation(poids):
+        reponse = {"role": "assistant", "content": "Brest.", "weight": poids}
+        return {"messages": [{"role": "user", "content": "La préfecture ?"}, reponse]}
+
+    donnees, compte = exemples_en_jetons(
+        Dataset.from_list([conversation(0), conversation(1)]), petit[0], 64
+    )
+    assert (compte.lus, compte.appris, compte.coupes, compte.ecartes) == (2, 1, 0, 1)
+    assert len(donnees) == 1
+
+
+def test_changer_le_poids_d_une_reponse_est_un_autre_apprentissage(petit):
+    from fabrique.entrainement.exemples import exemples_en_jetons
+    from fabrique.entrainement.reprise import empreinte
+
+    def conversation(poids):
+        tours = [("user", "Un ?", 1), ("assistant", "Un.", poids)]
+        tours += [("user", "Deux ?", 1), ("assistant", "Deux.", 1)]
+        return [{"messages": [{"role": r, "content": c, "weight": p} for r, c, p in tours]}]
+
+    tokenizer, modele = petit
+    un, zero = (
+        exemples_en_jetons(Dataset.from_list(conversation(p)), tokenizer, 64)[0] for p in (1, 0)
+    )
+    assert un["input_ids"][:] == zero["input_ids"][:]
+    assert empreinte(modele, un, Reglages()) != empreinte(modele, zero, Reglages())
+
+
 # ---------------------------------------------------------------- conversations et fiches
 
 

@@ -55,14 +55,16 @@ def test_la_question_ne_s_apprend_pas_la_reponse_et_la_fin_si(tokenizer):
 
 
 @given(coupe=st.integers(min_value=2, max_value=60))
-def test_la_troncature_coupe_a_droite_et_garde_la_fin(tokenizer, coupe):
-    entier = exemple_en_jetons(tokenizer, EXEMPLE, 1000)
+def test_la_troncature_coupe_a_droite_et_la_fin_ne_s_y_apprend_pas(tokenizer, coupe):
+    entier = exemple_en_jetons(tokenizer, EXEMPLE)
     coupes = exemple_en_jetons(tokenizer, EXEMPLE, coupe)
-    longueur = min(coupe, len(entier["input_ids"]))
-    assert {len(valeurs) for valeurs in coupes.values()} == {longueur}
-    assert coupes["input_ids"][:-1] == entier["input_ids"][: longueur - 1]
-    assert coupes["labels"][:-1] == entier["labels"][: longueur - 1]
-    assert coupes["input_ids"][-1] == coupes["labels"][-1] == tokenizer.eos_token_id
+    if coupe >= len(entier["input_ids"]):
+        assert coupes == entier
+        assert coupes["labels"][-1] == tokenizer.eos_token_id
+        return
+    assert {len(valeurs) for valeurs in coupes.values()} == {coupe}
+    assert coupes["input_ids"] == [*entier["input_ids"][: coupe - 1], tokenizer.eos_token_id]
+    assert coupes["labels"] == [*entier["labels"][: coupe - 1], SANS_PERTE]
 
 
 # ---------------------------------------------------------------- la conversation entière
@@ -204,22 +206,46 @@ def test_une_conversation_n_a_que_les_jetons_speciaux_du_gabarit(tokenizer, text
     assert tokenizer.convert_ids_to_tokens(speciaux) == [DEBUT, *tour, *tour]
 
 
-def test_une_conversation_trop_longue_est_coupee_a_droite_et_finit(tokenizer):
-    messages = [
-        {"role": role, "content": texte}
-        for role, texte in (
-            ("user", "Où ?"),
-            ("assistant", "Ici."),
-            ("user", "Et ?"),
-            ("assistant", "Là."),
-        )
-    ]
-    entier = exemple_en_jetons(tokenizer, {"messages": messages}, 1000)
-    longueur = len(entier["input_ids"])
-    for coupe in range(2, longueur):
+def test_une_conversation_coupee_n_apprend_la_fin_que_des_tours_entiers(tokenizer):
+    """Où que l'on coupe, fût-ce dans le tour de l'usager, seules les réponses entières finissent."""
+    tours = [("user", "Où ?"), ("assistant", "Ici."), ("user", "Et ?"), ("assistant", "Là.")]
+    messages = [{"role": role, "content": texte} for role, texte in tours]
+    entier = exemple_en_jetons(tokenizer, {"messages": messages})
+    fin = tokenizer.eos_token_id
+    fins = [rang for rang, etiquette in enumerate(entier["labels"]) if etiquette == fin]
+    assert len(fins) == 2
+    for coupe in range(2, len(entier["input_ids"])):
         coupes = exemple_en_jetons(tokenizer, {"messages": messages}, coupe)
-        assert coupes["labels"] == entier["labels"][: coupe - 1] + [tokenizer.eos_token_id]
-        assert coupes["input_ids"] == entier["input_ids"][: coupe - 1] + [tokenizer.eos_token_id]
+        assert coupes["labels"] == [*entier["labels"][: coupe - 1], SANS_PERTE]
+        assert [r for r, e in enumerate(coupes["labels"]) if e == fin] == [
+            rang for rang in fins if rang < coupe - 1
+        ]
+
+
+@pytest.mark.parametrize(
+    ("poids", "apprises"),
+    [
+        ((0, 1), ["Rennes."]),
+        ((0, None), ["Rennes."]),
+        ((1, 0), ["Brest."]),
+        ((0, 0), []),
+        ((None, None), ["Brest.", "Rennes."]),
+    ],
+)
+def test_une_reponse_de_poids_nul_se_lit_sans_s_apprendre(tokenizer_a_gabarit, poids, apprises):
+    """Le texte lu ne change pas ; la perte ne porte que sur les autres réponses et leur fin."""
+    tokenizer = tokenizer_a_gabarit
+    tours = [("user", "La préfecture ?"), ("assistant", "Brest.")]
+    tours += [("user", "Sûr ?"), ("assistant", "Rennes.")]
+    messages = [{"role": role, "content": texte} for role, texte in tours]
+    peses = [dict(m) for m in messages]
+    for rang, valeur in zip((1, 3), poids, strict=True):
+        peses[rang]["weight"] = valeur
+    exemple = exemple_en_jetons(tokenizer, {"messages": peses})
+    assert [tokenizer.decode(suite) for suite in suites_apprises(exemple)] == [
+        f"{reponse}{FIN}" for reponse in apprises
+    ]
+    assert exemple["input_ids"] == exemple_en_jetons(tokenizer, {"messages": messages})["input_ids"]
 
 
 @pytest.mark.parametrize(

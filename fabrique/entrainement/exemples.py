@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from datasets import Dataset
@@ -16,13 +17,38 @@ from transformers import (
 )
 
 from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
+from fabrique.gabarits import SANS_PERTE, couper, exemple_en_jetons
+
+
+@dataclass(frozen=True)
+class Compte:
+    """Ce que deviennent les exemples du jeu d'entraînement : ``lus = appris + ecartes``.
+
+    Args:
+        lus: exemples du jeu d'entraînement.
+        appris: ceux qui ont de quoi apprendre.
+        coupes: parmi les appris, ceux que ``cutoff_len`` a raccourcis ; leur fin ne s'apprend pas.
+        ecartes: ceux où il ne reste rien à apprendre, la question remplissant ``cutoff_len``, ou
+            toutes les réponses étant de poids nul.
+    """
+
+    lus: int
+    appris: int
+    coupes: int
+    ecartes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lus} exemples lus\u00a0: {self.appris} appris, dont {self.coupes} coupés à "
+            f"cutoff_len (leur fin ne s’apprend pas), et {self.ecartes} écartés (il n’y reste rien "
+            "à apprendre)."
+        )
 
 
 def exemples_en_jetons(
     corpus: Dataset, tokenizer: PreTrainedTokenizerBase, cutoff_len: int
-) -> tuple[Dataset, int]:
-    """Les exemples en jetons, et combien ont été coupés.
+) -> tuple[Dataset, Compte]:
+    """Les exemples en jetons, et le compte de ceux qui sont coupés ou écartés.
 
     Un exemple dont la question remplit à elle seule ``cutoff_len`` n'apprend rien : il part.
 
@@ -34,14 +60,22 @@ def exemples_en_jetons(
             "ce corpus n’a ni réponses ni messages : il n’y a rien à apprendre à dire",
             "Donnez des instructions (« output ») ou des conversations (« messages »)",
         )
-    codes = [exemple_en_jetons(tokenizer, exemple, cutoff_len) for exemple in corpus]
-    utiles = [c for c in codes if sum(e != SANS_PERTE for e in c["labels"]) > 1]
-    if not utiles:
+    entiers = [exemple_en_jetons(tokenizer, exemple) for exemple in corpus]
+    codes = [couper(code, cutoff_len, tokenizer.eos_token_id) for code in entiers]
+    utiles = [any(e != SANS_PERTE for e in code["labels"]) for code in codes]
+    coupes = [len(code["input_ids"]) > cutoff_len for code in entiers]
+    if not any(utiles):
         raise ErreurFabrique(
             "aucun exemple à apprendre dans le jeu d’entraînement",
             "Vérifiez la colonne « jeu » du corpus, ou augmentez cutoff_len",
         )
-    return Dataset.from_list(utiles), sum(len(c["input_ids"]) == cutoff_len for c in codes)
+    compte = Compte(
+        lus=len(codes),
+        appris=sum(utiles),
+        coupes=sum(utile and coupe for utile, coupe in zip(utiles, coupes, strict=True)),
+        ecartes=len(codes) - sum(utiles),
+    )
+    return Dataset.from_list([c for c, utile in zip(codes, utiles, strict=True) if utile]), compte
 
 
 class OrdreParLongueur(torch.utils.data.Sampler[int]):

@@ -77,7 +77,7 @@ def entrainer(
     reglages, sortie = reglages or Reglages(), Path(sortie)
     points = dossier_durable(sortie)
     appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
-    exemples, coupes = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
+    exemples, compte = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
     if est_le_premier():
         for dossier in (sortie, points):
             verifier_dossier(dossier, empreinte(modele, exemples, reglages))
@@ -87,6 +87,8 @@ def entrainer(
         return _deja_fait(affine, tokenizer, sortie, reglages)
     if est_le_premier():
         verifier_disque(affine, reglages, points, deja=len(sort_checkpoints(str(points))))
+    if compte.coupes or compte.ecartes:
+        print(compte)
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
         suivi = Suivi(math.ceil(pas * reglages.epochs), arret)
@@ -106,8 +108,10 @@ def entrainer(
         jetons_utiles=round(sum(map(len, exemples["input_ids"])) * suivi.pas_faits / pas),
         memoire_pic=memoire_pic(),
         parametres_entraines=parametres_entraines(affine),
-        exemples=len(exemples),
-        exemples_coupes=coupes,
+        exemples_lus=compte.lus,
+        exemples=compte.appris,
+        exemples_coupes=compte.coupes,
+        exemples_ecartes=compte.ecartes,
         couches_4bits=len(couches_quatre_bits(affine)),
         reglages=reglages,
     )

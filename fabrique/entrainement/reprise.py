@@ -154,7 +154,8 @@ def copier_les_poids(point: Path, sortie: Path) -> None:
 
 def empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) -> dict:
     """Ce qui fait que deux lancements sont le même apprentissage."""
-    contenu = json.dumps(exemples["input_ids"][:], separators=(",", ":")).encode()
+    colonnes = [exemples[nom][:] for nom in ("input_ids", "labels")]
+    contenu = json.dumps(colonnes, separators=(",", ":")).encode()
     return {
         "modele": Path(modele.config._name_or_path).name,
         "couches_4bits": len(couches_quatre_bits(modele)),

@@ -26,7 +26,9 @@ class ResultatEntrainement:
 
     ``historique`` porte, à chaque relevé, le pas, l'époque, la perte (nats par jeton de
     réponse) et le taux d'apprentissage. ``pas`` les compte tous ; ``pas_faits`` et ``duree_s``, ceux
-    du dernier lancement seulement, quand il a repris où un autre s'était arrêté.
+    du dernier lancement seulement, quand il a repris où un autre s'était arrêté. Les comptes d'exemples sont ceux de ``Compte`` :
+    ``exemples`` sont appris, dont ``exemples_coupes`` ; avec ``exemples_ecartes``, ils font
+    ``exemples_lus`` (0 pour un apprentissage d'avant ces comptes).
     """
 
     modele: PeftModel | PreTrainedModel
@@ -43,6 +45,8 @@ class ResultatEntrainement:
     couches_4bits: int
     reglages: Reglages = field(repr=False)
     pas_faits: int = 0
+    exemples_lus: int = 0
+    exemples_ecartes: int = 0
 
     @property
     def jetons_par_seconde(self) -> float:
@@ -70,8 +74,10 @@ class ResultatEntrainement:
             "jetons_par_seconde": round(self.jetons_par_seconde, 1) if self.duree_s else None,
             "memoire_pic": self.memoire_pic,
             "parametres_entraines": self.parametres_entraines,
+            "exemples_lus": self.exemples_lus,
             "exemples": self.exemples,
             "exemples_coupes": self.exemples_coupes,
+            "exemples_ecartes": self.exemples_ecartes,
             "couches_4bits": self.couches_4bits,
             "reglages": asdict(self.reglages),
             "historique": self.historique,
@@ -135,7 +141,8 @@ NOTICE = """# Notice {titre}
 
 | | |
 |---|---|
-| exemples appris | {resultat.exemples} |
+| exemples appris | {resultat.exemples}, dont {resultat.exemples_coupes} coupés |
+| exemples écartés | {resultat.exemples_ecartes} |
 | pas | {resultat.pas} |
 | taux d’apprentissage | {reglages.learning_rate} |
 | rang | {reglages.lora_r} |
