@@ -11,12 +11,13 @@ from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, 
 from fabrique.cout import bilan
 from fabrique.energie import energie_relevee
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
+from fabrique.entrainement.adaptateur import verifier_modele
 from fabrique.entrainement.processus import seul_le_premier_parle
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, pertes
 from fabrique.figures import en_francais
 from fabrique.machine import choisir_profil, examiner
-from fabrique.modeles import charger
+from fabrique.modeles import charger, squelette
 
 
 @seul_le_premier_parle()
@@ -43,6 +44,7 @@ def affiner(
         ErreurFabrique: corpus illisible, données personnelles non acceptées, ou relevé d'énergie
             demandé sans son extension.
     """
+    verifier_modele(squelette(modele, revision), reglages)
     corpus = lire_corpus(dataset)
     _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
     appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 
 #: Codes de sortie de la commande ``fabrique``.
@@ -19,7 +20,7 @@ class ErreurFabrique(Exception):
         remede: ce qu'il faut faire, en une phrase sans point final.
         fichier: le fichier en cause.
         ligne: la ligne du fichier, comptée depuis 1.
-        champ: le champ (la colonne) en cause.
+        champ: le champ (la colonne), le réglage ou l'option (« --lr ») en cause.
         code: 1 pour des données ou un usage à corriger, 2 pour la machine ou le disque.
     """
 
@@ -34,7 +35,7 @@ class ErreurFabrique(Exception):
         lieux = [
             str(self.fichier) if self.fichier else "",
             f"ligne {self.ligne}" if self.ligne else "",
-            f"champ « {self.champ} »" if self.champ else "",
+            _situer(self.champ) if self.champ else "",
         ]
         lieu = ", ".join(filter(None, lieux))
         phrase = f"{lieu} : {self.message}" if lieu else self.message
@@ -69,3 +70,59 @@ class Divergence(ErreurFabrique):
     pas: int | None = None
     perte: float = math.inf
     historique: list[dict[str, float]] = field(default_factory=list)
+
+
+def _situer(champ: str) -> str:
+    return f"l’option {champ}" if champ.startswith("--") else f"champ « {champ} »"
+
+
+@dataclass(frozen=True)
+class Nombre:
+    """La forme d'un nombre qu'une personne donne : ce qui s'accepte, et comment le dire.
+
+    Args:
+        entier: refuse les nombres à virgule.
+        positive: refuse zéro et ce qui est en dessous.
+        au_moins: plus petite valeur permise.
+        moins_de: borne à ne pas atteindre.
+        exemple: une valeur ordinaire, telle qu'on la tape.
+    """
+
+    entier: bool = False
+    positive: bool = False
+    au_moins: float | None = None
+    moins_de: float | None = None
+    exemple: str = ""
+
+    def accepte(self, valeur: object) -> bool:
+        """Vrai pour un nombre fini, entier s'il le faut, dans ses bornes."""
+        if isinstance(valeur, bool) or not isinstance(valeur, Integral if self.entier else Real):
+            return False
+        return (
+            math.isfinite(valeur)
+            and (not self.positive or valeur > 0)
+            and (self.au_moins is None or valeur >= self.au_moins)
+            and (self.moins_de is None or valeur < self.moins_de)
+        )
+
+    def lire(self, tape: str) -> int | float:
+        """Le nombre tapé, où la virgule vaut un point (« 0,0003 »).
+
+        Raises:
+            ValueError: ce n'est pas un nombre, ou il ne convient pas.
+        """
+        valeur = int(tape) if self.entier else float(tape.replace(",", "."))
+        if not self.accepte(valeur):
+            raise ValueError(tape)
+        return valeur
+
+    def __str__(self) -> str:
+        plancher = "positive ou nulle" if self.au_moins == 0 else f"d’au moins {self.au_moins}"
+        dits = [
+            "une valeur entière" if self.entier else "une valeur",
+            "strictement positive" if self.positive else "",
+            "" if self.au_moins is None else plancher,
+            "" if self.moins_de is None else f"inférieure à {self.moins_de}",
+            f"par exemple {self.exemple}" if self.exemple else "",
+        ]
+        return ", ".join(filter(None, dits))

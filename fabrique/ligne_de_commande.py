@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
+import re
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fabrique.emplacements import ecrire_texte, verifier_sortie
-from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
+from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique, Nombre
 
 #: Les mots de l'aide que typer écrit en anglais.
 TRADUCTIONS = {
@@ -59,6 +60,28 @@ application = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: Ce que les nombres tapés acceptent ; les réglages d'un apprentissage ont leurs propres bornes.
+REEL, ENTIER = Nombre(), Nombre(entier=True)
+QUANTITE, PART = Nombre(au_moins=0), Nombre(au_moins=0, moins_de=1, exemple="0,1")
+RANG, COMPTE = Nombre(entier=True, au_moins=0), Nombre(entier=True, positive=True)
+
+
+def _nombre(nom: str, forme: Nombre, aide: str):
+    """Une option qui attend un nombre : la virgule y vaut un point."""
+
+    def lire(tape: str | float) -> int | float:
+        try:
+            return forme.lire(str(tape))
+        except ValueError:
+            raise ErreurFabrique(
+                f"« {tape} » ne convient pas", f"Donnez {forme}", champ=nom
+            ) from None
+
+    return typer.Option(
+        nom, help=aide, parser=lire, metavar="<entier>" if forme.entier else "<nombre>"
+    )
+
+
 Json = Annotated[bool, typer.Option("--json", help="N’imprime qu’un objet JSON.")]
 
 
@@ -85,28 +108,33 @@ def finetune(
     ] = "",
     revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
     data_type: Annotated[
-        str, typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output).")
+        str,
+        typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output)."),
     ] = "alpaca",
     quantification: Annotated[
         str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
-    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
-    batch_size: Annotated[int, typer.Option("--batch_size", help="Exemples par pas.")] = 2,
-    epochs: Annotated[float, typer.Option("--epochs", help="Passages sur le corpus.")] = 1,
-    lr: Annotated[float, typer.Option("--lr", help="Taux d’apprentissage.")] = 3e-4,
-    cutoff_len: Annotated[int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")] = 256,
-    lora_r: Annotated[int, typer.Option("--lora_r", help="Rang de l’adaptateur.")] = 8,
-    lora_alpha: Annotated[float, typer.Option("--lora_alpha", help="Échelle de l’adaptateur.")] = 16,
-    lora_dropout: Annotated[float, typer.Option("--lora_dropout", help="Part éteinte.")] = 0.05,
-    warmup_steps: Annotated[int, typer.Option("--warmup_steps", help="Pas de montée.")] = 5,
-    save_steps: Annotated[int, typer.Option("--save_steps", help="Pas entre points de reprise.")] = 50,
-    save_total_limit: Annotated[int, typer.Option("--save_total_limit", help="Points gardés.")] = 3,
-    logging_steps: Annotated[int, typer.Option("--logging_steps", help="Pas entre relevés.")] = 5,
+    mbatch_size: Annotated[int, _nombre("--mbatch_size", ENTIER, "Exemples traités ensemble.")] = 2,
+    batch_size: Annotated[int, _nombre("--batch_size", ENTIER, "Exemples par pas.")] = 2,
+    epochs: Annotated[float, _nombre("--epochs", REEL, "Passages sur le corpus.")] = 1,
+    lr: Annotated[float, _nombre("--lr", REEL, "Taux d’apprentissage.")] = 3e-4,
+    cutoff_len: Annotated[
+        int, _nombre("--cutoff_len", ENTIER, "Jetons par exemple, au plus.")
+    ] = 256,
+    lora_r: Annotated[int, _nombre("--lora_r", ENTIER, "Rang de l’adaptateur.")] = 8,
+    lora_alpha: Annotated[float, _nombre("--lora_alpha", REEL, "Échelle de l’adaptateur.")] = 16,
+    lora_dropout: Annotated[float, _nombre("--lora_dropout", REEL, "Part éteinte.")] = 0.05,
+    warmup_steps: Annotated[int, _nombre("--warmup_steps", ENTIER, "Pas de montée.")] = 5,
+    save_steps: Annotated[
+        int, _nombre("--save_steps", ENTIER, "Pas entre points de reprise.")
+    ] = 50,
+    save_total_limit: Annotated[int, _nombre("--save_total_limit", ENTIER, "Points gardés.")] = 3,
+    logging_steps: Annotated[int, _nombre("--logging_steps", ENTIER, "Pas entre relevés.")] = 5,
     target_modules: Annotated[
         str, typer.Option("--target_modules", help="Couches, par exemple '[\"query_key_value\"]'.")
     ] = '["query_key_value"]',
     val_set_size: Annotated[
-        float, typer.Option("--val_set_size", help="Part ou nombre d’exemples mis de côté.")
+        float, _nombre("--val_set_size", REEL, "Part ou nombre d’exemples mis de côté.")
     ] = 0.1,
     methode: Annotated[
         str, typer.Option("--methode", help="lora, rslora, dora, ou complet (tous les poids).")
@@ -129,38 +157,39 @@ def finetune(
     from fabrique.entrainement import Reglages
     from fabrique.modeles import choisir_poids
 
-    reglages = Reglages(
-        learning_rate=lr,
-        epochs=epochs,
-        batch_size=batch_size,
-        mbatch_size=mbatch_size,
-        cutoff_len=cutoff_len,
-        lora_r=lora_r,
-        lora_alpha=lora_alpha,
-        lora_dropout=lora_dropout,
-        target_modules=_couches(target_modules),
-        warmup_steps=warmup_steps,
-        save_steps=save_steps,
-        save_total_limit=save_total_limit,
-        logging_steps=logging_steps,
-        val_set_size=val_set_size,
-        methode=methode,
-        recalcul=recalcul,
-    )
     if data_type != "alpaca":
         raise ErreurFabrique(
-            f"la forme « {data_type} » n’est pas lue", "Donnez « alpaca »", champ="data_type"
+            f"la forme « {data_type} » n’est pas lue", "Donnez « alpaca »", champ="--data_type"
         )
-    affiner(
-        choisir_poids(model, weights),
-        dataset,
-        lora_out_dir,
-        reglages,
-        quantification,
-        revision or None,
-        accepter_donnees_personnelles,
-        mesurer_energie,
-    )
+    with _options_nommees(learning_rate="--lr"):
+        reglages = Reglages(
+            learning_rate=lr,
+            epochs=epochs,
+            batch_size=batch_size,
+            mbatch_size=mbatch_size,
+            cutoff_len=cutoff_len,
+            lora_r=lora_r,
+            lora_alpha=lora_alpha,
+            lora_dropout=lora_dropout,
+            target_modules=_couches(target_modules),
+            warmup_steps=warmup_steps,
+            save_steps=save_steps,
+            save_total_limit=save_total_limit,
+            logging_steps=logging_steps,
+            val_set_size=val_set_size,
+            methode=methode,
+            recalcul=recalcul,
+        )
+        affiner(
+            choisir_poids(model, weights),
+            dataset,
+            lora_out_dir,
+            reglages,
+            quantification,
+            revision or None,
+            accepter_donnees_personnelles,
+            mesurer_energie,
+        )
 
 
 @application.command(cls=Commande)
@@ -173,8 +202,8 @@ def generer(
     quantification: Annotated[
         str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
-    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
-    temperature: Annotated[float, typer.Option("--temperature", help="0 : sans tirage.")] = 0.0,
+    max_new_tokens: Annotated[int, _nombre("--max_new_tokens", COMPTE, "Longueur maximale.")] = 220,
+    temperature: Annotated[float, _nombre("--temperature", QUANTITE, "0 : sans tirage.")] = 0.0,
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
     from fabrique import generation, modeles
@@ -208,9 +237,9 @@ def evaluer(
     rapport: Annotated[
         str, typer.Option("--rapport", help="Page .html à écrire, avec son .json et son .md.")
     ] = "",
-    questions: Annotated[int, typer.Option("--questions", help="Questions posées, au plus.")] = 200,
+    questions: Annotated[int, _nombre("--questions", COMPTE, "Questions posées, au plus.")] = 200,
     exemples: Annotated[
-        int, typer.Option("--exemples", help="Exemples montrés à la base, en plus ; 0 : aucun.")
+        int, _nombre("--exemples", RANG, "Exemples montrés à la base, en plus ; 0 : aucun.")
     ] = 3,
     general: Annotated[
         str, typer.Option("--general", help="Corpus où chercher l’oubli ; vide : aucun.")
@@ -219,10 +248,12 @@ def evaluer(
         list[str] | None,
         typer.Option("--format", help="Expression qu’une réponse doit contenir ; à répéter."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longueur maximale.")] = 220,
+    max_new_tokens: Annotated[int, _nombre("--max_new_tokens", COMPTE, "Longueur maximale.")] = 220,
     courbe: Annotated[
         str,
-        typer.Option("--courbe", help="Dossier où réapprendre 50, 100, 200… exemples ; vide : rien."),
+        typer.Option(
+            "--courbe", help="Dossier où réapprendre 50, 100, 200… exemples ; vide : rien."
+        ),
     ] = "",
     rapports: Annotated[
         tuple[str, str],
@@ -241,7 +272,9 @@ def evaluer(
     for nom, valeur in (("adaptateur", adaptateur), ("dataset", dataset)):
         if not valeur:
             raise ErreurFabrique(
-                f"l’option --{nom} est obligatoire", "Donnez-la, ou --comparer A.json B.json", champ=nom
+                f"l’option --{nom} est obligatoire",
+                "Donnez-la, ou --comparer A.json B.json",
+                champ=nom,
             )
     with redirect_stdout(sys.stderr if en_json else sys.stdout):
         fait = epreuve.mettre_a_l_epreuve(
@@ -276,16 +309,18 @@ def preentrainer(
         list[str],
         typer.Option("--questions", help="Comme --texte : titres et réponses courtes seulement."),
     ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
-    pas: Annotated[int, typer.Option("--pas", help="Nombre de pas.")] = 2600,
-    pas_mesure: Annotated[int, typer.Option("--pas_mesure", help="Pas entre mesures.")] = 100,
-    couches: Annotated[int, typer.Option("--couches", help="Nombre de blocs.")] = 8,
-    largeur: Annotated[int, typer.Option("--largeur", help="Taille des vecteurs.")] = 320,
-    tetes: Annotated[int, typer.Option("--tetes", help="Têtes d’attention.")] = 5,
-    vocabulaire: Annotated[int, typer.Option("--vocabulaire", help="Entrées du tokenizer.")] = 8192,
-    longueur: Annotated[int, typer.Option("--longueur", help="Jetons par fenêtre.")] = 512,
-    lot: Annotated[int, typer.Option("--lot", help="Fenêtres par pas.")] = 8,
-    lr: Annotated[float, typer.Option("--lr", help="Taux d’apprentissage.")] = 3e-3,
-    graine: Annotated[int, typer.Option("--graine", help="Graine du hasard.")] = 2026,
+    pas: Annotated[int, _nombre("--pas", COMPTE, "Nombre de pas.")] = 2600,
+    pas_mesure: Annotated[int, _nombre("--pas_mesure", COMPTE, "Pas entre mesures.")] = 100,
+    couches: Annotated[int, _nombre("--couches", COMPTE, "Nombre de blocs.")] = 8,
+    largeur: Annotated[int, _nombre("--largeur", COMPTE, "Taille des vecteurs.")] = 320,
+    tetes: Annotated[int, _nombre("--tetes", COMPTE, "Têtes d’attention.")] = 5,
+    vocabulaire: Annotated[int, _nombre("--vocabulaire", COMPTE, "Entrées du tokenizer.")] = 8192,
+    longueur: Annotated[int, _nombre("--longueur", COMPTE, "Jetons par fenêtre.")] = 512,
+    lot: Annotated[int, _nombre("--lot", COMPTE, "Fenêtres par pas.")] = 8,
+    lr: Annotated[
+        float, _nombre("--lr", Nombre(positive=True, exemple="0,003"), "Taux d’apprentissage.")
+    ] = 3e-3,
+    graine: Annotated[int, _nombre("--graine", RANG, "Graine du hasard.")] = 2026,
     depart: Annotated[str, typer.Option("--depart", help="Modèle à prolonger.")] = "",
     compiler: Annotated[
         bool, typer.Option("--compiler", help="torch.compile : plus rapide, demande g++.")
@@ -333,10 +368,10 @@ def jetons(
         typer.Option("--tokenizer", help="Nom, dossier ou compte/modele@empreinte ; à répéter."),
     ] = ["falcon-poche"],  # noqa: B006 (typer lit ce défaut, personne ne le change)
     prix: Annotated[
-        float | None, typer.Option("--prix", help="Euros par million de jetons.")
+        float | None, _nombre("--prix", QUANTITE, "Euros par million de jetons.")
     ] = None,
     contexte: Annotated[
-        int | None, typer.Option("--contexte", help="Fenêtre du modèle, en jetons.")
+        int | None, _nombre("--contexte", COMPTE, "Fenêtre du modèle, en jetons.")
     ] = None,
     texte: Annotated[
         str | None, typer.Option("--texte", help="Texte à couper sous vos yeux.")
@@ -379,19 +414,21 @@ def fusionner(
 def cout(
     dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",
     jetons: Annotated[
-        int | None, typer.Option("--jetons", help="Jetons par époque, sans corpus.")
+        int | None, _nombre("--jetons", COMPTE, "Jetons par époque, sans corpus.")
     ] = None,
     model: Annotated[
         str, typer.Option("--model", help="Nom, dossier ou dépôt.")
     ] = "falcon-7b-instruct",
     machine: Annotated[str, typer.Option("--machine", help="t4, l4, a100, h100 ou cpu.")] = "t4",
     prix_heure: Annotated[
-        float | None, typer.Option("--prix_heure", help="Euros par heure de machine.")
+        float | None, _nombre("--prix_heure", QUANTITE, "Euros par heure de machine.")
     ] = None,
-    epochs: Annotated[float, typer.Option("--epochs", help="Passages sur le corpus.")] = 1,
-    mbatch_size: Annotated[int, typer.Option("--mbatch_size", help="Exemples traités ensemble.")] = 2,
-    cutoff_len: Annotated[int, typer.Option("--cutoff_len", help="Jetons par exemple, au plus.")] = 256,
-    lora_r: Annotated[int, typer.Option("--lora_r", help="Rang de l’adaptateur.")] = 8,
+    epochs: Annotated[float, _nombre("--epochs", REEL, "Passages sur le corpus.")] = 1,
+    mbatch_size: Annotated[int, _nombre("--mbatch_size", ENTIER, "Exemples traités ensemble.")] = 2,
+    cutoff_len: Annotated[
+        int, _nombre("--cutoff_len", ENTIER, "Jetons par exemple, au plus.")
+    ] = 256,
+    lora_r: Annotated[int, _nombre("--lora_r", ENTIER, "Rang de l’adaptateur.")] = 8,
     target_modules: Annotated[
         str, typer.Option("--target_modules", help="Couches de l’adaptateur, ou all-linear.")
     ] = "query_key_value",
@@ -399,13 +436,14 @@ def cout(
         bool, typer.Option("--recalcul", help="Recalcule les activations : moins de mémoire.")
     ] = False,
     prix_api: Annotated[
-        float | None, typer.Option("--prix_api", help="API : prix d’apprentissage des 1 000 jetons.")
+        float | None,
+        _nombre("--prix_api", QUANTITE, "API : prix d’apprentissage des 1 000 jetons."),
     ] = None,
     prix_reponse: Annotated[
-        float | None, typer.Option("--prix_reponse", help="API : prix d’emploi des 1 000 jetons.")
+        float | None, _nombre("--prix_reponse", QUANTITE, "API : prix d’emploi des 1 000 jetons.")
     ] = None,
     jetons_reponse: Annotated[
-        int, typer.Option("--jetons_reponse", help="API : jetons lus et écrits à l’emploi.")
+        int, _nombre("--jetons_reponse", RANG, "API : jetons lus et écrits à l’emploi.")
     ] = 1_000_000,
     rapport: Annotated[
         str, typer.Option("--rapport", help="rapport.json d’un apprentissage, à comparer.")
@@ -416,17 +454,19 @@ def cout(
     from fabrique import cout as estimation
     from fabrique.entrainement import Reglages
 
-    reglages = Reglages(
-        epochs=epochs,
-        batch_size=mbatch_size,
-        mbatch_size=mbatch_size,
-        cutoff_len=cutoff_len,
-        lora_r=lora_r,
-        target_modules=_couches(target_modules),
-        recalcul=recalcul,
-    )
-    with redirect_stdout(sys.stderr if en_json else sys.stdout):
-        vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
+    # Le coût se compte un lot à la fois : son option est --mbatch_size.
+    with _options_nommees(batch_size="--mbatch_size"):
+        reglages = Reglages(
+            epochs=epochs,
+            batch_size=mbatch_size,
+            mbatch_size=mbatch_size,
+            cutoff_len=cutoff_len,
+            lora_r=lora_r,
+            target_modules=_couches(target_modules),
+            recalcul=recalcul,
+        )
+        with redirect_stdout(sys.stderr if en_json else sys.stdout):
+            vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
     api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
     if en_json:
         print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
@@ -456,11 +496,13 @@ def controler(
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", help="Modèle dont on compte les jetons.")
     ] = "falcon-poche",
-    max_length: Annotated[int, typer.Option("--max_length", help="Jetons par exemple.")] = 512,
+    max_length: Annotated[int, _nombre("--max_length", COMPTE, "Jetons par exemple.")] = 512,
     evaluation: Annotated[
         str, typer.Option("--evaluation", help="Corpus d’évaluation à ne pas contenir.")
     ] = "",
-    page: Annotated[str, typer.Option("--html", help="Écrit aussi le rapport dans ce fichier.")] = "",
+    page: Annotated[
+        str, typer.Option("--html", help="Écrit aussi le rapport dans ce fichier.")
+    ] = "",
     en_json: Json = False,
 ) -> None:
     """Dit tout ce qu’il y a à corriger dans un corpus ; code 1 s’il y a des erreurs."""
@@ -500,9 +542,9 @@ def convertir(
 def repartir(
     entree: Entree,
     sortie: Annotated[Path, typer.Argument(help="Fichier à écrire (.jsonl).")],
-    validation: Annotated[float, typer.Option("--validation", help="Part de validation.")] = 0.1,
-    test: Annotated[float, typer.Option("--test", help="Part de test.")] = 0.1,
-    graine: Annotated[int, typer.Option("--graine", help="Graine du hasard.")] = 42,
+    validation: Annotated[float, _nombre("--validation", PART, "Part de validation.")] = 0.1,
+    test: Annotated[float, _nombre("--test", PART, "Part de test.")] = 0.1,
+    graine: Annotated[int, _nombre("--graine", RANG, "Graine du hasard.")] = 42,
     refaire: Annotated[
         bool, typer.Option("--refaire", help="Oublie les jeux déjà écrits et répartit tout.")
     ] = False,
@@ -592,19 +634,48 @@ def kit(
     print(f"Kit écrit dans {dossier} : {en_go(taille)}. Mode d’emploi : LISEZMOI.txt.")
 
 
-def _couches(texte: str) -> tuple[str, ...] | str:
-    """« ["query_key_value"] », « query_key_value,dense » ou « all-linear »."""
-    if texte == "all-linear":
-        return texte
+@contextmanager
+def _options_nommees(**noms: str) -> Iterator[None]:
+    """Nomme un réglage refusé comme la personne l'a tapé : « --lr », et non « learning_rate ».
+
+    Args:
+        noms: l'option de chaque réglage qui ne porte pas son nom.
+    """
+    from fabrique.entrainement import Reglages
+
     try:
-        valeur = ast.literal_eval(texte) if texte.startswith("[") else texte.split(",")
-        return tuple(str(nom).strip() for nom in valeur)
-    except (ValueError, SyntaxError):
-        raise ErreurFabrique(
-            "la liste de couches ne se lit pas",
-            "Écrivez par exemple --target_modules='[\"query_key_value\"]'",
-            champ="target_modules",
-        ) from None
+        yield
+    except ErreurFabrique as erreur:
+        if erreur.champ in Reglages.__dataclass_fields__:
+            erreur.champ = noms.get(erreur.champ, f"--{erreur.champ}")
+        raise
+
+
+#: Ce qui entoure un nom de couche, selon l'interpréteur de commandes.
+GUILLEMETS = " \t\"'`\\“”«»’\u00a0"
+
+
+def _couches(texte: str) -> tuple[str, ...] | str:
+    """Des noms de couches, « all-linear », ou une expression régulière.
+
+    « ["query_key_value"] », « [query_key_value] » (PowerShell ôte les guillemets) et
+    « query_key_value,dense » se lisent ; un autre texte est une expression régulière.
+    """
+    nu = texte.strip(GUILLEMETS)
+    liste = nu.startswith("[") and nu.endswith("]")
+    noms = [nom.strip(GUILLEMETS) for nom in (nu[1:-1] if liste else nu).split(",")]
+    noms = [nom for nom in noms if nom]
+    if noms == ["all-linear"]:
+        return noms[0]
+    if noms and all(re.fullmatch(r"[\w.]+", nom) for nom in noms):
+        return tuple(noms)
+    if nu and not nu.startswith("["):
+        return nu
+    raise ErreurFabrique(
+        f"la liste de couches « {texte} » ne se lit pas",
+        "Écrivez par exemple --target_modules=query_key_value,dense",
+        champ="--target_modules",
+    )
 
 
 def principal(arguments: list[str] | None = None) -> int:
@@ -640,9 +711,10 @@ def _usage(cause: Exception) -> ErreurFabrique | None:
     noms = {classe.__name__ for classe in type(cause).__mro__}
     if "UsageError" not in noms:
         return None
-    option = getattr(cause, "option_name", None) or getattr(
-        getattr(cause, "param", None), "opts", [""]
-    )[0]
+    option = (
+        getattr(cause, "option_name", None)
+        or getattr(getattr(cause, "param", None), "opts", [""])[0]
+    )
     if "NoSuchOption" in noms:
         message = f"l’option {option} n’existe pas"
     elif "MissingParameter" in noms:

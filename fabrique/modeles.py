@@ -150,6 +150,14 @@ def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTra
     return _charger_tokenizer(trouver(modele, revision))
 
 
+def squelette(modele: str | Path, revision: str | None = None) -> PreTrainedModel:
+    """Un modèle sans ses poids, sur un appareil fictif : ses couches, leurs noms, leurs tailles."""
+    entree = trouver(modele, revision)
+    with _erreurs_du_hub(entree), torch.device("meta"):
+        config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
+        return AutoModelForCausalLM.from_config(config)
+
+
 def trouver(modele: str | Path, revision: str | None = None) -> Entree:
     """L'entrée du catalogue, le dossier local ou le dépôt du hub désigné par ``modele``."""
     nom = SYNONYMES.get(str(modele), str(modele))

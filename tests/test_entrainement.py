@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -18,6 +19,7 @@ import fabrique
 from fabrique import entrainement, suivi
 from fabrique.corpus import lire_corpus, repartir
 from fabrique.entrainement import OrdreParLongueur, Reglages, dernier_point_de_reprise
+from fabrique.entrainement.adaptateur import poser
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 from fabrique.evaluation import pertes
 from fabrique.gabarits import FIN, exemple_en_jetons
@@ -349,7 +351,6 @@ def test_l_adaptateur_est_signe_sans_chemin_de_machine(reference, dossier_petit)
     assert str(Path(dossier_petit).parent) not in notice + json.dumps(configuration)
 
 
-
 def test_evaluer_puis_entrainer_donne_le_meme_adaptateur(
     reference, dossier_petit, corpus, tmp_path
 ):
@@ -374,9 +375,7 @@ def test_entrainer_deux_fois_le_meme_modele_repart_de_la_base(
     assert not memes_poids(tmp_path / "a", reference[0])
 
 
-def test_recalculer_les_activations_ne_change_pas_l_apprentissage(
-    dossier_petit, corpus, tmp_path
-):
+def test_recalculer_les_activations_ne_change_pas_l_apprentissage(dossier_petit, corpus, tmp_path):
     adaptateurs = []
     for recalcul in (False, True):
         sortie = tmp_path / str(recalcul)
@@ -419,14 +418,92 @@ def test_un_lot_qui_n_est_pas_multiple_est_refuse():
     assert (erreur.value.champ, erreur.value.code) == ("batch_size", DONNEES)
 
 
+#: Des réglages, des valeurs qu'ils n'acceptent pas, et ce que le remède en dit.
+REFUSES = {
+    "learning_rate": ((0, -1, math.nan, math.inf, "0.1", None, True), "strictement positive"),
+    "epochs": ((0, -1, math.nan), "strictement positive"),
+    "batch_size": ((0, -2, 2.5, math.nan), "entière, strictement positive"),
+    "mbatch_size": ((0, -1, 0.5), "entière, strictement positive"),
+    "cutoff_len": ((0, 15, -256, 256.0), "d’au moins 16"),
+    "lora_r": ((0, -8, 8.0), "entière, strictement positive"),
+    "lora_alpha": ((0, -16, math.nan, -math.inf), "strictement positive"),
+    "lora_dropout": ((-0.1, 1, 1.5, math.nan), "positive ou nulle, inférieure à 1"),
+    "warmup_steps": ((-1, 0.1), "entière, positive ou nulle"),
+    "save_steps": ((0, -50, 0.5), "entière, strictement positive"),
+    "save_total_limit": ((0, -1), "entière, strictement positive"),
+    "logging_steps": ((0, -5), "entière, strictement positive"),
+    "val_set_size": ((-0.1, 1.5, math.nan, math.inf), "part"),
+    "graine": ((-1, 2**32, 0.5), "entière, positive ou nulle"),
+    "methode": (("qlora",), "lora, rslora"),
+    "target_modules": (((), "", ("",), (3,), ["a", None], None, "(query", "[a"), "couche"),
+}
+
+
 @pytest.mark.parametrize(
-    "champ", ["learning_rate", "epochs", "batch_size", "mbatch_size", "lora_r"]
+    ("champ", "valeur"), [(c, v) for c, (valeurs, _) in REFUSES.items() for v in valeurs]
 )
-def test_une_valeur_nulle_ou_negative_est_refusee(champ):
-    for valeur in (0, -1):
-        with pytest.raises(ErreurFabrique, match="positive") as erreur:
-            Reglages(**{champ: valeur})
-        assert erreur.value.champ == champ
+def test_un_reglage_impossible_est_refuse_en_nommant_la_forme_acceptee(champ, valeur):
+    with pytest.raises(ErreurFabrique) as refus:
+        Reglages(**{champ: valeur})
+    assert (refus.value.champ, refus.value.code) == (champ, DONNEES)
+    assert REFUSES[champ][1] in refus.value.remede
+
+
+@pytest.mark.parametrize(
+    "reglages",
+    [
+        {"val_set_size": 0},
+        {"val_set_size": 1},
+        {"val_set_size": 4.0},
+        {"val_set_size": 0.999},
+        {"lora_dropout": 0, "warmup_steps": 0, "epochs": 0.01, "cutoff_len": 16},
+        {"target_modules": ["query_key_value", "dense"]},
+        {"target_modules": "all-linear"},
+        {"target_modules": r".*\.(query_key_value|dense)"},
+        {"learning_rate": np.float32(1e-3), "lora_r": np.int64(4)},
+    ],
+)
+def test_des_reglages_permis_passent(reglages):
+    Reglages(**reglages)
+
+
+@pytest.mark.parametrize(
+    ("cibles", "dit"),
+    [
+        # L'une des deux est juste : peft n'y verrait rien.
+        (("query_key_value", "dens"), "« dens ».*dire « dense »"),
+        (("query_key_values",), "« query_key_values ».*dire « query_key_value »"),
+        (("Query_Key_Value",), "« Query_Key_Value »"),
+        (("input_layernorm",), "« input_layernorm »"),
+        (("self_attention",), "« self_attention »"),
+        ("query_key_value", "expression « query_key_value »"),
+        (r".*\.requete", "expression"),
+    ],
+)
+def test_des_couches_absentes_sont_nommees_avec_la_plus_proche(
+    petit, corpus, tmp_path, cibles, dit
+):
+    reglages = Reglages(target_modules=cibles)
+    with pytest.raises(ErreurFabrique) as refus:
+        fabrique.entrainer(petit[1], petit[0], corpus, reglages, tmp_path / "s")
+    assert re.search(dit, str(refus.value))
+    assert "query_key_value" in refus.value.remede
+    assert refus.value.champ == "target_modules"
+
+
+@pytest.mark.parametrize("cibles", [("self_attention.dense",), r".*\.dense", ("query_key_value",)])
+def test_un_chemin_partiel_ou_une_expression_reguliere_designent_des_couches(petit, cibles):
+    poser(petit[1], Reglages(target_modules=cibles))
+
+
+def test_une_longueur_au_dela_de_la_fenetre_est_refusee(petit, corpus, tmp_path):
+    fenetre = petit[1].config.max_position_embeddings
+    with pytest.raises(ErreurFabrique, match=rf"la fenêtre du modèle \({fenetre}\)") as refus:
+        fabrique.entrainer(
+            petit[1], petit[0], corpus, Reglages(cutoff_len=fenetre + 1), tmp_path / "s"
+        )
+    assert refus.value.champ == "cutoff_len"
+    assert not (tmp_path / "s").exists()
 
 
 def test_une_couche_inconnue_est_refusee(petit, corpus, tmp_path):

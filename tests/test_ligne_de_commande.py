@@ -134,8 +134,151 @@ USAGES = {
         ["finetune", *A_REMPLIR, "--batch_size", "3", "--mbatch_size", "2"],
         "multiple",
     ),
-    "taux nul": (["finetune", *A_REMPLIR, "--lr", "0"], "positive"),
+    "taux nul": (["finetune", *A_REMPLIR, "--lr", "0"], "l’option --lr : « 0.0 » ne convient pas"),
 }
+
+
+#: Des nombres impossibles, par commande : l'option est nommée, la forme acceptée est dite.
+NOMBRES = {
+    "finetune": (
+        A_REMPLIR,
+        {
+            "--lr": ("0", "-0,1", "nan", "inf", "1e999", "abc", "0,0,3", ""),
+            "--epochs": ("-1", "0", "nan", "deux"),
+            "--batch_size": ("0", "1,5", "-2"),
+            "--mbatch_size": ("0", "2.0"),
+            "--cutoff_len": ("8", "-1", "256,5", "100000"),
+            "--lora_r": ("0", "-8", "huit"),
+            "--lora_alpha": ("0", "nan"),
+            "--lora_dropout": ("1", "-0,05", "nan"),
+            "--warmup_steps": ("-1",),
+            "--save_steps": ("0",),
+            "--save_total_limit": ("0",),
+            "--logging_steps": ("0",),
+            "--val_set_size": ("-0,1", "1,5", "nan"),
+            "--methode": ("qlora",),
+        },
+    ),
+    "generer": (
+        ["--instruction", "Oui ?"],
+        {"--max_new_tokens": ("0", "-1"), "--temperature": ("-1", "nan", "chaud")},
+    ),
+    "evaluer": (
+        ["--adaptateur", "a", "--dataset", "demarches"],
+        {"--questions": ("0",), "--exemples": ("-1",), "--max_new_tokens": ("0",)},
+    ),
+    "preentrainer": (
+        ["--texte", "a.txt", "--sortie", "sorties/inutile"],
+        {
+            **{f"--{nom}": ("0", "-1", "1,5") for nom in ("pas", "pas_mesure", "couches", "lot")},
+            **{f"--{nom}": ("0",) for nom in ("largeur", "tetes", "vocabulaire", "longueur")},
+            "--lr": ("0", "nan", "-0,003"),
+            "--graine": ("-1",),
+        },
+    ),
+    "jetons": (["--texte", "a"], {"--prix": ("-1", "nan"), "--contexte": ("0",)}),
+    "cout": (
+        ["--jetons", "1000", "--model", "falcon-poche"],
+        {
+            "--jetons": ("0", "-5"),
+            "--prix_heure": ("-1", "inf"),
+            "--epochs": ("0", "-1"),
+            "--mbatch_size": ("0",),
+            "--cutoff_len": ("8",),
+            "--lora_r": ("0",),
+            "--prix_api": ("-1",),
+            "--prix_reponse": ("nan",),
+            "--jetons_reponse": ("-1",),
+        },
+    ),
+    "corpus controler": (["demarches"], {"--max_length": ("0", "-1")}),
+    "corpus repartir": (
+        ["demarches", "sorties/inutile.jsonl"],
+        {"--validation": ("-0,1", "1", "nan"), "--test": ("1,2",), "--graine": ("-1", "0,5")},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("commande", "option", "valeur"),
+    [
+        (commande, option, valeur)
+        for commande, (_, options) in NOMBRES.items()
+        for option, valeurs in options.items()
+        for valeur in valeurs
+    ],
+)
+def test_un_nombre_impossible_nomme_son_option_avant_tout_chargement(
+    capsys, monkeypatch, commande, option, valeur
+):
+    monkeypatch.setattr("fabrique.modeles._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr("fabrique.corpus.lecture.ouvrir", lambda *_: pytest.fail("lu"))
+    phrase = echouer(capsys, [*commande.split(), *NOMBRES[commande][0], f"{option}={valeur}"])
+    assert phrase.startswith(f"l’option {option} : ")
+    assert "Donnez " in phrase or "Choisissez" in phrase
+    assert "learning_rate" not in phrase
+
+
+@pytest.mark.parametrize("tape", ["0,0003", "0.0003", "3e-4", "3,0e-4"])
+def test_une_virgule_decimale_se_comprend(monkeypatch, tape):
+    """Sur toute option à virgule : ici le taux, l'extinction et la part de validation."""
+    recus = []
+    monkeypatch.setattr("fabrique.affinage.affiner", lambda *a: recus.append(a[3]))
+    options = [f"--lr={tape}", "--lora_dropout=0,1", "--val_set_size=0,25", "--epochs=1,5"]
+    assert principal(["finetune", *A_REMPLIR, *options]) == 0
+    lus = recus[0]
+    assert (lus.learning_rate, lus.lora_dropout, lus.val_set_size, lus.epochs) == (
+        3e-4,
+        0.1,
+        0.25,
+        1.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tape", "lu"),
+    [
+        ('["query_key_value"]', ("query_key_value",)),
+        ("['query_key_value', 'dense']", ("query_key_value", "dense")),
+        ("[query_key_value]", ("query_key_value",)),  # PowerShell a ôté les guillemets
+        ("[query_key_value,dense]", ("query_key_value", "dense")),
+        ('[\\"query_key_value\\"]', ("query_key_value",)),
+        ("[“query_key_value”]", ("query_key_value",)),
+        ("query_key_value, dense", ("query_key_value", "dense")),
+        ('"query_key_value"', ("query_key_value",)),
+        ("all-linear", "all-linear"),
+        ('["all-linear"]', "all-linear"),
+        (r".*\.(query_key_value|dense)", r".*\.(query_key_value|dense)"),
+    ],
+)
+def test_les_couches_se_lisent_quel_que_soit_l_interpreteur(monkeypatch, tape, lu):
+    recus = []
+    monkeypatch.setattr("fabrique.affinage.affiner", lambda *a: recus.append(a[3]))
+    assert principal(["finetune", *A_REMPLIR, f"--target_modules={tape}"]) == 0
+    assert recus[0].target_modules == lu
+
+
+@pytest.mark.parametrize(
+    ("tape", "dit"),
+    [
+        ("query_key_value,dens", "« dens ». Vouliez-vous dire « dense »"),
+        ("[query_key_valu]", "Vouliez-vous dire « query_key_value »"),
+        ("(query", "ne convient pas. Corrigez l’expression régulière au caractère 1"),
+        (r".*\.requete|cle", "aucune couche du modèle ne répond à l’expression"),
+        ("[]", "ne se lit pas"),
+        ("", "ne se lit pas"),
+        ("[query_key_value", "ne se lit pas"),
+    ],
+)
+def test_une_couche_mal_ecrite_est_dite_avant_tout_chargement(
+    capsys, monkeypatch, dossier_petit, fichier_corpus, tmp_path, tape, dit
+):
+    monkeypatch.setattr("fabrique.modeles._charger_poids", lambda *_: pytest.fail("chargé"))
+    commande = finetune(dossier_petit, fichier_corpus, tmp_path / "s")
+    phrase = echouer(capsys, [*commande, f"--target_modules={tape}"])
+    assert phrase.startswith("l’option --target_modules : ")
+    assert dit in phrase
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("cas", USAGES)

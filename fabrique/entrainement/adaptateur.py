@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,13 +19,14 @@ from fabrique.modeles import (
     sans_adaptateur,
     sous_fsdp,
 )
+from fabrique.quantification import format_de
 
 
 def poser(modele: PreTrainedModel, reglages: Reglages) -> PreTrainedModel | PeftModel:
     """Prépare ce qui s'apprend, sur un modèle débarrassé d'un adaptateur précédent.
 
     Raises:
-        ErreurFabrique: aucune couche ne porte le nom demandé, ou modèle quantifié dont on veut
+        ErreurFabrique: réglages que le modèle ne permet pas, ou modèle quantifié dont on veut
             apprendre tous les poids.
     """
     nu = sans_adaptateur(modele)
@@ -52,14 +56,57 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(nu, configuration)
-    except ValueError as cause:
+    return get_peft_model(nu, configuration)
+
+
+def verifier_modele(reseau: PreTrainedModel, reglages: Reglages) -> None:
+    """Vérifie que des réglages vont à un modèle ; ``squelette`` suffit, aucun poids n'est lu.
+
+    Raises:
+        ErreurFabrique: ``cutoff_len`` dépasse la fenêtre du modèle, ou une couche n'existe pas.
+    """
+    fenetre = getattr(reseau.config, "max_position_embeddings", None)
+    if fenetre and reglages.cutoff_len > fenetre:
         raise ErreurFabrique(
-            f"aucune couche du modèle ne s’appelle {', '.join(cibles)}",
-            "Donnez des noms de couches du modèle, ou « all-linear »",
-            champ="target_modules",
-        ) from cause
+            f"{reglages.cutoff_len} jetons dépassent la fenêtre du modèle ({fenetre})",
+            f"Donnez une valeur d’au plus {fenetre}",
+            champ="cutoff_len",
+        )
+    if reglages.methode != "complet" and reglages.target_modules != "all-linear":
+        _verifier_couches(reseau, reglages.target_modules)
+
+
+def _verifier_couches(reseau: PreTrainedModel, cibles: str | Sequence[str]) -> None:
+    """Chaque nom demandé est celui d'une couche qui peut recevoir un adaptateur.
+
+    Même règle que peft, qui ne se plaint que si aucun des noms n'est trouvé : un nom vaut pour
+    toute couche dont le chemin finit par lui ; une expression régulière, pour tout le chemin.
+    """
+    chemins = [nom for nom, module in reseau.named_modules() if _adaptable(module)]
+    courts = sorted({chemin.rpartition(".")[2] for chemin in chemins})
+    remede = f"Donnez des couches de ce modèle ({', '.join(courts)}), ou « all-linear »"
+    if isinstance(cibles, str):
+        if not any(re.fullmatch(cibles, chemin) for chemin in chemins):
+            raise ErreurFabrique(
+                f"aucune couche du modèle ne répond à l’expression « {cibles} »",
+                remede,
+                champ="target_modules",
+            )
+        return
+    for cible in cibles:
+        if not any(f".{chemin}".endswith(f".{cible}") for chemin in chemins):
+            proche = difflib.get_close_matches(cible, courts, n=1)
+            raise ErreurFabrique(
+                f"aucune couche du modèle ne s’appelle « {cible} »",
+                f"Vouliez-vous dire « {proche[0]} »\u00a0? {remede}" if proche else remede,
+                champ="target_modules",
+            )
+
+
+def _adaptable(module: torch.nn.Module) -> bool:
+    """Une matrice de poids, quantifiée ou non : ni un bloc entier, ni une normalisation."""
+    poids = getattr(module, "weight", None)
+    return format_de(module) is not None or (poids is not None and poids.dim() == 2)
 
 
 def _ouvrir(nu: PreTrainedModel) -> PreTrainedModel:

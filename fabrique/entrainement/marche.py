@@ -16,7 +16,12 @@ from transformers.trainer_utils import sort_checkpoints
 from fabrique.corpus import repartir
 from fabrique.corpus.formats import empreinte_de_la_demande
 from fabrique.emplacements import dossier_durable, ecrire_json
-from fabrique.entrainement.adaptateur import parametres_entraines, poser, relire
+from fabrique.entrainement.adaptateur import (
+    parametres_entraines,
+    poser,
+    relire,
+    verifier_modele,
+)
 from fabrique.entrainement.avancement import Arret, Suivi
 from fabrique.entrainement.disque import ecriture_expliquee, verifier_disque
 from fabrique.entrainement.entraineur import (
@@ -41,7 +46,12 @@ from fabrique.entrainement.resultat import (
     signer,
 )
 from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
-from fabrique.modeles import couches_quatre_bits, inscrire_origine, parler_moins
+from fabrique.modeles import (
+    couches_quatre_bits,
+    inscrire_origine,
+    parler_moins,
+    sans_adaptateur,
+)
 
 
 @seul_le_premier_parle()
@@ -75,6 +85,7 @@ def entrainer(
     """
     parler_moins()
     reglages, sortie = reglages or Reglages(), Path(sortie)
+    verifier_modele(sans_adaptateur(modele), reglages)
     points = dossier_durable(sortie)
     appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
     exemples, compte = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)

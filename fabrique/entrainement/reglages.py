@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 
-from fabrique.erreurs import ErreurFabrique
+from fabrique.erreurs import ErreurFabrique, Nombre
 from fabrique.machine import Profil
 
 #: Les façons d'apprendre : LoRA, ses deux variantes, ou tous les poids.
 METHODES = ("lora", "rslora", "dora", "complet")
 #: Ce qui ne change pas ce qu'on apprend : on peut y toucher entre deux lancements.
 SANS_EFFET = ("mbatch_size", "recalcul", "save_steps", "save_total_limit", "logging_steps")
+
+#: Ce que chaque réglage accepte.
+FORMES = {
+    "learning_rate": Nombre(positive=True, exemple="0,0003"),
+    "epochs": Nombre(positive=True, exemple="1"),
+    "mbatch_size": Nombre(entier=True, positive=True),
+    "batch_size": Nombre(entier=True, positive=True),
+    # Moins de 16 jetons ne laissent pas de place à une réponse.
+    "cutoff_len": Nombre(entier=True, au_moins=16, exemple="256"),
+    "lora_r": Nombre(entier=True, positive=True, exemple="8"),
+    "lora_alpha": Nombre(positive=True, exemple="16"),
+    "lora_dropout": Nombre(au_moins=0, moins_de=1, exemple="0,05"),
+    "warmup_steps": Nombre(entier=True, au_moins=0),
+    "save_steps": Nombre(entier=True, positive=True),
+    "save_total_limit": Nombre(entier=True, positive=True),
+    "logging_steps": Nombre(entier=True, positive=True),
+    "val_set_size": Nombre(au_moins=0, exemple="0,1 (une part) ou 20 (un nombre d’exemples)"),
+    "graine": Nombre(entier=True, au_moins=0, moins_de=2**32),
+}
 
 
 @dataclass(frozen=True)
@@ -61,15 +81,14 @@ class Reglages:
     graine: int = 42
 
     def __post_init__(self) -> None:
-        positifs = ("learning_rate", "epochs", "batch_size", "mbatch_size", "lora_r")
-        for champ in (*positifs, "save_steps", "save_total_limit", "logging_steps"):
-            if getattr(self, champ) <= 0:
-                raise ErreurFabrique("la valeur doit être positive", "Corrigez-la", champ=champ)
-        if self.cutoff_len < 16:
-            raise ErreurFabrique(
-                "moins de 16 jetons ne laissent pas de place à une réponse",
-                "Donnez au moins 16",
-                champ="cutoff_len",
+        for champ, forme in FORMES.items():
+            if not forme.accepte(getattr(self, champ)):
+                raise _refuser(champ, getattr(self, champ), f"Donnez {forme}")
+        if self.val_set_size > 1 and self.val_set_size != int(self.val_set_size):
+            raise _refuser(
+                "val_set_size",
+                self.val_set_size,
+                "Donnez une part inférieure à 1, ou un nombre entier d’exemples",
             )
         if self.methode not in METHODES:
             raise ErreurFabrique(
@@ -84,6 +103,7 @@ class Reglages:
                 "Choisissez par exemple batch_size = 2 × mbatch_size",
                 champ="batch_size",
             )
+        _verifier_cibles(self.target_modules)
 
     @classmethod
     def du_profil(cls, profil: Profil, **changements) -> Reglages:
@@ -118,3 +138,31 @@ class Reglages:
     def de_l_apprentissage(self) -> dict:
         """Ce qui définit l'apprentissage : le reste peut changer d'un lancement à l'autre."""
         return {nom: valeur for nom, valeur in asdict(self).items() if nom not in SANS_EFFET}
+
+
+def _refuser(champ: str, valeur: object, remede: str) -> ErreurFabrique:
+    return ErreurFabrique(f"« {valeur} » ne convient pas", remede, champ=champ)
+
+
+def _verifier_cibles(cibles: object) -> None:
+    """Des noms de couches, ou une expression régulière qui se lit (« all-linear » en est une)."""
+    if isinstance(cibles, str) and cibles:
+        try:
+            re.compile(cibles)
+        except re.error as cause:
+            raise _refuser(
+                "target_modules",
+                cibles,
+                f"Corrigez l’expression régulière au caractère {(cause.pos or 0) + 1}, ou donnez "
+                "des noms de couches",
+            ) from None
+    elif not (
+        isinstance(cibles, list | tuple)
+        and cibles
+        and all(isinstance(nom, str) and nom for nom in cibles)
+    ):
+        raise _refuser(
+            "target_modules",
+            cibles,
+            'Donnez au moins un nom de couche, par exemple ("query_key_value",), ou « all-linear »',
+        )
