@@ -9,10 +9,12 @@ from datasets import Dataset
 from fabrique.cartes import carte_de
 from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
 from fabrique.cout import bilan
+from fabrique.emplacements import dossier_durable
 from fabrique.energie import energie_relevee
 from fabrique.entrainement import Reglages, ResultatEntrainement, entrainer
 from fabrique.entrainement.adaptateur import verifier_modele
-from fabrique.entrainement.processus import seul_le_premier_parle
+from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
+from fabrique.entrainement.reprise import verifier_a_nous
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, pertes
 from fabrique.figures import en_francais
@@ -41,10 +43,15 @@ def affiner(
         mesurer_energie: relève l'énergie de l'apprentissage (extension ``[carbone]``).
 
     Raises:
-        ErreurFabrique: corpus illisible, données personnelles non acceptées, ou relevé d'énergie
+        ErreurFabrique: réglages que le modèle ne permet pas, dossier de sortie qui n'est pas à
+            nous (les deux avant de charger les poids), corpus illisible, données personnelles non acceptées, ou relevé d'énergie
             demandé sans son extension.
     """
-    verifier_modele(squelette(modele, revision), reglages)
+    vide = squelette(modele, revision)
+    verifier_modele(vide, reglages)
+    if est_le_premier():
+        for dossier in (sortie, dossier_durable(sortie, dire=False)):
+            verifier_a_nous(dossier, vide.config._name_or_path)
     corpus = lire_corpus(dataset)
     _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
     appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.emplacements import ecrire_json, programme
+from fabrique.emplacements import ecrire_signe, programme, verifier_sortie
 from fabrique.entrainement import Reglages, entrainer, memoire_pic
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
 from fabrique.figures import en_francais
@@ -35,6 +36,7 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
     Returns:
         Le contenu de ``rapport.json`` (section « contrats » de la conception).
     """
+    verifier_sortie(sortie / "rapport.json")
     depart, console = time.monotonic(), Console(highlight=False)
     tokenizer, modele = charger(POCHE.modele, quantification=POCHE.quantification)
     corpus = lire_corpus("demarches")
@@ -65,7 +67,9 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
         "questions_de_test": len(test),
         "adaptateur": str(resultat.dossier),
     }
-    ecrire_json(sortie / "rapport.json", rapport)
+    ecrire_signe(
+        sortie / "rapport.json", json.dumps(rapport, ensure_ascii=False, indent=2)
+    )
     _conclure(console, rapport, resultat.duree_s, sortie)
     return rapport
 

@@ -54,21 +54,25 @@ def sur_drive(chemin: Path) -> bool:
     return chemin.is_relative_to(DRIVE)
 
 
-def dossier_durable(sortie: Path) -> Path:
+def dossier_durable(sortie: Path, dire: bool = True) -> Path:
     """Où mettre ce qui doit survivre à la session : sur Drive s'il est monté, sinon ``sortie``.
 
     Un chemin absolu est respecté : la personne a choisi. Drive reçoit les fichiers avec retard,
     parfois pas tous : ``complet.json`` dit, à la reprise, lesquels sont arrivés.
+
+    Args:
+        dire: prévient la personne quand Drive est choisi.
 
     Source : googlecolab/colabtools, ticket 287.
     """
     if sortie.is_absolute() or not DRIVE.is_dir():
         return sortie
     durable = DRIVE / "FabriqueLLM" / sortie
-    print(
-        f"Google Drive est monté : les points de reprise vont dans {durable}. Drive les reçoit "
-        "avec retard : n’arrêtez pas l’exécution dans la minute qui suit une sauvegarde."
-    )
+    if dire:
+        print(
+            f"Google Drive est monté : les points de reprise vont dans {durable}. Drive les reçoit "
+            "avec retard : n’arrêtez pas l’exécution dans la minute qui suit une sauvegarde."
+        )
     return durable
 
 

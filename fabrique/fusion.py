@@ -7,7 +7,7 @@ fois effacerait une bonne part de ce que l'adaptateur a appris.
 from __future__ import annotations
 
 import math
-import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +78,8 @@ def fusionner(
         raise ErreurFabrique(
             f"on ne fusionne pas en « {calcul} »", f"Choisissez entre {', '.join(CALCULS)}"
         )
+    if sortie.exists() and not sortie.is_dir():
+        raise ErreurFabrique("la sortie est un fichier", "Donnez le nom d’un dossier neuf", sortie)
     if sortie.exists() and any(sortie.iterdir()):
         raise ErreurFabrique(
             "le dossier de sortie n’est pas vide", "Donnez un dossier neuf", sortie
@@ -86,8 +88,9 @@ def fusionner(
     tokenizer, base = charger(modele, "aucune", calcul, revision, silencieux=True)
     affine = charger_adaptateur(base, adaptateur).eval()
     attendus = _logits(affine, tokenizer)
-    partiel = sortie.with_name(f"{sortie.name}.partiel")
-    try:
+    sortie.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fabrique-", dir=sortie.parent) as a_cote:
+        partiel = Path(a_cote) / "modele"
         exporter(_additionner(affine, adaptateur), tokenizer, partiel)
         del base, affine  # jamais deux modèles entiers en mémoire
         ecart = _ecart(
@@ -103,8 +106,6 @@ def fusionner(
         if sortie.exists():
             sortie.rmdir()
         partiel.rename(sortie)
-    finally:
-        shutil.rmtree(partiel, ignore_errors=True)
     return Fusion(sortie, ecart)
 
 

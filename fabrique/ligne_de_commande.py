@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fabrique.emplacements import ecrire_texte, verifier_sortie
+from fabrique.emplacements import ecrire_signe, verifier_sortie
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique, Nombre
 
 #: Les mots de l'aide que typer écrit en anglais.
@@ -510,10 +510,12 @@ def controler(
     from fabrique.corpus.controle import controler as examiner
     from fabrique.modeles import charger_tokenizer
 
+    if page:
+        verifier_sortie(page, fichier, *filter(None, [evaluation]))
     with redirect_stdout(sys.stderr if en_json else sys.stdout):  # « lu en Windows-1252 », à côté
         controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
     if page:
-        ecrire_texte(Path(page), rapport.en_page(controle))
+        ecrire_signe(Path(page), rapport.en_page(controle))
     if en_json:
         print(json.dumps(controle.en_dictionnaire(), ensure_ascii=False))
     else:
@@ -530,11 +532,12 @@ def convertir(
     sans_metadonnees: Annotated[
         bool, typer.Option("--sans_metadonnees", help="Laisse langue, catégorie, source… de côté.")
     ] = False,
+    ecraser: Ecraser = False,
 ) -> None:
     """Convertit un corpus sans rien perdre, ou dit pourquoi c’est impossible."""
     from fabrique.corpus.conversion import convertir_fichier
 
-    nombre = convertir_fichier(entree, sortie, format, sans_metadonnees)
+    nombre = convertir_fichier(entree, sortie, format, sans_metadonnees, ecraser)
     print(f"{nombre} exemples écrits dans {sortie}.")
 
 

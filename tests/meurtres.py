@@ -87,7 +87,7 @@ def en_retirant_un_ancien(pas):
     retirer = shutil.rmtree
 
     def tuer(dossier, *args, **options):
-        if Path(dossier).name.startswith("checkpoint-") and Path(dossier).parent.name != "en-cours":
+        if Path(dossier).name == reprise.A_JETER and Path(dossier).exists():
             next(Path(dossier).iterdir()).unlink()
             mourir()
         retirer(dossier, *args, **options)

@@ -111,7 +111,7 @@ def test_tue_a_chaque_instant_l_adaptateur_est_identique(dossier_petit, fichier_
     for essai in ("enchaine", "hasard"):
         assert memes_poids(tmp_path / essai, tmp_path / "reference")
         assert (tmp_path / essai / "rapport.json").exists()
-        assert not (tmp_path / essai / "en-cours").exists()
+        assert not (tmp_path / essai / reprise.EN_COURS).exists()
 
 
 class Coupure(BaseException):
@@ -165,7 +165,7 @@ def test_un_point_qui_ne_se_relit_pas_n_est_pas_mis_en_place(
     reference, tmp_path, monkeypatch, protege
 ):
     """Relu avant d'être renommé ; sans cette relecture, l'octet faux est certifié et servi."""
-    ecrit, point = tmp_path / "en-cours" / f"checkpoint-{PAS}", tmp_path / f"checkpoint-{PAS}"
+    ecrit, point = tmp_path / reprise.EN_COURS / f"checkpoint-{PAS}", tmp_path / f"checkpoint-{PAS}"
     shutil.copytree(reference / f"checkpoint-{PAS}", ecrit)
     (ecrit / reprise.COMPLET).unlink()
     abimer(ecrit / "optimizer.pt")
@@ -179,12 +179,137 @@ def test_un_point_qui_ne_se_relit_pas_n_est_pas_mis_en_place(
     assert not point.exists()
 
 
-def test_un_point_abime_plus_avance_ne_chasse_pas_les_bons(reference, tmp_path):
+def test_un_point_abime_plus_avance_ne_chasse_pas_les_bons(tmp_path):
     """Gardés : les derniers jusqu'au pas courant ; le point abîmé d'après s'en va."""
     for pas in (6, 8, 10, 12):
         (tmp_path / f"checkpoint-{pas}").mkdir()
+        (tmp_path / f"checkpoint-{pas}" / reprise.COMPLET).write_text("{}", encoding="utf-8")
     reprise.retirer_les_anciens(tmp_path, 10, garder=2)
     assert points(tmp_path) == [8, 10]
+
+
+# ---------------------------------------------------------------- le dossier d'un autre
+
+
+def etranger(dossier, *noms):
+    """Des fichiers qui ne sont pas à nous ; rend ce qu'ils contiennent."""
+    for nom in noms:
+        (dossier / nom).parent.mkdir(parents=True, exist_ok=True)
+        (dossier / nom).write_text(f"à vous : {nom}", encoding="utf-8")
+    return contenu(dossier)
+
+
+def contenu(dossier):
+    return {f.relative_to(dossier): f.read_bytes() for f in dossier.rglob("*") if f.is_file()}
+
+
+@pytest.mark.parametrize(
+    "noms",
+    [
+        ("README.md", "pyproject.toml", "src/code.py"),  # la racine d'un projet
+        ("rapport.json",),
+        ("config.json", "model.safetensors", "tokenizer.json"),  # un modèle
+        ("checkpoint-2/model.safetensors", "checkpoint-4/optimizer.pt"),  # un autre outil
+        ("empreinte.json", "notes.txt"),
+        ("en-cours/lettre.odt",),
+    ],
+)
+def test_un_dossier_qui_n_est_pas_a_nous_est_refuse_et_rien_n_y_change(
+    dossier_petit, fichier_corpus, tmp_path, monkeypatch, capsys, noms
+):
+    """Code 1, avant que le modèle soit chargé, et le remède dit où aller."""
+    monkeypatch.setattr("fabrique.modeles._charger_poids", lambda *_: pytest.fail("chargé"))
+    sortie = tmp_path / "à vous"
+    avant = etranger(sortie, *noms)
+    commande = ["finetune", f"--model={dossier_petit}", f"--dataset={fichier_corpus}"]
+    assert principal([*commande, f"--lora_out_dir={sortie}", "--save_steps=1"]) == DONNEES
+    dit = capsys.readouterr().err
+    assert "n’est pas vide" in dit
+    assert "Donnez un dossier neuf" in dit
+    assert contenu(sortie) == avant
+
+
+def test_le_dossier_du_modele_n_est_pas_celui_de_l_adaptateur(
+    dossier_petit, fichier_corpus, tmp_path, capsys
+):
+    """Même par un lien, même s'il porte notre empreinte (un modèle appris tout entier)."""
+    modele = tmp_path / "modele"
+    shutil.copytree(dossier_petit, modele)
+    empreinte = {"modele": "x", "couches_4bits": 0, "donnees": "", "reglages": {}}
+    (modele / "empreinte.json").write_text(json.dumps(empreinte), encoding="utf-8")
+    (tmp_path / "lien").symlink_to(modele)
+    avant = contenu(modele)
+    for sortie in (modele, tmp_path / "lien"):
+        commande = ["finetune", f"--model={modele}", f"--dataset={fichier_corpus}"]
+        assert principal([*commande, f"--lora_out_dir={sortie}"]) == DONNEES
+        assert "celui du modèle" in capsys.readouterr().err
+    assert contenu(modele) == avant
+
+
+@pytest.mark.parametrize("nom", ["README.md", "rapport.json", "adapter_model.safetensors"])
+def test_un_fichier_depose_dans_notre_dossier_en_cours_n_est_pas_ecrase(
+    reference, dossier_petit, corpus, tmp_path, nom
+):
+    """L'apprentissage est interrompu ; entre-temps, quelqu'un a rangé là un fichier à lui."""
+    sortie = tmp_path / "s"
+    shutil.copytree(reference, sortie)
+    for fichier in ("rapport.json", "adapter_model.safetensors", "adapter_config.json", "README.md"):
+        (sortie / fichier).unlink()
+    etranger(sortie, nom)
+    avant = contenu(sortie)
+    with pytest.raises(ErreurFabrique, match="n’a pas écrit") as refus:
+        apprendre(dossier_petit, corpus, sortie)
+    assert nom in refus.value.message
+    assert refus.value.code == DONNEES
+    assert contenu(sortie) == avant
+    (sortie / nom).unlink()
+    apprendre(dossier_petit, corpus, sortie)
+    assert memes_poids(sortie, reference)
+
+
+def test_une_notice_completee_est_gardee(reference, dossier_petit, corpus, tmp_path):
+    """La notice invite à la compléter : relancée, la commande finie n'y touche pas."""
+    sortie = tmp_path / "s"
+    shutil.copytree(reference, sortie)
+    (sortie / "README.md").write_text("Appris sur nos fiches, licence ouverte.", encoding="utf-8")
+    avant = contenu(sortie)
+    apprendre(dossier_petit, corpus, sortie)
+    assert contenu(sortie) == avant
+    (sortie / "rapport.json").unlink()  # plus rien ne dit que c'est fini
+    with pytest.raises(ErreurFabrique, match=r"changé depuis \(README\.md\)"):
+        apprendre(dossier_petit, corpus, sortie)
+
+
+def test_un_point_de_reprise_d_un_autre_outil_arrete_avant_tout_calcul(
+    reference, dossier_petit, corpus, tmp_path
+):
+    sortie = tmp_path / "s"
+    shutil.copytree(reference, sortie)
+    (sortie / "rapport.json").unlink()
+    etranger(sortie, "checkpoint-3/optimizer.pt")
+    avant = contenu(sortie)
+    with pytest.raises(ErreurFabrique, match="checkpoint-3"):
+        apprendre(dossier_petit, corpus, sortie)
+    assert contenu(sortie) == avant
+
+
+def test_un_point_qui_n_est_pas_signe_n_est_jamais_efface(reference, tmp_path):
+    """Ni comme ancien, ni pour laisser sa place : il change de nom."""
+    vu = etranger(tmp_path, "checkpoint-2/a.bin", f"checkpoint-{PAS}/b.bin")
+    reprise.retirer_les_anciens(tmp_path, PAS, garder=1)
+    assert contenu(tmp_path) == vu
+    ecrit = tmp_path / reprise.EN_COURS / f"checkpoint-{PAS}"
+    shutil.copytree(reference / f"checkpoint-{PAS}", ecrit)
+    (ecrit / reprise.COMPLET).unlink()
+    reprise.mettre_en_place(ecrit, tmp_path / f"checkpoint-{PAS}")
+    assert est_complet(tmp_path / f"checkpoint-{PAS}")
+    garde = tmp_path / f"ecarte-checkpoint-{PAS}" / "b.bin"
+    assert garde.read_text(encoding="utf-8") == f"à vous : checkpoint-{PAS}/b.bin"
+
+
+def test_un_dossier_vide_ou_de_fichiers_caches_convient(dossier_petit, corpus, tmp_path):
+    etranger(tmp_path, ".gitkeep", ".ipynb_checkpoints/x.ipynb")
+    assert apprendre(dossier_petit, corpus, tmp_path, epochs=0.2).pas
 
 
 # ---------------------------------------------------------------- le disque
@@ -230,7 +355,7 @@ def test_le_disque_se_remplit_en_cours_de_route(
     assert "reprendra au dernier point de reprise" in dit
     assert points(sortie) == [2, 4]
     assert est_complet(sortie / "checkpoint-4")
-    assert not (sortie / "en-cours").exists()
+    assert not (sortie / reprise.EN_COURS).exists()
     (petit_disque / "ballast").unlink()
     assert principal(commande) == 0
     assert memes_poids(sortie, reference)

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from fabrique.corpus.formats import ANNEXES, METADONNEES
 from fabrique.corpus.lecture import lire_corpus
-from fabrique.emplacements import ecrire_texte
+from fabrique.emplacements import ecrire_signe, verifier_sortie
 from fabrique.erreurs import ErreurFabrique
 
 #: Ce qui sépare l'instruction de son contexte dans le message de l'utilisateur.
@@ -127,20 +127,31 @@ def convertir(corpus: Dataset, format: str, sans_metadonnees: bool = False) -> l
 
 
 def convertir_fichier(
-    entree: str | Path, sortie: Path, format: str, sans_metadonnees: bool = False
+    entree: str | Path,
+    sortie: Path,
+    format: str,
+    sans_metadonnees: bool = False,
+    ecraser: bool = False,
 ) -> int:
     """Convertit un fichier et écrit le résultat d'un seul geste : ``.json`` ou ``.jsonl``.
 
+    Args:
+        ecraser: remplace un fichier de sortie qui n'est pas à nous.
+
     Returns:
         Le nombre d'exemples écrits.
+
+    Raises:
+        ErreurFabrique: la sortie est l'entrée ou n'est pas à nous, ou conversion impossible.
     """
+    verifier_sortie(sortie, entree, ecraser=ecraser)
     convertis = convertir(lire_corpus(entree), format, sans_metadonnees)
     ecrire_exemples(convertis, sortie)
     return len(convertis)
 
 
 def ecrire_exemples(exemples: list[dict], sortie: Path) -> None:
-    """Écrit des exemples en JSON ou en JSON Lines, à côté puis en place."""
+    """Écrit des exemples en JSON ou en JSON Lines, à côté puis en place, et signe le fichier."""
     if sortie.suffix not in (".json", ".jsonl"):
         raise ErreurFabrique(
             f"l’extension « {sortie.suffix} » n’est pas écrite",
@@ -151,4 +162,4 @@ def ecrire_exemples(exemples: list[dict], sortie: Path) -> None:
         texte = json.dumps(exemples, ensure_ascii=False, indent=1) + "\n"
     else:
         texte = "".join(json.dumps(exemple, ensure_ascii=False) + "\n" for exemple in exemples)
-    ecrire_texte(sortie, texte)
+    ecrire_signe(sortie, texte)

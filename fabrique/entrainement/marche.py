@@ -15,7 +15,7 @@ from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
 from fabrique.corpus.formats import empreinte_de_la_demande
-from fabrique.emplacements import dossier_durable, ecrire_json
+from fabrique.emplacements import dossier_durable, ecrire_signe
 from fabrique.entrainement.adaptateur import (
     parametres_entraines,
     poser,
@@ -35,8 +35,10 @@ from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parl
 from fabrique.entrainement.reglages import Reglages
 from fabrique.entrainement.reprise import (
     copier_les_poids,
+    deposer_le_tokenizer,
     dernier_point_de_reprise,
     empreinte,
+    verifier_a_nous,
     verifier_dossier,
 )
 from fabrique.entrainement.resultat import (
@@ -87,6 +89,9 @@ def entrainer(
     reglages, sortie = reglages or Reglages(), Path(sortie)
     verifier_modele(sans_adaptateur(modele), reglages)
     points = dossier_durable(sortie)
+    if est_le_premier():
+        for dossier in (sortie, points):
+            verifier_a_nous(dossier, modele.config._name_or_path)
     appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
     exemples, compte = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
     if est_le_premier():
@@ -220,9 +225,10 @@ def _ecrire(resultat: ResultatEntrainement, point: Path) -> None:
     with ecriture_expliquee(resultat.dossier):
         copier_les_poids(point, resultat.dossier)
         if resultat.reglages.methode == "complet":
-            resultat.tokenizer.save_pretrained(resultat.dossier)
+            deposer_le_tokenizer(resultat.tokenizer, resultat.dossier)
         signer(resultat, resultat.modele.config._name_or_path)
-        ecrire_json(resultat.dossier / "rapport.json", resultat.en_dictionnaire())
+        rapport = json.dumps(resultat.en_dictionnaire(), ensure_ascii=False, indent=2)
+        ecrire_signe(resultat.dossier / "rapport.json", rapport)
 
 
 def _deja_fait(

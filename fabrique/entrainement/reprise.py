@@ -8,23 +8,29 @@ import os
 import shutil
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from safetensors import safe_open
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import sort_checkpoints
 
-from fabrique.emplacements import ecrire_json, sur_drive
+from fabrique import emplacements
+from fabrique.emplacements import ecrire_json, meme_endroit, sur_drive
 from fabrique.entrainement.reglages import Reglages
 from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
 from fabrique.modeles import couches_quatre_bits
 
-#: Le dossier où un point s'écrit avant d'être mis en place.
-EN_COURS = "en-cours"
-#: La liste des fichiers d'un point, avec leur empreinte ; écrite en dernier.
+#: Les dossiers où un point s'écrit avant d'être mis en place, et où il finit : à nous par leur nom.
+EN_COURS, A_JETER = ".fabrique-en-cours", ".fabrique-a-jeter"
+#: La liste des fichiers d'un point, avec leur empreinte ; écrite en dernier, elle le signe.
 COMPLET = "complet.json"
+#: Ce qui identifie l'apprentissage d'un dossier, et le signe.
+EMPREINTE = "empreinte.json"
+#: Ce qu'un apprentissage achevé dépose à la racine de son dossier.
+DEPOSES = ("*.safetensors", "*.json", "*.jinja", "README.md")
 #: Drive rend visibles peu à peu les fichiers d'une session précédente : combien l'attendre.
 ATTENTE_DE_DRIVE_S = 60
 
@@ -40,8 +46,10 @@ def mettre_en_place(ecrit: Path, point: Path) -> None:
         OSError: un fichier écrit ne se relit pas.
     """
     certifier(ecrit)
-    if point.exists():  # un point abîmé du même numéro
-        shutil.rmtree(point)
+    if est_signe(point):  # un point abîmé du même numéro
+        retirer(point)
+    elif point.exists():  # il n'est pas à nous, ou Drive n'a pas fini de le montrer
+        point.rename(point.with_name(f"ecarte-{point.name}"))
     ecrit.rename(point)
     _vider_les_tampons(point.parent)
 
@@ -58,7 +66,8 @@ def certifier(point: Path) -> None:
     fichiers = [f for f in sorted(point.rglob("*")) if f.is_file()]
     for fichier in fichiers:
         _vider_les_tampons(fichier)
-    ecrire_json(point / COMPLET, {f.relative_to(point).as_posix(): _empreinte(f) for f in fichiers})
+    empreintes = {f.relative_to(point).as_posix(): emplacements.empreinte(f) for f in fichiers}
+    ecrire_json(point / COMPLET, empreintes)
     _vider_les_tampons(point / COMPLET)
 
 
@@ -74,11 +83,6 @@ def _verifier_les_poids(fichier: Path) -> None:
                 )
 
 
-def _empreinte(fichier: Path) -> str:
-    with fichier.open("rb") as flux:
-        return hashlib.file_digest(flux, "sha256").hexdigest()
-
-
 def _vider_les_tampons(chemin: Path) -> None:
     """Demande au système d'écrire vraiment : une coupure de courant ne reprend rien."""
     if os.name == "nt":
@@ -91,15 +95,29 @@ def _vider_les_tampons(chemin: Path) -> None:
 
 
 def retirer_les_anciens(sortie: Path, pas: int, garder: int) -> None:
-    """Ne laisse que les ``garder`` derniers points, celui du pas ``pas`` compris.
+    """Ne laisse que les ``garder`` derniers de nos points, celui du pas ``pas`` compris.
 
-    Un point plus avancé que ``pas`` est un point abîmé, que la reprise avait écarté.
+    Un point plus avancé que ``pas`` est un point abîmé, que la reprise avait écarté. Un point que
+    nous n'avons pas signé reste là.
     """
-    points = [Path(point) for point in sort_checkpoints(str(sortie))]
+    points = [point for point in map(Path, sort_checkpoints(str(sortie))) if est_signe(point)]
     valables = [point for point in points if _pas(point) <= pas]
     for point in points:
         if point not in valables[-garder:]:
-            shutil.rmtree(point, ignore_errors=True)
+            retirer(point)
+
+
+def est_signe(point: Path) -> bool:
+    """Vrai pour un point que nous avons écrit, entier ou abîmé."""
+    return (point / COMPLET).is_file()
+
+
+def retirer(point: Path) -> None:
+    """Efface un point, d'abord mis hors de vue d'un seul geste : coupé, il ne passe pas pour un autre."""
+    a_jeter = point.parent / A_JETER
+    shutil.rmtree(a_jeter, ignore_errors=True)
+    point.rename(a_jeter)
+    shutil.rmtree(a_jeter, ignore_errors=True)
 
 
 def _pas(point: Path) -> int:
@@ -124,7 +142,7 @@ def est_complet(point: Path) -> bool:
     """Tous les fichiers certifiés sont là, à l'octet près."""
     try:
         attendus = json.loads((point / COMPLET).read_text(encoding="utf-8"))
-        return all(_empreinte(point / nom) == empreinte for nom, empreinte in attendus.items())
+        return all(emplacements.empreinte(point / nom) == lue for nom, lue in attendus.items())
     except (OSError, ValueError):
         return False
 
@@ -142,11 +160,25 @@ def _arrive_de_drive(point: Path) -> bool:
     return False
 
 
+def deposer(point: Path, sortie: Path, motifs: Sequence[str]) -> None:
+    """Copie et signe, à la racine d'un dossier, des fichiers d'un autre."""
+    for fichier in sorted({f for motif in motifs for f in point.glob(motif)}):
+        partiel = sortie / f"{fichier.name}.partiel"
+        shutil.copyfile(fichier, partiel)
+        emplacements.mettre_en_place(partiel, sortie / fichier.name)
+
+
 def copier_les_poids(point: Path, sortie: Path) -> None:
     """Copie d'un point de reprise ce qui sert à répondre : poids appris et configuration."""
-    for motif in ("*.safetensors", "*config.json", "*.index.json"):
-        for fichier in point.glob(motif):
-            shutil.copyfile(fichier, sortie / fichier.name)
+    deposer(point, sortie, ("*.safetensors", "*config.json", "*.index.json"))
+
+
+def deposer_le_tokenizer(tokenizer: PreTrainedTokenizerBase, sortie: Path) -> None:
+    """Enregistre un tokenizer à la racine d'un dossier, fichier par fichier, signé."""
+    a_cote = sortie / EN_COURS
+    tokenizer.save_pretrained(a_cote)
+    deposer(a_cote, sortie, ("*",))
+    shutil.rmtree(a_cote, ignore_errors=True)
 
 
 # ---------------------------------------------------------------- un dossier, un apprentissage
@@ -164,15 +196,93 @@ def empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) ->
     }
 
 
+def verifier_a_nous(sortie: Path, modele: str | Path) -> None:
+    """Refuse, avant tout calcul, d'apprendre là où il faudrait écraser ce qui n'est pas à nous.
+
+    Un dossier neuf ou vide convient ; un dossier qui sert déjà doit porter notre empreinte, et
+    rien d'étranger là où nous écrirons. Les fichiers cachés ne comptent pas.
+
+    Args:
+        sortie: le dossier de l'adaptateur, ou celui des points de reprise.
+        modele: le modèle de départ, que l'on n'écrase jamais.
+
+    Raises:
+        ErreurFabrique: le dossier est celui du modèle ou d'un autre travail, ou contient un point
+            de reprise ou un fichier que nous n'avons pas signé.
+    """
+    if modele and meme_endroit(sortie, modele):
+        raise ErreurFabrique(
+            "le dossier de sortie est celui du modèle : il serait écrasé", AUTRE_DOSSIER, sortie
+        )
+    if not sortie.exists():
+        return
+    if not sortie.is_dir():
+        raise ErreurFabrique(
+            "le dossier de sortie est un fichier", AUTRE_DOSSIER, sortie, code=MACHINE
+        )
+    presents = [f for f in sortie.iterdir() if not (f.name.startswith(".") or f.suffix == ".partiel")]
+    if not presents:
+        return
+    if _empreinte_du_dossier(sortie) is None:
+        raise ErreurFabrique(
+            "le dossier n’est pas vide, et ce n’est pas un apprentissage de FabriqueLLM qui "
+            f"l’occupe ({_citer(presents)})",
+            AUTRE_DOSSIER,
+            sortie,
+        )
+    points = [] if sur_drive(sortie) else map(Path, sort_checkpoints(str(sortie)))
+    etrangers = [point for point in points if not est_signe(point)]
+    if not _est_un_rapport(sortie / "rapport.json"):  # tout n'est pas fini : il faudra écrire
+        etrangers += [
+            f
+            for motif in DEPOSES
+            for f in sortie.glob(motif)
+            if f.name not in (EMPREINTE, emplacements.SIGNATURES) and not emplacements.est_signe(f)
+        ]
+    if etrangers:
+        raise ErreurFabrique(
+            "le dossier contient ce que FabriqueLLM n’a pas écrit, ou qu’on a changé depuis "
+            f"({_citer(etrangers)})",
+            "Déplacez-le, ou donnez un autre dossier de sortie",
+            sortie,
+        )
+
+
+AUTRE_DOSSIER = "Donnez un dossier neuf, où rien d’autre n’est rangé"
+
+
+def _citer(chemins: list[Path]) -> str:
+    noms = sorted({chemin.name for chemin in chemins})
+    return ", ".join(noms[:3]) + ("…" if len(noms) > 3 else "")
+
+
+def _empreinte_du_dossier(sortie: Path) -> dict | None:
+    """L'empreinte que nous y avons laissée ; None si ce n'est pas la nôtre."""
+    lue = _lire(sortie / EMPREINTE)
+    return lue if lue is not None and {"modele", "donnees", "reglages"} <= lue.keys() else None
+
+
+def _est_un_rapport(fichier: Path) -> bool:
+    """Vrai pour le compte rendu d'un apprentissage achevé."""
+    return {"reglages", "historique"} <= (_lire(fichier) or {}).keys()
+
+
+def _lire(fichier: Path) -> dict | None:
+    try:
+        lu = json.loads(fichier.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return lu if isinstance(lu, dict) else None
+
+
 def verifier_dossier(sortie: Path, empreinte: dict) -> None:
     """Un dossier ne contient qu'un apprentissage : refuse d'en mêler deux.
 
     Raises:
         ErreurFabrique: le dossier en contient un autre, ou n'accepte pas d'écriture.
     """
-    fichier = sortie / "empreinte.json"
-    if fichier.exists():
-        ancienne = json.loads(fichier.read_text(encoding="utf-8"))
+    ancienne = _empreinte_du_dossier(sortie)
+    if ancienne is not None:
         differents = [cle for cle in empreinte if empreinte[cle] != ancienne.get(cle)]
         if differents:
             raise ErreurFabrique(
@@ -184,7 +294,7 @@ def verifier_dossier(sortie: Path, empreinte: dict) -> None:
         return
     try:
         sortie.mkdir(parents=True, exist_ok=True)
-        ecrire_json(fichier, empreinte)
+        ecrire_json(sortie / EMPREINTE, empreinte)
     except OSError as cause:
         raise ErreurFabrique(
             f"le dossier de sortie n’accepte pas d’écriture ({cause.strerror})",

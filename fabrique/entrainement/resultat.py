@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.emplacements import ecrire_json
+from fabrique.emplacements import ecrire_signe
 from fabrique.entrainement.reglages import Reglages
 from fabrique.machine import en_go
 from fabrique.modeles import nom_public
@@ -115,7 +115,8 @@ def signer(resultat: ResultatEntrainement, base: str) -> None:
     fichier = resultat.dossier / "adapter_config.json"
     if fichier.exists():
         configuration = json.loads(fichier.read_text(encoding="utf-8"))
-        ecrire_json(fichier, configuration | {"base_model_name_or_path": base})
+        nommee = configuration | {"base_model_name_or_path": base}
+        ecrire_signe(fichier, json.dumps(nommee, ensure_ascii=False, indent=2))
     notice = NOTICE.format(
         titre="du modèle" if resultat.quoi == "modèle" else "de l’adaptateur",
         quoi=COMMENT[resultat.reglages.methode],
@@ -123,7 +124,7 @@ def signer(resultat: ResultatEntrainement, base: str) -> None:
         resultat=resultat,
         reglages=resultat.reglages,
     )
-    (resultat.dossier / "README.md").write_text(notice, encoding="utf-8")
+    ecrire_signe(resultat.dossier / "README.md", notice)
 
 
 #: Ce qu'on a appris, dans la notice.
