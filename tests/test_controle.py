@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,7 +17,9 @@ from test_corpus import en_csv, en_jsonl
 from fabrique.corpus import controler, lire_corpus
 from fabrique.corpus.formats import reponse
 from fabrique.emplacements import CORPUS_LIVRES
+from fabrique.entrainement.exemples import exemples_en_jetons
 from fabrique.erreurs import ErreurFabrique
+from fabrique.gabarits import exemple_en_jetons
 from fabrique.ligne_de_commande import principal
 
 E, A = "erreur", "alerte"
@@ -432,6 +435,11 @@ DEGATS = {
         un("longueur.coupe", A, 21, None),
         options={"max_length": 40},
     ),
+    "longueur_de_la_question": Degat(
+        ajoutes({"instruction": "Que dire " + "encore " * 60 + "?", "output": "Rien de plus."}),
+        un("longueur.ecarte", A, 21, None),
+        options={"max_length": 60},
+    ),
     "licence_fermee": Degat(
         en_jsonl(avec(l11={"licence": "CC BY-NC 4.0"})), un("licence.fermee", E, 11, "licence")
     ),
@@ -500,8 +508,8 @@ def test_un_degat_est_dit_au_bon_endroit(ecrire, tokenizer, capsys, nom):
     dit = capsys.readouterr()
     assert code == int(any(gravite == E for _, gravite, *_ in degat.attendus))
     assert "Traceback" not in dit.out + dit.err
-    for regle in {regle for regle, *_ in degat.attendus} - {"longueur.coupe"}:
-        assert regle in dit.out
+    for regle, *_ in degat.attendus:
+        assert regle in dit.out or regle.startswith("longueur.")  # la commande compte à 512
 
 
 REFUS = {
@@ -688,6 +696,25 @@ def test_un_corpus_livre_n_a_rien_a_corriger(livres, nom):
     assert controle.forme == ("fiches" if nom == "fiches" else "instructions")
     assert controle.mesures.suites_distinctes >= 0.6
     assert max(controle.mesures.jetons) <= 512
+
+
+def test_les_longueurs_annoncees_sont_celles_de_l_apprentissage(tokenizer, tmp_path):
+    """Coupés et écartés se comptent comme dans le compte rendu du réglage fin."""
+    exemples = [
+        {"instruction": f"Q{n} " + "mot " * n, "input": "", "output": "dit " * m}
+        for n, m in ((1, 1), (5, 30), (5, 31), (5, 60), (50, 3), (90, 3))
+    ]
+    longueur = len(exemple_en_jetons(tokenizer, exemples[1])["input_ids"])
+    fichier = tmp_path / "c.jsonl"
+    fichier.write_text("".join(json.dumps(e) + "\n" for e in exemples), encoding="utf-8")
+    controle = controler(fichier, tokenizer, longueur)
+    _, compte = exemples_en_jetons(lire_corpus(fichier), tokenizer, longueur)
+    regles = Counter(c.regle for c in controle.constats if c.regle.startswith("longueur."))
+    assert regles == {"longueur.coupe": compte.coupes, "longueur.ecarte": compte.ecartes}
+    assert (compte.coupes, compte.ecartes) == (2, 2)
+    assert controle.mesures.jetons == [
+        len(exemple_en_jetons(tokenizer, exemple)["input_ids"]) for exemple in exemples
+    ]
 
 
 def test_les_demarches_ont_des_categories_equilibrees(livres):

@@ -233,12 +233,39 @@ def test_la_commande_refuse_sans_rien_ecrire(tmp_path, capsys, exemple, sortie, 
     assert [chemin.name for chemin in tmp_path.iterdir()] == ["entree.jsonl"]
 
 
-def test_la_commande_ecrit_sur_son_entree_d_un_seul_geste(tmp_path, capsys):
-    """Le fichier d'entrée peut être celui de sortie : il est lu entier avant d'être remplacé."""
-    chemin = fichier(tmp_path, DIT, DIT | {"instruction": "Quand ?"})
-    assert principal(["corpus", "convertir", chemin, chemin, "--format", "messages"]) == 0
-    assert len(lire_corpus(chemin)["messages"]) == 2
-    assert [c.name for c in tmp_path.iterdir()] == ["entree.jsonl"]
+@pytest.mark.parametrize(
+    "commande",
+    [
+        ["convertir", "{entree}", "{sortie}", "--format", "messages"],
+        ["repartir", "{entree}", "{sortie}"],
+        ["pseudonymiser", "{entree}", "{sortie}"],
+        ["controler", "{entree}", "--html", "{sortie}"],
+    ],
+    ids=lambda commande: commande[0],
+)
+def test_une_commande_n_ecrase_ni_son_entree_ni_un_fichier_d_un_autre(tmp_path, capsys, commande):
+    """Le nôtre se refait ; celui d'un autre, ou le nôtre retouché, demande --ecraser."""
+    entree = Path(fichier(tmp_path, DIT, DIT | {"instruction": "Quand ?", "output": "Demain."}))
+    sortie, lu = tmp_path / "s.jsonl", entree.read_bytes()
+
+    def lancer(vers, *options):
+        arguments = [mot.format(entree=entree, sortie=vers) for mot in commande]
+        code = principal(["corpus", *arguments, *options])
+        return code, capsys.readouterr().err
+
+    code, dit = lancer(entree)
+    assert (code, entree.read_bytes()) == (1, lu)
+    assert "aussi l’entrée" in dit
+    assert lancer(sortie)[0] == lancer(sortie)[0] == 0
+    fait = sortie.read_bytes()
+    sortie.write_text("à vous", encoding="utf-8")
+    code, dit = lancer(sortie)
+    assert (code, sortie.read_text(encoding="utf-8")) == (1, "à vous")
+    assert "existe déjà" in dit
+    if commande[0] != "controler":
+        assert "--ecraser" in dit
+        assert lancer(sortie, "--ecraser")[0] == 0
+        assert sortie.read_bytes() == fait
 
 
 def test_une_ecriture_interrompue_laisse_l_ancien_fichier(tmp_path, monkeypatch):

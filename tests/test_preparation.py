@@ -352,7 +352,7 @@ def test_les_commandes_n_ecrasent_ni_l_entree_ni_le_fichier_d_un_autre(ecrire, t
 @pytest.mark.parametrize(
     ("sortie", "options", "message"),
     [
-        ("s.jsonl", ["--test", "2"], "trop peu à apprendre"),
+        ("s.jsonl", ["--test", "0,6", "--validation", "0,6"], "trop peu à apprendre"),
         ("s.csv", [], "« .csv » n’est pas écrite"),
     ],
 )

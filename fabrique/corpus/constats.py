@@ -38,7 +38,7 @@ class Mesures:
         jeux: exemples par jeu.
         categories: exemples par catégorie.
         mots: nombre de mots de chaque réponse.
-        jetons: nombre de jetons de chaque exemple (demande et réponse).
+        jetons: nombre de jetons de chaque exemple, tel qu'il s'apprend (gabarit compris).
         avec_contexte: exemples dont ``input`` n'est pas vide.
         suites_distinctes: part de suites de quatre mots différentes dans les réponses, sur le
             premier million de mots.

@@ -19,7 +19,7 @@ from fabrique.corpus.constats import ALERTE, ERREUR, Constat
 from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, signature
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
 from fabrique.corpus.structure import entier, montrer
-from fabrique.gabarits import coder, neutraliser
+from fabrique.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
 
 #: En dessous, deux réponses identiques sont naturelles (« Oui. », une catégorie, une date).
 MOTS_COMPARABLES = 12
@@ -67,12 +67,13 @@ def _examiner_un(
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
         constats = [*_constats_du_texte(contenu, *situation)]
-    jetons = _jetons(contenu, tokenizer) if tokenizer and not lu["defauts"] else 0
-    if jetons > max_length:
-        message = f"{jetons} jetons : la fin sera coupée à {max_length}"
-        constats.append(
-            Constat("longueur.coupe", ALERTE, *situation, None, montrer(question), message)
-        )
+    jetons = 0
+    if tokenizer and not lu["defauts"]:
+        jetons, a_apprendre = _jetons(contenu, tokenizer, max_length)
+        if jetons > max_length:
+            regle, suite = LONGUEURS[a_apprendre]
+            message = f"{jetons} jetons : {suite} à {max_length}"
+            constats.append(Constat(regle, ALERTE, *situation, None, montrer(question), message))
     constats += _constat_de_licence(contenu, *situation)
     return {
         "forme": lu["forme"],
@@ -137,9 +138,26 @@ def constat_de(defaut: dict, rang: int, ligne: int | None) -> Constat:
     return Constat(defaut["regle"], ERREUR, rang, ligne, defaut["champ"] or None, "", message)
 
 
-def _jetons(contenu: dict, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Les jetons de tous les textes de l'exemple, hors gabarit de conversation."""
-    return sum(len(coder(neutraliser(texte, tokenizer), tokenizer)) for _, texte in textes(contenu))
+#: Ce que devient un exemple trop long, selon qu'il y reste ou non de quoi apprendre.
+LONGUEURS = {
+    True: ("longueur.coupe", "la fin sera coupée"),
+    False: ("longueur.ecarte", "rien ne resterait à apprendre, l’exemple serait écarté"),
+}
+
+
+def _jetons(
+    contenu: dict, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[int, bool]:
+    """Les jetons d'un exemple tel qu'il s'apprend, gabarit compris, et s'il en reste à apprendre.
+
+    Une fiche n'a pas de gabarit : ses textes seuls comptent.
+    """
+    if "texte" in contenu:
+        fiche = [coder(neutraliser(texte, tokenizer), tokenizer) for _, texte in textes(contenu)]
+        return sum(map(len, fiche)), True
+    code = exemple_en_jetons(tokenizer, contenu)
+    coupe = couper(code, max_length, tokenizer.eos_token_id)
+    return len(code["input_ids"]), any(e != SANS_PERTE for e in coupe["labels"])
 
 
 def resume(texte: str) -> list[int]:
