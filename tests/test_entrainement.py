@@ -19,7 +19,7 @@ import fabrique
 from fabrique import entrainement, suivi
 from fabrique.corpus import lire_corpus, repartir
 from fabrique.entrainement import OrdreParLongueur, Reglages, dernier_point_de_reprise
-from fabrique.entrainement.adaptateur import poser
+from fabrique.entrainement.adaptateur import poser, verifier_modele
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 from fabrique.evaluation import pertes
 from fabrique.gabarits import FIN, exemple_en_jetons
@@ -494,6 +494,16 @@ def test_des_couches_absentes_sont_nommees_avec_la_plus_proche(
 @pytest.mark.parametrize("cibles", [("self_attention.dense",), r".*\.dense", ("query_key_value",)])
 def test_un_chemin_partiel_ou_une_expression_reguliere_designent_des_couches(petit, cibles):
     poser(petit[1], Reglages(target_modules=cibles))
+
+
+def test_une_couche_refusee_laisse_l_adaptateur_deja_pose(petit, corpus, tmp_path):
+    affine = poser(petit[1], Reglages())
+    with pytest.raises(ErreurFabrique, match="« dens »"):
+        fabrique.entrainer(
+            affine, petit[0], corpus, Reglages(target_modules=("dens",)), tmp_path / "s"
+        )
+    assert any("lora_A" in nom for nom, _ in affine.named_parameters())
+    verifier_modele(affine, Reglages(target_modules=("query_key_value", "dense")))
 
 
 def test_une_longueur_au_dela_de_la_fenetre_est_refusee(petit, corpus, tmp_path):

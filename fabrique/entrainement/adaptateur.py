@@ -59,7 +59,7 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
     return get_peft_model(nu, configuration)
 
 
-def verifier_modele(reseau: PreTrainedModel, reglages: Reglages) -> None:
+def verifier_modele(reseau: PreTrainedModel | PeftModel, reglages: Reglages) -> None:
     """Vérifie que des réglages vont à un modèle ; ``squelette`` suffit, aucun poids n'est lu.
 
     Raises:
@@ -76,13 +76,19 @@ def verifier_modele(reseau: PreTrainedModel, reglages: Reglages) -> None:
         _verifier_couches(reseau, reglages.target_modules)
 
 
-def _verifier_couches(reseau: PreTrainedModel, cibles: str | Sequence[str]) -> None:
+def _verifier_couches(reseau: PreTrainedModel | PeftModel, cibles: str | Sequence[str]) -> None:
     """Chaque nom demandé est celui d'une couche qui peut recevoir un adaptateur.
 
     Même règle que peft, qui ne se plaint que si aucun des noms n'est trouvé : un nom vaut pour
     toute couche dont le chemin finit par lui ; une expression régulière, pour tout le chemin.
     """
-    chemins = [nom for nom, module in reseau.named_modules() if _adaptable(module)]
+    nu = reseau.get_base_model() if isinstance(reseau, PeftModel) else reseau
+    # Un adaptateur déjà posé range la couche sous « base_layer », à côté de ses matrices.
+    chemins = [
+        nom.removesuffix(".base_layer")
+        for nom, module in nu.named_modules()
+        if _adaptable(module) and ".lora_" not in nom
+    ]
     courts = sorted({chemin.rpartition(".")[2] for chemin in chemins})
     remede = f"Donnez des couches de ce modèle ({', '.join(courts)}), ou « all-linear »"
     if isinstance(cibles, str):

@@ -48,12 +48,7 @@ from fabrique.entrainement.resultat import (
     signer,
 )
 from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
-from fabrique.modeles import (
-    couches_quatre_bits,
-    inscrire_origine,
-    parler_moins,
-    sans_adaptateur,
-)
+from fabrique.modeles import couches_quatre_bits, inscrire_origine, parler_moins
 
 
 @seul_le_premier_parle()
@@ -87,7 +82,7 @@ def entrainer(
     """
     parler_moins()
     reglages, sortie = reglages or Reglages(), Path(sortie)
-    verifier_modele(sans_adaptateur(modele), reglages)
+    verifier_modele(modele, reglages)
     points = dossier_durable(sortie)
     if est_le_premier():
         for dossier in (sortie, points):
