@@ -19,7 +19,7 @@ PAQUET = Path(__file__).resolve().parent
 #: Le Falcon de poche : poids safetensors, tokenizer, notice.
 FALCON_POCHE = PAQUET / "falcon_poche"
 #: Les corpus écrits par le projet, par leur nom.
-CORPUS_LIVRES = ("demarches", "encyclopedie", "style_xvii", "fiches", "salle_secours")
+CORPUS_LIVRES = ("demarches", "encyclopedie", "style_xvii", "fiches", "salle_secours", "questions")
 
 
 def dossier_data() -> Path:

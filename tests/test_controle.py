@@ -681,11 +681,17 @@ def test_un_csv_sans_entete_ne_montre_pas_sa_premiere_ligne(ecrire):
 
 @pytest.fixture(scope="module")
 def livres(tokenizer):
-    """Le contrôle des quatre corpus livrés."""
+    """Le contrôle des corpus livrés."""
     return {nom: controler(nom, tokenizer) for nom in CORPUS_LIVRES}
 
 
-MINIMUMS = {"demarches": 1200, "encyclopedie": 250, "style_xvii": 250, "fiches": 80}
+MINIMUMS = {
+    "demarches": 1200,
+    "encyclopedie": 250,
+    "style_xvii": 250,
+    "fiches": 80,
+    "questions": 1000,
+}
 
 
 @pytest.mark.parametrize("nom", MINIMUMS)
@@ -726,7 +732,10 @@ def test_les_demarches_ont_des_categories_equilibrees(livres):
     assert set(mesures.jeux) == {"entrainement", "validation", "test"}
 
 
-@pytest.mark.parametrize(("nom", "bas", "haut"), [("demarches", 30, 180), ("fiches", 120, 300)])
+@pytest.mark.parametrize(
+    ("nom", "bas", "haut"),
+    [("demarches", 30, 180), ("fiches", 120, 300), ("questions", 15, 45)],
+)
 def test_les_reponses_livrees_ont_la_bonne_longueur(livres, nom, bas, haut):
     mots = livres[nom].mesures.mots
     assert bas <= min(mots)
