@@ -309,7 +309,9 @@ def preentrainer(
         list[str],
         typer.Option("--questions", help="Comme --texte : titres et réponses courtes seulement."),
     ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
-    pas: Annotated[int, _nombre("--pas", COMPTE, "Nombre de pas.")] = 2600,
+    pas: Annotated[
+        int, _nombre("--pas", COMPTE, "Nombre de pas ; peut changer à la reprise.")
+    ] = 2600,
     pas_mesure: Annotated[int, _nombre("--pas_mesure", COMPTE, "Pas entre mesures.")] = 100,
     couches: Annotated[int, _nombre("--couches", COMPTE, "Nombre de blocs.")] = 8,
     largeur: Annotated[int, _nombre("--largeur", COMPTE, "Taille des vecteurs.")] = 320,

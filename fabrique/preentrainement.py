@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,9 +21,14 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrainedTokenizerBase
 
+from fabrique.emplacements import empreinte
+from fabrique.entrainement.disque import ecriture_expliquee
+from fabrique.entrainement.reprise import verifier_dossier
 from fabrique.erreurs import ErreurFabrique
+from fabrique.figures import en_francais
 from fabrique.gabarits import ASSISTANT, UTILISATEUR, coder, debut_de_suite, neutraliser
 from fabrique.jetons import entrainer_tokenizer
+from fabrique.suivi import Barre, ecran_vivant, en_duree, sans_la_barre
 
 
 @dataclass(frozen=True)
@@ -86,20 +92,36 @@ def lire_documents(chemin: Path) -> list[Document]:
 
     Une ligne a un ``texte`` et, si l'on veut, un ``titre`` et une ``description``, qui répond au
     titre en une phrase ou deux ; à défaut, l'introduction du texte en tient lieu.
+
+    Raises:
+        ErreurFabrique: une ligne n'est pas un objet JSON qui porte un ``texte``.
     """
     ouvrir = gzip.open if chemin.suffix == ".gz" else open
     with ouvrir(chemin, "rt", encoding="utf-8") as flux:
         if ".jsonl" not in chemin.suffixes:
             return [Document(flux.read())]
-        lignes = [json.loads(ligne) for ligne in flux if ligne.strip()]
-    return [
-        Document(
-            ligne["texte"],
-            ligne.get("titre") or "",
-            ligne.get("description") or introduction(ligne["texte"]),
+        return [
+            _document(ligne, chemin, numero)
+            for numero, ligne in enumerate(flux, 1)
+            if ligne.strip()
+        ]
+
+
+def _document(ligne: str, chemin: Path, numero: int) -> Document:
+    try:
+        lu = json.loads(ligne)
+        return Document(
+            lu["texte"],
+            lu.get("titre") or "",
+            lu.get("description") or introduction(lu["texte"]),
         )
-        for ligne in lignes
-    ]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ErreurFabrique(
+            "ce n’est pas un objet JSON avec un champ « texte »",
+            "Écrivez un objet par ligne, avec texte et, si l’on veut, titre et description",
+            chemin,
+            ligne=numero,
+        ) from None
 
 
 def introduction(texte: str) -> str:
@@ -164,7 +186,10 @@ def ruban(
 def _neutre(document: Document, tokenizer: PreTrainedTokenizerBase) -> Document:
     """Le document, sans jeton spécial que ses auteurs y auraient écrit en toutes lettres."""
     return Document(
-        *(neutraliser(champ, tokenizer) for champ in (document.texte, document.titre, document.reponse))
+        *(
+            neutraliser(champ, tokenizer)
+            for champ in (document.texte, document.titre, document.reponse)
+        )
     )
 
 
@@ -280,13 +305,18 @@ def bits_par_octet(
     return nats / math.log(2) / octets
 
 
+#: Ce que la marche écrit dans son dossier.
+ECRITS = ("tokenizer", "etat.pt", "courbe.csv", "modele")
+
+
 @dataclass
 class Etat:
-    """Où en est la marche : ce qu'on relit pour repartir."""
+    """Où en est la marche : ce qu'on relit pour repartir. ``prevus`` : le nombre de pas demandé."""
 
     pas: int = 0
     duree_s: float = 0.0
     perte: float | None = None
+    prevus: int = 0
 
 
 def preentrainer(
@@ -299,7 +329,9 @@ def preentrainer(
 ) -> Path:
     """Préentraîne un Falcon de poche, ou poursuit un préentraînement interrompu.
 
-    Relancée à l'identique, la fonction repart du dernier état écrit dans ``sortie``.
+    Relancée à l'identique, la fonction repart du dernier état écrit dans ``sortie``. Le nombre de pas
+    peut changer entre deux lancements : le taux et les parts suivent alors, dès ce pas, le chemin prévu
+    pour le nouveau nombre. Tout le reste qui change l'apprentissage demande un autre dossier.
 
     Args:
         sources: fichiers de textes et parts de chacun dans les lots.
@@ -307,14 +339,23 @@ def preentrainer(
         reglages: taille du modèle et marche de l'entraînement.
         depart: dossier d'un modèle dont on prolonge l'apprentissage, tokenizer compris.
         compiler: emploie torch.compile (plus rapide, demande un compilateur C++).
-        dire: reçoit une ligne de compte rendu à chaque mesure.
+        dire: reçoit une ligne de compte rendu à chaque mesure ; sans barre à l'écran, la durée
+            prévue aussi, dès les premiers pas.
 
     Returns:
         Le dossier ``sortie/modele`` : poids safetensors en 16 bits et tokenizer.
+
+    Raises:
+        ErreurFabrique: ``sortie`` contient autre chose ou touche à ``depart``, texte illisible, perte
+            qui diverge, disque plein.
     """
     reglages = reglages or ReglagesPreentrainement()
-    sortie.mkdir(parents=True, exist_ok=True)
+    verifier_les_dossiers(sortie, depart)
+    _verifier_la_taille(reglages)
     cotes = [separer(lire_documents(s.chemin), reglages.validation_un_sur) for s in sources]
+    for source, (appris, _) in zip(sources, cotes, strict=True):
+        _verifier_les_textes(source, appris)
+    verifier_dossier(sortie, empreinte_de_la_marche(sources, reglages, depart))
     tokenizer = _tokenizer(sortie, depart, [appris for appris, _ in cotes], reglages.vocabulaire)
     rubans = [
         ruban(appris, tokenizer, source.questions)
@@ -332,18 +373,28 @@ def preentrainer(
     # Source : Izmailov et al., 2018 (arXiv:1803.05407).
     moyenne = AveragedModel(modele, multi_avg_fn=get_ema_multi_avg_fn(reglages.inertie))
     etat = _lire_etat(sortie, modele, moyenne, optims)
+    _verifier_les_pas(etat, reglages, sortie, dire)
     calcul = torch.compile(modele) if compiler else modele
     depart_s = time.monotonic() - etat.duree_s
-    while etat.pas < reglages.pas:
-        lot = tirer_lot(etat.pas, rubans, sources, reglages).to(appareil)
-        perte = _un_pas(calcul, optims, lot, reglages.learning_rate * taux(etat.pas, reglages))
-        moyenne.update_parameters(modele)
-        etat.perte = perte if etat.perte is None else 0.98 * etat.perte + 0.02 * perte
-        etat.pas, etat.duree_s = etat.pas + 1, time.monotonic() - depart_s
-        if etat.pas % reglages.pas_mesure == 0 or etat.pas == reglages.pas:
-            _ecrire_etat(sortie, modele, moyenne, optims, etat)
-            dire(_noter(sortie, moyenne.module, tokenizer, temoins, etat, reglages))
-    return enregistrer(moyenne.module, tokenizer, sortie / "modele")
+    avancement = Avancement(etat.pas, reglages.pas, dire)
+    try:
+        while etat.pas < reglages.pas:
+            lot = tirer_lot(etat.pas, rubans, sources, reglages).to(appareil)
+            perte = _un_pas(calcul, optims, lot, reglages.learning_rate * taux(etat.pas, reglages))
+            _verifier_la_perte(perte, etat.pas + 1, sortie)
+            moyenne.update_parameters(modele)
+            etat.perte = perte if etat.perte is None else 0.98 * etat.perte + 0.02 * perte
+            etat.pas, etat.duree_s = etat.pas + 1, time.monotonic() - depart_s
+            avancement.avancer(etat.pas, etat.perte)
+            if etat.pas % reglages.pas_mesure == 0 or etat.pas == reglages.pas:
+                _ecrire_etat(sortie, modele, moyenne, optims, etat)
+                releve = _mesurer(moyenne.module, tokenizer, temoins, etat, reglages)
+                _ajouter_a_la_courbe(sortie, releve)
+                avancement.dire(" · ".join(f"{nom} {valeur}" for nom, valeur in releve.items()))
+    finally:
+        avancement.finir()
+    with ecriture_expliquee(sortie):
+        return enregistrer(moyenne.module, tokenizer, sortie / "modele")
 
 
 def _un_pas(calcul, optims: list[torch.optim.Optimizer], lot: torch.Tensor, lr: float) -> float:
@@ -359,6 +410,140 @@ def _un_pas(calcul, optims: list[torch.optim.Optimizer], lot: torch.Tensor, lr: 
     return perte.item()
 
 
+class Avancement:
+    """Où l'on en est : une barre à l'écran ; ailleurs, des lignes, dont une annonce la fin."""
+
+    #: Pas au bout desquels la durée d'un pas se connaît assez pour annoncer la fin.
+    PREMIERS = 10
+
+    def __init__(self, deja: int, total: int, dire: Callable[[str], None]) -> None:
+        self.deja, self.total, self.depart, self._dire = deja, total, time.monotonic(), dire
+        self.barre = Barre(total, "Préentraînement", deja) if ecran_vivant() else None
+
+    def avancer(self, pas: int, perte: float) -> None:
+        """Porte la barre au pas donné ; sans barre, annonce la fin une fois, après les premiers pas."""
+        if self.barre is not None:
+            self.barre.avancer(pas, f"perte {en_francais(perte, 3)}")
+        elif pas - self.deja == self.PREMIERS and pas < self.total:
+            par_pas = (time.monotonic() - self.depart) / self.PREMIERS
+            fin = en_duree(par_pas * (self.total - pas))
+            self._dire(f"{en_francais(par_pas, 2)}\u00a0s par pas\u00a0: fin dans environ {fin}")
+
+    def dire(self, ligne: str) -> None:
+        """Dit une ligne sans couper la barre."""
+        with sans_la_barre():
+            self._dire(ligne)
+
+    def finir(self) -> None:
+        if self.barre is not None:
+            self.barre.finir()
+
+
+# ---------------------------------------------------------------- ce qu'on refuse
+
+
+def verifier_les_dossiers(sortie: Path, depart: Path | None) -> None:
+    """Refuse d'écrire dans le modèle à prolonger, ou par-dessus ce que personne n'a signé ici.
+
+    Raises:
+        ErreurFabrique: modèle à prolonger absent ou sans tokenizer, ou dossiers qui se touchent.
+    """
+    if depart is not None:
+        if not (depart / "config.json").is_file() or not (depart / "tokenizer.json").is_file():
+            raise ErreurFabrique(
+                "le modèle à prolonger n’a pas sa configuration et son tokenizer",
+                "Donnez le dossier qui contient config.json, tokenizer.json et les poids",
+                depart,
+            )
+        vrai_depart, vraie_sortie = depart.resolve(), sortie.resolve()
+        ecrits = [vraie_sortie / nom for nom in ("modele", "tokenizer")]
+        if vraie_sortie.is_relative_to(vrai_depart) or any(
+            vrai_depart.is_relative_to(ecrit) for ecrit in ecrits
+        ):
+            raise ErreurFabrique(
+                "la sortie écrirait dans le modèle à prolonger",
+                "Donnez un dossier de sortie à part",
+                sortie,
+            )
+    if not (sortie / "empreinte.json").exists():
+        etrangers = [nom for nom in ECRITS if (sortie / nom).exists()]
+        if etrangers:
+            raise ErreurFabrique(
+                f"le dossier contient déjà {' et '.join(etrangers)}, sans dire de quels textes ni de "
+                "quels réglages",
+                "Donnez un autre dossier de sortie",
+                sortie,
+            )
+
+
+def _verifier_la_taille(reglages: ReglagesPreentrainement) -> None:
+    """Chaque tête reçoit une part égale du vecteur, et la rotation tourne ses valeurs deux par deux."""
+    if reglages.largeur % (2 * reglages.tetes):
+        raise ErreurFabrique(
+            f"une largeur de {reglages.largeur} ne se partage pas entre {reglages.tetes} têtes paires",
+            "Choisissez une largeur (--largeur) multiple de deux fois le nombre de têtes (--tetes)",
+            champ="largeur",
+        )
+
+
+def _verifier_les_textes(source: Source, appris: list[Document]) -> None:
+    if not any(presentations(document, source.questions) for document in appris):
+        quoi = "aucun titre suivi d’une réponse courte" if source.questions else "aucun texte"
+        raise ErreurFabrique(f"{quoi} à apprendre", "Vérifiez ce fichier", source.chemin)
+
+
+def empreinte_de_la_marche(
+    sources: list[Source], reglages: ReglagesPreentrainement, depart: Path | None
+) -> dict:
+    """Ce qui fait que deux lancements sont le même préentraînement : textes, parts, réglages, départ.
+
+    ``pas`` et ``pas_mesure`` n'en sont pas : un entraînement se prolonge ou s'abrège.
+    """
+    libres = ("pas", "pas_mesure")
+    poids = sorted(depart.glob("*.safetensors")) if depart else []
+    return {
+        "textes": [
+            [empreinte(source.chemin), source.part_debut, source.part_fin, source.questions]
+            for source in sources
+        ],
+        "depart": [empreinte(fichier) for fichier in poids],
+        **{nom: valeur for nom, valeur in asdict(reglages).items() if nom not in libres},
+    }
+
+
+def _verifier_les_pas(etat: Etat, reglages: ReglagesPreentrainement, sortie: Path, dire) -> None:
+    """Dit d'où l'on repart ; refuse moins de pas qu'il n'y en a de faits."""
+    if etat.pas > reglages.pas:
+        raise ErreurFabrique(
+            f"{etat.pas} pas sont déjà faits, et l’on en demande {reglages.pas}",
+            f"Demandez-en au moins {etat.pas} (--pas), ou donnez un autre dossier de sortie",
+            sortie,
+            champ="pas",
+        )
+    if etat.pas:
+        dire(f"Reprise au pas {etat.pas} sur {reglages.pas}.")
+        if etat.prevus != reglages.pas:
+            dire(
+                f"Jusqu’au pas {etat.pas}, la descente du taux était prévue pour {etat.prevus} pas\u00a0; "
+                f"ensuite, pour {reglages.pas}."
+            )
+    etat.prevus = reglages.pas
+
+
+def _verifier_la_perte(perte: float, pas: int, sortie: Path) -> None:
+    if not math.isfinite(perte):
+        raise ErreurFabrique(
+            f"la perte du pas {pas} n’est plus un nombre\u00a0: le préentraînement a divergé",
+            "Divisez le taux d’apprentissage (--lr) par dix, dans un autre dossier de sortie\u00a0; le "
+            "dernier état écrit dans celui-ci est intact",
+            sortie,
+            champ="learning_rate",
+        )
+
+
+# ---------------------------------------------------------------- écrire et relire
+
+
 def _tokenizer(sortie, depart, appris: list[list[Document]], taille: int):
     """Le tokenizer du modèle de départ, celui d'un lancement précédent, ou un neuf."""
     dossier = depart or sortie / "tokenizer"
@@ -366,7 +551,8 @@ def _tokenizer(sortie, depart, appris: list[list[Document]], taille: int):
         return AutoTokenizer.from_pretrained(dossier)
     textes = (t for docs in appris for t in _echantillon(docs))
     tokenizer = entrainer_tokenizer(textes, taille)
-    tokenizer.save_pretrained(dossier)
+    with ecriture_expliquee(sortie):
+        tokenizer.save_pretrained(sortie / "tokenizer")
     return tokenizer
 
 
@@ -387,15 +573,40 @@ def _echantillon(documents: list[Document], octets: int = 6_000_000) -> Iterator
 
 
 def _ecrire_etat(sortie, modele, moyenne, optims, etat: Etat) -> None:
-    """Écrit l'état à côté, puis le met en place d'un seul geste."""
+    """Écrit l'état à côté, le relit, puis le met en place d'un seul geste.
+
+    Raises:
+        ErreurFabrique: des poids ne sont plus des nombres, ou le disque refuse ; l'état précédent reste.
+    """
     contenu = {
         "modele": modele.state_dict(),
         "moyenne": moyenne.state_dict(),
         "optims": [optim.state_dict() for optim in optims],
         "etat": asdict(etat),
     }
-    torch.save(contenu, sortie / "etat.pt.partiel")
-    (sortie / "etat.pt.partiel").replace(sortie / "etat.pt")
+    partiel = sortie / "etat.pt.partiel"
+    try:
+        with ecriture_expliquee(sortie):
+            with partiel.open("wb") as flux:
+                torch.save(contenu, flux)
+                flux.flush()
+                os.fsync(flux.fileno())
+            _verifier_l_etat(
+                torch.load(partiel, map_location="cpu", weights_only=True), contenu, sortie
+            )
+            partiel.replace(sortie / "etat.pt")
+    finally:
+        partiel.unlink(missing_ok=True)
+
+
+def _verifier_l_etat(relu: dict, ecrit: dict, sortie: Path) -> None:
+    """Chaque poids relu est celui qu'on a écrit, et c'est un nombre."""
+    for partie in ("modele", "moyenne"):
+        for nom, tenseur in ecrit[partie].items():
+            if not torch.isfinite(tenseur).all():
+                _verifier_la_perte(math.nan, ecrit["etat"]["pas"], sortie)
+            if not torch.equal(relu[partie][nom], tenseur.cpu()):
+                raise OSError("l’état écrit ne se relit pas")
 
 
 def _lire_etat(sortie, modele, moyenne, optims) -> Etat:
@@ -410,35 +621,35 @@ def _lire_etat(sortie, modele, moyenne, optims) -> Etat:
     return Etat(**contenu["etat"])
 
 
-def _noter(sortie, modele, tokenizer, temoins, etat: Etat, reglages) -> str:
-    """Mesure les bits par octet de chaque source mise de côté et les ajoute à ``courbe.csv``."""
+def _mesurer(modele, tokenizer, temoins, etat: Etat, reglages) -> dict[str, float]:
+    """Les bits par octet de chaque source mise de côté, au pas où l'on est : une ligne de la courbe."""
     modele.eval()
     mesures = {
         f"bpo_{nom}": round(
-            bits_par_octet(
-                modele, tokenizer, [t[:6000] for t in textes[:8]], reglages.longueur
-            ),
+            bits_par_octet(modele, tokenizer, [t[:6000] for t in textes[:8]], reglages.longueur),
             4,
         )
         for nom, textes in temoins.items()
         if textes
     }
     modele.train()
-    ligne = {
+    return {
         "pas": etat.pas,
         "jetons": etat.pas * reglages.lot * reglages.longueur,
         "duree_s": round(etat.duree_s),
         "perte": round(etat.perte, 4),
         **mesures,
     }
+
+
+def _ajouter_a_la_courbe(sortie: Path, releve: dict[str, float]) -> None:
     courbe = sortie / "courbe.csv"
     nouveau = not courbe.exists()
-    with courbe.open("a", encoding="utf-8", newline="") as flux:
-        ecrivain = csv.DictWriter(flux, ligne)
+    with ecriture_expliquee(sortie), courbe.open("a", encoding="utf-8", newline="") as flux:
+        ecrivain = csv.DictWriter(flux, releve)
         if nouveau:
             ecrivain.writeheader()
-        ecrivain.writerow(ligne)
-    return " · ".join(f"{nom} {valeur}" for nom, valeur in ligne.items())
+        ecrivain.writerow(releve)
 
 
 def charger_depart(dossier: Path, reglages: ReglagesPreentrainement) -> FalconForCausalLM:

@@ -6,6 +6,7 @@ import html
 import sys
 import time
 from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 
 from IPython import get_ipython
 from IPython.display import HTML, display
@@ -16,6 +17,18 @@ def dans_un_carnet() -> bool:
     """Vrai dans Jupyter ou Colab, faux dans un terminal."""
     interprete = get_ipython()
     return interprete is not None and hasattr(interprete, "kernel")
+
+
+def ecran_vivant() -> bool:
+    """Vrai si une barre peut s'y redessiner : un carnet ou un terminal, pas un fichier ni un tuyau."""
+    return dans_un_carnet() or sys.stderr.isatty()
+
+
+@contextmanager
+def sans_la_barre() -> Iterator[None]:
+    """Efface la barre du terminal le temps d'imprimer, puis la redessine dessous."""
+    with tqdm.external_write_mode(file=sys.stdout):
+        yield
 
 
 def en_duree(secondes: float) -> str:

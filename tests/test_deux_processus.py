@@ -92,7 +92,6 @@ def a_deux(modele, corpus, sortie, mourir_au_pas=0) -> Lance:
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        timeout=900,  # ne garde que d’un blocage : une machine chargée met deux minutes
     )
     sorties, erreurs = (
         [fichier.read_text("utf-8", "replace") for fichier in sorted(journaux.rglob(f"{nom}.log"))]

@@ -1,8 +1,10 @@
 """Le préentraînement : la recette, sur un texte inventé et un modèle minuscule."""
 
 import csv
+import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, FalconForCausalLM
 
 import fabrique
+from fabrique import preentrainement, suivi
 from fabrique.erreurs import ErreurFabrique
 from fabrique.gabarits import ASSISTANT, DEBUT, FIN, UTILISATEUR
 from fabrique.preentrainement import (
@@ -90,21 +93,27 @@ def test_vingt_pas_apprennent(appris):
     assert fin["bpo_fiches"] < debut["bpo_fiches"]
     # Au hasard sur 320 entrées, un jeton coûte log2(320) bits : on a fait bien mieux.
     assert fin["perte"] < math.log(320)
-    assert len(dits) == 2
+    # Sans écran, une ligne annonce la fin dès les premiers pas ; puis une ligne par mesure.
+    annonce, *mesures = dits
+    assert "s par pas" in annonce
+    assert "fin dans environ" in annonce
+    assert [mesure.split(" · ")[0] for mesure in mesures] == ["pas 10", "pas 20"]
 
 
 def test_interrompu_puis_relance_le_modele_est_identique(source, appris, tmp_path):
     """L'arrêt survient juste après la mesure du dixième pas."""
 
-    def interrompre(_):
-        raise KeyboardInterrupt
+    def interrompre(ligne):
+        if ligne.startswith("pas 10"):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         preentrainer([source], tmp_path, REGLAGES, dire=interrompre)
     assert not (tmp_path / "modele").exists()
     dits = []
     preentrainer([source], tmp_path, REGLAGES, dire=dits.append)
-    assert len(dits) == 1  # le second relevé seulement : les dix premiers pas ne se refont pas
+    # Le second relevé seulement : les dix premiers pas ne se refont pas.
+    assert [dit.split(" · ")[0] for dit in dits] == ["Reprise au pas 10 sur 20.", "pas 20"]
     attendus = load_file(appris[0] / "modele" / "model.safetensors")
     obtenus = load_file(tmp_path / "modele" / "model.safetensors")
     assert attendus.keys() == obtenus.keys()
@@ -138,6 +147,197 @@ def test_prolonger_un_modele_garde_son_tokenizer_et_part_de_ses_poids(source, ap
     obtenus = load_file(tmp_path / "modele" / "model.safetensors")
     # Un taux nul ne change rien : les poids sont ceux du départ.
     assert all(torch.equal(attendus[nom], obtenus[nom]) for nom in attendus)
+
+
+# ---------------------------------------------------------------- ce qu'on ne perd pas
+
+#: Deux pas, un état à chacun.
+COURT = dataclasses.replace(REGLAGES, pas=2, pas_mesure=1)
+
+
+def arreter_au_pas(pas):
+    """Un compte rendu qui interrompt la marche juste après la mesure de ce pas."""
+
+    def dire(ligne):
+        if ligne.startswith(f"pas {pas} "):
+            raise KeyboardInterrupt
+
+    return dire
+
+
+def contenu(dossier):
+    """Chaque fichier d'un dossier et ses octets."""
+    return {
+        f.relative_to(dossier): f.read_bytes() for f in sorted(dossier.rglob("*")) if f.is_file()
+    }
+
+
+def test_prolonger_n_ecrit_rien_dans_le_modele_de_depart(source, appris, tmp_path):
+    """Sans tokenizer, il était complété d’un neuf, qui n’a rien à voir avec ses poids."""
+    depart = tmp_path / "depart"
+    shutil.copytree(appris[0] / "modele", depart)
+    avant = contenu(depart)
+    preentrainer([source], tmp_path / "suite", COURT, depart=depart, dire=str)
+    assert contenu(depart) == avant
+    (depart / "tokenizer.json").unlink()
+    avant = contenu(depart)
+    with pytest.raises(ErreurFabrique, match="n’a pas sa configuration et son tokenizer"):
+        preentrainer([source], tmp_path / "autre", COURT, depart=depart, dire=str)
+    assert contenu(depart) == avant
+
+
+@pytest.mark.parametrize("sortie", [".", "dedans/suite", ".."])
+def test_une_sortie_qui_toucherait_le_modele_de_depart_est_refusee(
+    source, appris, tmp_path, sortie
+):
+    """Lui-même, un dossier qu’il contient, ou celui dont il est le « modele »."""
+    depart = tmp_path / "modele"
+    shutil.copytree(appris[0] / "modele", depart)
+    avant = contenu(tmp_path)
+    with pytest.raises(ErreurFabrique, match="écrirait dans le modèle à prolonger"):
+        preentrainer([source], depart / sortie, COURT, depart=depart, dire=str)
+    assert contenu(tmp_path) == avant
+
+
+@pytest.mark.parametrize("nom", ["modele", "tokenizer"])
+def test_un_dossier_que_personne_n_a_signe_n_est_pas_ecrase(source, tmp_path, nom):
+    (tmp_path / nom).mkdir()
+    (tmp_path / nom / "config.json").write_text("à quelqu’un d’autre", "utf-8")
+    with pytest.raises(ErreurFabrique, match=f"contient déjà {nom}"):
+        preentrainer([source], tmp_path, COURT, dire=str)
+    assert (tmp_path / nom / "config.json").read_text("utf-8") == "à quelqu’un d’autre"
+
+
+@pytest.mark.parametrize(
+    ("change", "dit"),
+    [
+        ({"learning_rate": 2e-2}, "learning_rate"),
+        ({"longueur": 16, "lot": 8}, "longueur, lot"),
+        ({"validation_un_sur": 5}, "validation_un_sur"),
+    ],
+)
+def test_d_autres_reglages_ne_reprennent_pas(source, appris, change, dit):
+    avant = contenu(appris[0])
+    with pytest.raises(ErreurFabrique, match=dit):
+        preentrainer([source], appris[0], dataclasses.replace(REGLAGES, **change), dire=str)
+    assert contenu(appris[0]) == avant
+
+
+def test_d_autres_textes_ne_reprennent_pas(source, appris, tmp_path):
+    """Le contenu compte, pas le nom ; les parts aussi."""
+    autre = tmp_path / source.chemin.name
+    autre.write_text(source.chemin.read_text("utf-8").replace("carte", "porte"), "utf-8")
+    copie = tmp_path / "copie.jsonl"
+    shutil.copy(source.chemin, copie)
+    for change in (Source(autre, 1.0, 1.0), Source(source.chemin, 1.0, 0.5)):
+        with pytest.raises(ErreurFabrique, match=r"ce qui change : textes"):
+            preentrainer([change], appris[0], REGLAGES, dire=str)
+    preentrainer([Source(copie, 1.0, 1.0)], appris[0], REGLAGES, dire=str)
+
+
+def test_le_nombre_de_pas_peut_changer_et_c_est_dit(source, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        preentrainer([source], tmp_path, COURT, dire=arreter_au_pas(1))
+    dits = []
+    preentrainer([source], tmp_path, dataclasses.replace(COURT, pas=3), dire=dits.append)
+    assert dits[0] == "Reprise au pas 1 sur 3."
+    assert "était prévue pour 2 pas\u00a0; ensuite, pour 3" in dits[1]
+    with pytest.raises(ErreurFabrique, match="3 pas sont déjà faits, et l’on en demande 2"):
+        preentrainer([source], tmp_path, COURT, dire=str)
+
+
+def test_une_perte_qui_diverge_s_arrete_et_garde_le_dernier_etat(source, tmp_path, monkeypatch):
+    """Le second pas rend une perte indéfinie : l’état du premier reste, à l’octet près."""
+    with pytest.raises(KeyboardInterrupt):
+        preentrainer([source], tmp_path, COURT, dire=arreter_au_pas(1))
+    avant = (tmp_path / "etat.pt").read_bytes()
+    monkeypatch.setattr(preentrainement, "_un_pas", lambda *_: math.nan)
+    with pytest.raises(ErreurFabrique, match="la perte du pas 2 n’est plus un nombre") as leve:
+        preentrainer([source], tmp_path, COURT, dire=str)
+    assert "dernier état" in leve.value.remede
+    assert (tmp_path / "etat.pt").read_bytes() == avant
+    assert not (tmp_path / "modele").exists()
+
+
+def test_des_poids_qui_ne_sont_plus_des_nombres_ne_remplacent_pas_l_etat(
+    source, tmp_path, monkeypatch
+):
+    """La perte d’un pas se mesure avant la correction : elle peut être finie, et les poids non."""
+    with pytest.raises(KeyboardInterrupt):
+        preentrainer([source], tmp_path, COURT, dire=arreter_au_pas(1))
+    avant = (tmp_path / "etat.pt").read_bytes()
+
+    def gater(modele, *_):
+        with torch.no_grad():
+            next(modele.parameters()).fill_(math.nan)
+        return 1.0
+
+    monkeypatch.setattr(preentrainement, "_un_pas", gater)
+    with pytest.raises(ErreurFabrique, match="n’est plus un nombre"):
+        preentrainer([source], tmp_path, COURT, dire=str)
+    assert (tmp_path / "etat.pt").read_bytes() == avant
+    assert not (tmp_path / "etat.pt.partiel").exists()
+
+
+@pytest.mark.parametrize("panne", ["plein", "abime"])
+def test_un_etat_qui_ne_s_ecrit_pas_laisse_le_precedent(source, tmp_path, monkeypatch, panne):
+    """Disque plein, ou fichier qui ne se relit pas tel qu’on l’a écrit : une phrase, code 2."""
+    with pytest.raises(KeyboardInterrupt):
+        preentrainer([source], tmp_path, COURT, dire=arreter_au_pas(1))
+    avant = (tmp_path / "etat.pt").read_bytes()
+    enregistrer = torch.save
+
+    def faillir(contenu, flux, *options, **autres):
+        if panne == "plein":
+            raise OSError(28, "No space left on device")
+        nul = {nom: torch.zeros_like(poids) for nom, poids in contenu["modele"].items()}
+        enregistrer({**contenu, "modele": nul}, flux, *options, **autres)
+
+    monkeypatch.setattr(torch, "save", faillir)
+    with pytest.raises(ErreurFabrique, match="l’écriture a échoué") as leve:
+        preentrainer([source], tmp_path, COURT, dire=str)
+    assert leve.value.code == 2
+    assert (tmp_path / "etat.pt").read_bytes() == avant
+    assert not (tmp_path / "etat.pt.partiel").exists()
+
+
+def test_a_l_ecran_une_barre_vit_a_chaque_pas(source, tmp_path, monkeypatch):
+    """De l’état repris à la fin, et les lignes ne la coupent pas."""
+    with pytest.raises(KeyboardInterrupt):
+        preentrainer([source], tmp_path, COURT, dire=arreter_au_pas(1))
+    vus, dits = [], []
+
+    class Temoin(suivi.Barre):
+        def __init__(self, total, titre, deja=0):
+            vus.append((titre, deja, total))
+            super().__init__(total, titre, deja)
+
+        def avancer(self, fait, details=""):
+            vus.append((fait, details.split()[0]))
+            super().avancer(fait, details)
+
+    monkeypatch.setattr(preentrainement, "ecran_vivant", lambda: True)
+    monkeypatch.setattr(preentrainement, "Barre", Temoin)
+    preentrainer([source], tmp_path, dataclasses.replace(COURT, pas=3), dire=dits.append)
+    assert vus == [("Préentraînement", 1, 3), (2, "perte"), (3, "perte")]
+    assert not any("fin dans" in dit for dit in dits)
+
+
+def test_un_texte_illisible_se_dit_avant_que_rien_ne_s_ecrive(tmp_path):
+    """Corrigé, le même dossier sert encore."""
+    chemin = tmp_path / "a.jsonl"
+    chemin.write_text(
+        '{"texte": "La mairie ouvre à neuf heures."}\n{"titre": "Sans texte"}\n', "utf-8"
+    )
+    with pytest.raises(ErreurFabrique, match="champ « texte »") as leve:
+        preentrainer([Source(chemin, 1, 1)], tmp_path / "s", COURT, dire=str)
+    assert leve.value.ligne == 2
+    with pytest.raises(ErreurFabrique, match="ne se partage pas entre 4 têtes"):
+        preentrainer([], tmp_path / "s", dataclasses.replace(COURT, largeur=62), dire=str)
+    chemin.write_text('{"texte": "La mairie ouvre à neuf heures."}\n', "utf-8")
+    with pytest.raises(ErreurFabrique, match="aucun titre suivi d’une réponse courte"):
+        preentrainer([Source(chemin, 1, 1, questions=True)], tmp_path / "s", COURT, dire=str)
+    assert not (tmp_path / "s").exists()
 
 
 # ---------------------------------------------------------------- la mesure
@@ -194,7 +394,10 @@ def test_le_taux_monte_tient_puis_descend():
 
 
 @given(
-    pas=st.integers(1, 500), echauffement=st.integers(1, 600), part=st.floats(0.01, 1), qui=st.data()
+    pas=st.integers(1, 500),
+    echauffement=st.integers(1, 600),
+    part=st.floats(0.01, 1),
+    qui=st.data(),
 )
 def test_le_taux_reste_entre_zero_exclu_et_un(pas, echauffement, part, qui):
     reglages = ReglagesPreentrainement(pas=pas, echauffement=echauffement, part_descente=part)
@@ -296,7 +499,10 @@ def test_les_documents_se_lisent_en_texte_et_en_jsonl(tmp_path):
     ("texte", "attendue"),
     [
         ("La mairie délivre la carte sur rendez-vous.\n\n### Pièces", True),
-        ("La mairie délivre la carte sur rendez-vous :\n- un", False),  # une phrase qui n’est pas finie
+        (
+            "La mairie délivre la carte sur rendez-vous :\n- un",
+            False,
+        ),  # une phrase qui n’est pas finie
         ("### La mairie délivre la carte sur rendez-vous.", False),
         ("Trop court.", False),
         ("mot " * 90 + "fin.", False),
