@@ -11,7 +11,13 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
+
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import HfHubHTTPError
 
 from fabrique.erreurs import ErreurFabrique
 
@@ -74,6 +80,43 @@ def dossier_durable(sortie: Path, dire: bool = True) -> Path:
             "avec retard : n’arrêtez pas l’exécution dans la minute qui suit une sauvegarde."
         )
     return durable
+
+
+def accepte_l_ecriture(dossier: Path) -> bool:
+    """Vrai si l'on peut écrire un fichier dans ce dossier ; l'essai ne laisse rien."""
+    try:
+        with tempfile.TemporaryFile(dir=dossier):
+            return True
+    except OSError:
+        return False
+
+
+#: Secondes laissées au hub pour répondre.
+DELAI_DU_HUB = 5
+#: L'erreur de réseau de la bibliothèque qu'emploie huggingface_hub, httpx ou httpx2 selon sa version.
+ErreurReseau = HfHubHTTPError.__bases__[0]
+
+
+def hub_joignable() -> bool:
+    """Vrai si le hub répond en quelques secondes ; faux sans réseau, ou sous ``HF_HUB_OFFLINE``."""
+    try:
+        return get_session().head(constants.ENDPOINT, timeout=DELAI_DU_HUB).status_code < 500
+    except (ErreurReseau, OSError):
+        return False
+
+
+@contextmanager
+def hub_ou_cache() -> Iterator[None]:
+    """Lit le hub s'il répond, et sinon le seul cache, comme sous ``HF_HUB_OFFLINE``.
+
+    Sans cela, chaque fichier cherché coûte 24 s et six lignes de relances en anglais.
+    """
+    avant = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = avant or not hub_joignable()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = avant
 
 
 def ecrire_json(chemin: Path, contenu: object) -> None:

@@ -14,7 +14,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from transformers import (
 )
 from transformers.models.falcon import modeling_falcon
 
-from fabrique.emplacements import FALCON_POCHE, ecrire_signe
+from fabrique.emplacements import FALCON_POCHE, ErreurReseau, ecrire_signe, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
 from fabrique.machine import JUMEAU, en_mo, examiner, verifier_calcul
@@ -309,7 +309,8 @@ def _options_gptq(entree: Entree) -> dict:
         ) from None
     from transformers import GPTQConfig
 
-    config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
+    with _erreurs_du_hub(entree):
+        config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
     dossier = Path(entree.depot)
     lus = getattr(config, "quantization_config", None)
     if lus is None and (dossier / "quantize_config.json").is_file():
@@ -354,8 +355,9 @@ def _refuser_pickle(entree: Entree) -> None:
 def _erreurs_du_hub(entree: Entree) -> Iterator[None]:
     """Change en une phrase les erreurs de réseau, de fichier et de format du chargement."""
     try:
-        yield
-    except (OSError, HFValidationError, LocalEntryNotFoundError) as cause:
+        with hub_ou_cache() if entree.revision else nullcontext():
+            yield
+    except (OSError, HFValidationError, LocalEntryNotFoundError, ErreurReseau) as cause:
         if Path(entree.depot).is_dir():
             raise ErreurFabrique(
                 f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",

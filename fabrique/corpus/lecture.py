@@ -17,7 +17,7 @@ from datasets import Dataset
 from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes
 from fabrique.corpus.formats import ANNEXES, FORMES, reconnaitre
 from fabrique.corpus.structure import JEUX, Defaut, defauts
-from fabrique.emplacements import CORPUS_LIVRES, dossier_data
+from fabrique.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
 
 
@@ -104,7 +104,8 @@ def _nom_du_hub(source: str) -> bool:
 def _lire_hub(depot: str, revision: str | None) -> Iterator[Ligne]:
     """Le jeu d'entraînement d'un corpus du hub, sans jamais exécuter de code distant."""
     try:
-        corpus = datasets.load_dataset(depot, revision=revision, split="train")
+        with hub_ou_cache():
+            corpus = datasets.load_dataset(depot, revision=revision, split="train")
     except Exception as cause:  # hors ligne, dépôt absent, accès refusé : datasets en lève de toute sorte
         raise ErreurFabrique(
             "le corpus ne se charge pas depuis le hub (réseau, nom, ou accès)",

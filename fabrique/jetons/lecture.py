@@ -14,9 +14,9 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import logging as journal_du_hub
 from tokenizers import Tokenizer
 
+from fabrique.emplacements import ErreurReseau, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import verifier_unicode
 from fabrique.jetons.bpe import SIGNES
@@ -118,10 +118,10 @@ def _tokenizer_json(entree: Entree) -> Path:
     dossier = Path(entree.depot)
     if dossier.is_dir():
         return dossier / "tokenizer.json"
-    journal_du_hub.set_verbosity_error()  # ses relances, en anglais ; le refus se dit plus bas
     try:
-        return Path(hf_hub_download(entree.depot, "tokenizer.json", revision=entree.revision))
-    except (OSError, HFValidationError) as cause:
+        with hub_ou_cache():
+            return Path(hf_hub_download(entree.depot, "tokenizer.json", revision=entree.revision))
+    except (OSError, HFValidationError, ErreurReseau) as cause:
         raise ErreurFabrique(
             f"le tokenizer de « {entree.depot} » est introuvable sur le hub, ou le hub est injoignable",
             "Vérifiez le réseau, le nom et l’empreinte ; hors ligne, copiez tokenizer.json dans un "
