@@ -15,6 +15,8 @@ from fabrique.erreurs import ErreurFabrique
 
 #: Les paris de l'apprenant, gardés d'un carnet à l'autre : le carnet 04 les compte.
 PARIS = Path("sorties/paris.json")
+#: Ceux qu'aucun fichier n'a pu garder (dossier en lecture seule, disque plein), par fichier voulu.
+_EN_MEMOIRE: dict[Path, dict[str, Pari]] = {}
 
 
 @dataclass
@@ -75,6 +77,8 @@ def _nombre(valeur: float) -> str:
 
 def lire_paris(fichier: Path = PARIS) -> dict[str, Pari]:
     """Les paris déjà notés, par nom."""
+    if fichier in _EN_MEMOIRE:
+        return _EN_MEMOIRE[fichier]
     try:
         return {p["nom"]: Pari(**p) for p in json.loads(fichier.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError):
@@ -82,7 +86,12 @@ def lire_paris(fichier: Path = PARIS) -> dict[str, Pari]:
 
 
 def _ecrire(paris: dict[str, Pari], fichier: Path) -> None:
-    ecrire_json(fichier, [asdict(pari) for pari in paris.values()])
+    """Garde les paris dans leur fichier ; s'il refuse, en mémoire, le temps de la session."""
+    try:
+        ecrire_json(fichier, [asdict(pari) for pari in paris.values()])
+        _EN_MEMOIRE.pop(fichier, None)
+    except OSError:
+        _EN_MEMOIRE[fichier] = paris
 
 
 def cote_a_cote(textes: dict[str, str], question: str = "") -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
 import math
+import traceback
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
+from types import TracebackType
 
 #: Codes de sortie de la commande ``fabrique``.
 DONNEES, MACHINE = 1, 2
@@ -126,3 +129,46 @@ class Nombre:
             f"par exemple {self.exemple}" if self.exemple else "",
         ]
         return ", ".join(filter(None, dits))
+
+
+def expliquer_les_pannes() -> None:
+    """Dans un carnet, dit en français un nom inconnu ou un arrêt demandé, au lieu d'une trace.
+
+    Les gestionnaires déjà posés gardent leur place : Colab en a un pour les importations.
+
+    Source : documentation d'IPython, ``InteractiveShell.set_custom_exc``.
+    """
+    from IPython import get_ipython
+
+    interprete = get_ipython()
+    if interprete is None or NameError in interprete.custom_exceptions:
+        return
+    anciennes, ancien = interprete.custom_exceptions, interprete.CustomTB
+
+    def expliquer(interprete, genre, valeur, trace, tb_offset=None):
+        if phrase := _panne_de_carnet(valeur, trace, interprete.user_global_ns):
+            valeur._render_traceback_ = lambda: [phrase]
+        elif isinstance(valeur, anciennes):
+            return ancien(genre, valeur, trace, tb_offset=tb_offset)
+        return interprete.showtraceback((genre, valeur, trace), tb_offset=tb_offset)
+
+    interprete.set_custom_exc((*anciennes, NameError, KeyboardInterrupt), expliquer)
+
+
+def _panne_de_carnet(valeur: BaseException, trace: TracebackType, noms: dict) -> str | None:
+    """La phrase qui remplace la trace ; None si l'erreur n'est pas de celles qu'on explique.
+
+    Args:
+        noms: les noms du carnet ; un nom inconnu ailleurs, dans une bibliothèque, garde sa trace.
+    """
+    if isinstance(valeur, KeyboardInterrupt):
+        return "Arrêté à votre demande : cette cellule n’est pas allée au bout. Exécutez-la de nouveau."
+    *_, (cadre, numero) = traceback.walk_tb(trace)
+    if type(valeur) is not NameError or cadre.f_globals is not noms:
+        return None
+    ligne = linecache.getline(cadre.f_code.co_filename, numero).strip()
+    return (
+        f"À corriger : « {valeur.name} » n’est pas défini (ligne {numero} : {ligne}). S’il est "
+        "défini plus haut dans le carnet, choisissez Exécution > Exécuter les cellules "
+        f"précédentes ; sinon, vérifiez son orthographe.\n{type(valeur).__name__}: {valeur}"
+    )
