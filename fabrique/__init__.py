@@ -4,6 +4,29 @@ Les fonctions qu'un carnet appelle tiennent sur une page, ``__init__.pyi``.
 """
 
 import logging
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from packaging.version import Version
+
+#: peft lève une erreur devant un torchao plus ancien, même si personne ne s'en sert.
+TORCHAO_MINIMAL = Version("0.16.0")
+
+
+def _ecarter_un_vieux_torchao() -> None:
+    """Fait comme si un torchao que peft refuse n'était pas installé ; Colab livre la version 0.10.
+
+    Un module à ``None`` ne s'importe pas, et ``importlib.util.find_spec``, que peft interroge, ne
+    le trouve pas.
+    """
+    try:
+        if Version(version("torchao")) < TORCHAO_MINIMAL:
+            sys.modules["torchao"] = None
+    except PackageNotFoundError:
+        pass
+
+
+_ecarter_un_vieux_torchao()
 
 import lazy_loader
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import shutil
+import statistics
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 import torch
 
-from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.emplacements import accepte_l_ecriture
+from fabrique.erreurs import MACHINE, ErreurFabrique, expliquer_les_pannes
 
 #: Unités décimales, celles des disques et des cartes : un gibioctet (Gio, 1024³) en fait 1,07.
 MO, GO = 10**6, 10**9
@@ -25,11 +30,15 @@ MEMOIRE_GPU_MINIMALE = 13 * GO
 MEMOIRE_POUR_QUATRE = 19 * GO
 #: Place nécessaire pour le Falcon de poche et ses points de reprise, et pour Falcon-7B.
 DISQUE_MINIMAL = {"poche": 1 * GO, "7b": 20 * GO}
+#: Ce que torch choisit seul, avant tout réglage : il compte les cœurs de la machine hôte.
+FILS_DE_TORCH = torch.get_num_threads()
+#: En deçà de ce gain, plusieurs fils ne valent pas le risque de s’attendre sur des cœurs partagés.
+GAIN_MINIMAL = 1.15
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Ce que la machine offre ; mémoires et disque en octets."""
+    """Ce que la machine, ou le conteneur, offre ; mémoires et disque en octets."""
 
     gpu: str | None
     memoire_gpu: int
@@ -39,6 +48,7 @@ class Machine:
     coeurs: int
     colab: bool
     versions: dict[str, str]
+    ecriture: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,8 +143,9 @@ def examiner(dossier: str | Path = ".") -> Machine:
     """Regarde la machine, sans rien modifier.
 
     Args:
-        dossier: où mesurer la place libre sur le disque.
+        dossier: où mesurer la place libre sur le disque, et le droit d'écrire.
     """
+    dossier = _existant(Path(dossier))
     gpu = torch.cuda.is_available()
     carte = torch.cuda.get_device_properties(0) if gpu else None
     return Machine(
@@ -142,14 +153,119 @@ def examiner(dossier: str | Path = ".") -> Machine:
         memoire_gpu=carte.total_memory if carte else 0,
         # is_bf16_supported() compte l'émulation : seule la génération de la carte fait foi.
         bf16=bool(carte and carte.major >= 8),
-        memoire_vive=psutil.virtual_memory().total,
-        disque_libre=shutil.disk_usage(_existant(Path(dossier))).free,
-        coeurs=len(psutil.Process().cpu_affinity())
-        if hasattr(psutil.Process, "cpu_affinity")
-        else os.cpu_count() or 1,
+        memoire_vive=memoire_accordee(),
+        disque_libre=shutil.disk_usage(dossier).free,
+        coeurs=coeurs_accordes(),
         colab="google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ,
         versions={"python": platform.python_version(), **_versions()},
+        ecriture=accepte_l_ecriture(dossier),
     )
+
+
+# ---------------------------------------------------------------- le conteneur
+
+
+def memoire_accordee(racine: Path = Path("/")) -> int:
+    """La mémoire vive, en octets : celle du conteneur s'il en a moins que la machine hôte.
+
+    Args:
+        racine: la racine du système de fichiers, où sont ``proc`` et ``sys``.
+    """
+    noms = ("memory.max", "memory.limit_in_bytes")  # cgroup v2, puis v1
+    lues = [_lire(groupe / nom) for groupe in _groupes(racine, "memory") for nom in noms]
+    return min([psutil.virtual_memory().total, *(int(lue) for lue in lues if lue.isdigit())])
+
+
+def memoire_disponible(racine: Path = Path("/")) -> int:
+    """Ce qu'il reste de cette mémoire, en octets ; le cache des fichiers, qui se rend, n'est pas compté."""
+    restes = [psutil.virtual_memory().available]
+    for groupe in _groupes(racine, "memory"):
+        for limite, usage in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            accordee, occupee = _lire(groupe / limite), _lire(groupe / usage)
+            if accordee.isdigit() and occupee.isdigit():
+                cache = dict(ligne.split() for ligne in _lire(groupe / "memory.stat").splitlines())
+                a_rendre = cache.get("total_inactive_file", cache.get("inactive_file", 0))
+                restes.append(int(accordee) - int(occupee) + int(a_rendre))
+    return max(0, min(restes))
+
+
+def coeurs_accordes(racine: Path = Path("/")) -> int:
+    """Les cœurs que ce processus peut occuper ; une part de cœur compte pour un.
+
+    Args:
+        racine: la racine du système de fichiers, où sont ``proc`` et ``sys``.
+    """
+    quotas = []
+    for groupe in _groupes(racine, "cpu"):
+        quotas.append(_lire(groupe / "cpu.max").split())
+        quotas.append([_lire(groupe / nom) for nom in ("cpu.cfs_quota_us", "cpu.cfs_period_us")])
+    # Sans limite, le quota s'écrit « max » (v2) ou -1 (v1).
+    parts = [int(q[0]) / int(q[1]) for q in quotas if len(q) == 2 and q[0].isdigit()]
+    visibles = (
+        len(psutil.Process().cpu_affinity())
+        if hasattr(psutil.Process, "cpu_affinity")
+        else os.cpu_count() or 1
+    )
+    return min([visibles, *(max(1, math.ceil(part)) for part in parts)])
+
+
+def _groupes(racine: Path, ressource: str) -> Iterator[Path]:
+    """Le groupe de contrôle de ce processus et ses parents : la limite peut être sur chacun.
+
+    Source : documentation du noyau Linux, « Control Group v2 » et « Control Groups version 1 ».
+    """
+    for ligne in _lire(racine / "proc/self/cgroup").splitlines():
+        _, ressources, chemin = ligne.split(":", 2)
+        if ressources and ressource not in ressources.split(","):
+            continue
+        # La v2 (sans nom de ressource) a une seule arborescence, la v1 une par ressource.
+        monte = racine / "sys/fs/cgroup" / (ressource if ressources else "")
+        groupe = Path(chemin.lstrip("/"))
+        yield from (monte / parent for parent in (groupe, *groupe.parents))
+
+
+def _lire(fichier: Path) -> str:
+    try:
+        return fichier.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+# ---------------------------------------------------------------- les fils de calcul
+
+
+def choisir_fils(machine: Machine) -> str:
+    """Règle torch sur le nombre de fils le plus rapide ici ; rend ce qui a été choisi, et pourquoi.
+
+    Sur des cœurs partagés (JupyterHub), des fils qui s'attendent peuvent aller plusieurs fois
+    moins vite qu'un seul. ``OMP_NUM_THREADS`` est respecté.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return f"{torch.get_num_threads()}, imposé par OMP_NUM_THREADS"
+    plusieurs = min(FILS_DE_TORCH, machine.coeurs)
+    if machine.gpu or plusieurs == 1:
+        torch.set_num_threads(plusieurs)
+        return str(plusieurs)
+    gain = duree_avec(1) / duree_avec(plusieurs)
+    retenus = plusieurs if gain >= GAIN_MINIMAL else 1
+    torch.set_num_threads(retenus)
+    vitesse = f"{gain:.1f}".replace(".", ",")
+    return f"{retenus} (mesuré : {plusieurs} fils vont à {vitesse} fois la vitesse d’un seul)"
+
+
+def duree_avec(fils: int) -> float:
+    """Les secondes que prend, avec ce nombre de fils, un produit de la taille du Falcon de poche."""
+    torch.set_num_threads(fils)
+    jetons, poids = torch.ones(256, 320), torch.ones(320, 1280)
+    durees = []
+    for _ in range(9):
+        depart = time.perf_counter()
+        jetons @ poids
+        durees.append(time.perf_counter() - depart)
+    return statistics.median(durees[2:])  # les premiers tours réveillent les fils
 
 
 def choisir_profil(machine: Machine) -> Profil:
@@ -195,11 +311,11 @@ def avertir(machine: Machine, profil: Profil) -> list[str]:
             f"{en_go(MEMOIRE_GPU_MINIMALE)} pour Falcon-7B : le cours continue avec le Falcon "
             "de poche."
         )
-    if not _torchao_convient(machine.versions.get("torchao")):
+    if not machine.ecriture:
         alertes.append(
-            f"torchao {machine.versions['torchao']} est trop ancien pour peft, qui échouera sur "
-            "une couche non quantifiée : tapez « %pip uninstall -y torchao », puis redémarrez "
-            "l’exécution."
+            "Ce dossier n’accepte pas d’écriture : vos paris restent en mémoire, le temps de la "
+            "session, et rien d’autre ne se garde. Copiez le carnet dans un dossier à vous et "
+            "ouvrez-le de là."
         )
     besoin = DISQUE_MINIMAL["poche" if profil.modele == "falcon-poche" else "7b"]
     if machine.disque_libre < besoin:
@@ -255,33 +371,29 @@ def decrire(machine: Machine, profil: Profil) -> str:
 
 
 def preparer() -> Profil:
-    """Prépare un carnet : regarde la machine, choisit le profil et le montre.
+    """Prépare un carnet : regarde la machine, choisit le profil et les fils, et montre ce choix.
+
+    À partir de là, un nom inconnu ou une cellule arrêtée se disent en français, sans trace.
 
     Returns:
         Le profil, que les cellules suivantes emploient tel quel.
     """
+    expliquer_les_pannes()
     machine = examiner()
     profil = choisir_profil(machine)
     print(decrire(machine, profil))
+    print(f"Fils de calcul : {choisir_fils(machine)}")
     return profil
 
 
 def _versions() -> dict[str, str]:
     versions = {}
-    for nom in (*BIBLIOTHEQUES, "torchao"):
+    for nom in BIBLIOTHEQUES:
         try:
             versions[nom] = importlib.metadata.version(nom)
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _torchao_convient(version: str | None) -> bool:
-    """peft refuse tout torchao antérieur à 0.16 ; l'absence convient."""
-    if version is None:
-        return True
-    majeure, mineure = (int(n) for n in version.split(".")[:2])
-    return (majeure, mineure) >= (0, 16)
 
 
 def _existant(dossier: Path) -> Path:

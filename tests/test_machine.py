@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from pathlib import Path
 
 import pytest
+import torch
 
 from fabrique import machine as m
 from fabrique.cout import compter, estimer_memoire
@@ -60,12 +62,18 @@ def test_un_petit_gpu_est_annonce_avec_sa_solution():
     assert "Falcon de poche" in alerte
 
 
-@pytest.mark.parametrize(("version", "attendu"), [("0.10.0", 1), ("0.16.0", 0), ("1.2.0", 0)])
-def test_un_vieux_torchao_est_annonce(version, attendu):
-    vue = dataclasses.replace(SANS_GPU, versions={"torchao": version})
-    alertes = [a for a in m.choisir_profil(vue).avertissements if "torchao" in a]
-    assert len(alertes) == attendu
-    assert all("uninstall" in alerte for alerte in alertes)
+def test_un_dossier_sans_ecriture_est_annonce():
+    (alerte,) = m.choisir_profil(dataclasses.replace(SANS_GPU, ecriture=False)).avertissements
+    assert "paris restent en mémoire" in alerte
+    assert "Copiez le carnet" in alerte
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="demande le /proc de Linux")
+def test_examiner_essaie_d_ecrire(tmp_path):
+    """Personne n'écrit dans /proc, pas même l'administrateur ; l'essai ne laisse rien ailleurs."""
+    assert not m.examiner("/proc/self").ecriture
+    assert m.examiner(tmp_path).ecriture
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_un_disque_trop_petit_est_annonce():
@@ -138,3 +146,148 @@ def test_les_giga_et_les_mega_ont_la_meme_unite():
 def test_une_vraie_t4_suffit_et_une_carte_de_12_gibioctets_non(octets, profil):
     """Les octets que ces cartes annoncent, moins que ceux de leur étiquette."""
     assert m.choisir_profil(dataclasses.replace(T4, memoire_gpu=octets)).nom == profil
+
+
+# ---------------------------------------------------------------- le conteneur
+
+
+@pytest.fixture
+def conteneur(tmp_path):
+    """Une fausse racine : les fichiers que le noyau montre, écrits d'après un dictionnaire."""
+
+    def ecrire(fichiers: dict[str, str]) -> Path:
+        for nom, contenu in fichiers.items():
+            chemin = tmp_path / nom
+            chemin.parent.mkdir(parents=True, exist_ok=True)
+            chemin.write_text(f"{contenu}\n", encoding="utf-8")
+        return tmp_path
+
+    return ecrire
+
+
+class ProcessusLibre:
+    """Un processus que rien n'attache à certains cœurs."""
+
+    def cpu_affinity(self) -> list[int]:
+        """Tous les cœurs de l'hôte."""
+        return list(range(64))
+
+
+@pytest.fixture
+def hote(monkeypatch):
+    """Une machine hôte de 64 cœurs et 256 Go, dont 200 libres."""
+    memoire = types.SimpleNamespace(total=256 * m.GO, available=200 * m.GO)
+    faux = types.SimpleNamespace(virtual_memory=lambda: memoire, Process=ProcessusLibre)
+    monkeypatch.setattr(m, "psutil", faux)
+
+
+#: Ce que montre le noyau, et ce qu'il faut en lire : mémoire, mémoire disponible, cœurs.
+CONTENEURS = {
+    "aucun": ({}, (256, 200, 64)),
+    "v2 sans limite": (
+        {
+            "proc/self/cgroup": "0::/",
+            "sys/fs/cgroup/memory.max": "max",
+            "sys/fs/cgroup/cpu.max": "max 100000",
+        },
+        (256, 200, 64),
+    ),
+    "v2": (
+        {
+            "proc/self/cgroup": "0::/",
+            "sys/fs/cgroup/memory.max": str(4 * m.GO),
+            "sys/fs/cgroup/memory.current": str(3 * m.GO),
+            "sys/fs/cgroup/memory.stat": f"anon 5\ninactive_file {m.GO}",
+            "sys/fs/cgroup/cpu.max": "150000 100000",
+        },
+        (4, 2, 2),
+    ),
+    "v2, limite sur un parent": (
+        {
+            "proc/self/cgroup": "0::/salle/agent",
+            "sys/fs/cgroup/salle/agent/memory.max": "max",
+            "sys/fs/cgroup/salle/agent/cpu.max": "max 100000",
+            "sys/fs/cgroup/salle/memory.max": str(6 * m.GO),
+            "sys/fs/cgroup/salle/memory.current": str(m.GO),
+            "sys/fs/cgroup/salle/cpu.max": "400000 100000",
+        },
+        (6, 5, 4),
+    ),
+    "v1": (
+        {
+            "proc/self/cgroup": "9:cpu,cpuacct:/docker/a1\n4:memory:/docker/a1\n1:name=systemd:/",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": str(8 * m.GO),
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": str(7 * m.GO),
+            "sys/fs/cgroup/memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {2 * m.GO}",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
+        (8, 3, 1),
+    ),
+    "v1 sans limite": (
+        {
+            "proc/self/cgroup": "9:cpu,cpuacct:/\n4:memory:/",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": str(m.GO),
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
+        (256, 200, 64),
+    ),
+}
+
+
+@pytest.mark.parametrize("cas", CONTENEURS)
+@pytest.mark.usefixtures("hote")
+def test_memoire_et_coeurs_sont_ceux_du_conteneur(cas, conteneur):
+    """La limite la plus petite compte, celle de l'hôte comprise."""
+    fichiers, attendus = CONTENEURS[cas]
+    racine = conteneur(fichiers)
+    memoire, disponible = m.memoire_accordee(racine), m.memoire_disponible(racine)
+    assert (memoire / m.GO, disponible / m.GO, m.coeurs_accordes(racine)) == attendus
+
+
+# ---------------------------------------------------------------- les fils de calcul
+
+
+@pytest.fixture
+def fils(monkeypatch):
+    """Le nombre de fils imposé à torch, sans toucher au vrai ; torch en aurait pris huit."""
+    poses = [8]
+    monkeypatch.setattr(m, "FILS_DE_TORCH", 8)
+    monkeypatch.setattr(torch, "set_num_threads", poses.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: poses[-1])
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return poses
+
+
+@pytest.mark.parametrize(
+    ("a_deux", "retenus", "dit"), [(7.0, 1, "0,1 fois"), (0.9, 1, "1,1 fois"), (0.5, 2, "2,0 fois")]
+)
+def test_le_nombre_de_fils_suit_la_mesure(monkeypatch, fils, a_deux, retenus, dit):
+    """Sur des cœurs partagés, deux fils vont jusqu'à sept fois moins vite qu'un seul."""
+    monkeypatch.setattr(m, "duree_avec", lambda nombre: {1: 1.0, 2: a_deux}[nombre])
+    texte = m.choisir_fils(SANS_GPU)
+    assert fils[-1] == retenus
+    assert texte == f"{retenus} (mesuré : 2 fils vont à {dit} la vitesse d’un seul)"
+
+
+def test_le_choix_de_la_personne_est_respecte(monkeypatch, fils):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(m, "duree_avec", pytest.fail)
+    assert "imposé par OMP_NUM_THREADS" in m.choisir_fils(SANS_GPU)
+    assert fils == [8]
+
+
+@pytest.mark.parametrize(
+    ("vue", "attendu"), [(T4, 2), (dataclasses.replace(SANS_GPU, coeurs=1), 1)]
+)
+def test_sans_choix_a_faire_rien_n_est_mesure(monkeypatch, fils, vue, attendu):
+    """Un GPU calcule, ou un seul cœur est accordé : pas plus de fils que de cœurs."""
+    monkeypatch.setattr(m, "duree_avec", pytest.fail)
+    assert m.choisir_fils(vue) == str(fils[-1]) == str(attendu)
+
+
+def test_la_mesure_est_une_duree(monkeypatch, fils):
+    assert m.duree_avec(1) > 0
+    assert fils[-1] == 1

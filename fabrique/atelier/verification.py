@@ -169,20 +169,20 @@ def _disque(nom: str, dossier: Path, besoin: int) -> Constat:
 
 
 def verifier_memoire() -> Iterator[Constat]:
-    """La mémoire disponible maintenant, pas celle de l'étiquette."""
-    import psutil
+    """La mémoire disponible maintenant, dans ce conteneur s'il y en a un, pas celle de l'étiquette."""
+    from fabrique.machine import memoire_accordee, memoire_disponible
 
-    memoire = psutil.virtual_memory()
-    if memoire.available < MEMOIRE_MINIMALE:
+    disponible = memoire_disponible()
+    if disponible < MEMOIRE_MINIMALE:
         yield Constat(
             "Mémoire vive",
             False,
-            f"{_en_go(memoire.available)} disponibles sur {_en_go(memoire.total)}, "
+            f"{_en_go(disponible)} disponibles sur {_en_go(memoire_accordee())}, "
             f"il en faut {_en_go(MEMOIRE_MINIMALE)}",
             "Fermez d’autres programmes (navigateur, visioconférence), puis relancez",
         )
     else:
-        yield Constat("Mémoire vive", True, f"{_en_go(memoire.available)} disponibles")
+        yield Constat("Mémoire vive", True, f"{_en_go(disponible)} disponibles")
 
 
 def _en_go(octets: float) -> str:
