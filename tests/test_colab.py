@@ -1,17 +1,22 @@
-"""Sur Colab, les exigences s'ajoutent à ce qui est installé et n'en déplacent rien."""
+"""Sur Colab, rien d'installé ne bouge, et les carnets tournent malgré ce que Colab a d'ancien."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from packaging.utils import canonicalize_name
+from packaging.version import Version
+from peft import import_utils
 
-from outils.tester import RACINE
+import fabrique
+from outils.tester import ENVIRONNEMENT, RACINE
 
 #: La liste publiée par Colab, quand l'équipe l'a sous la main.
 LISTE = RACINE.parent / "shared" / "colab" / "pip-freeze-2026-08-19.txt"
@@ -84,3 +89,129 @@ def test_une_exigence_trop_haute_serait_vue(installees: dict[str, str], tmp_path
     trop.write_text("transformers>5.15.0\n", "utf-8")
     with pytest.raises(AssertionError, match="No solution found"):
         resoudre(trop, installees, tmp_path)
+
+
+# ---------------------------------------------------------------- un vieux torchao
+
+
+def poser_torchao(dossier: Path, version: str) -> Path:
+    """Un paquet torchao vide, de cette version : Colab en livre un que peft refuse."""
+    (dossier / "torchao").mkdir(parents=True)
+    (dossier / "torchao" / "__init__.py").touch()
+    fiche = dossier / f"torchao-{version}.dist-info" / "METADATA"
+    fiche.parent.mkdir()
+    fiche.write_text(f"Metadata-Version: 2.1\nName: torchao\nVersion: {version}\n", "utf-8")
+    return dossier
+
+
+def sur_colab(code: str, dossier: Path) -> str:
+    """Exécute du code dans un processus neuf, avec le vieux torchao de Colab ; rend ce qu'il montre."""
+    torchao = poser_torchao(dossier / "paquets", "0.10.0")
+    environnement = ENVIRONNEMENT | {
+        "PYTHONPATH": os.pathsep.join([str(torchao), ENVIRONNEMENT["PYTHONPATH"]]),
+        "COLAB_RELEASE_TAG": "release-colab",
+    }
+    (dossier / "cellules.py").write_text(code, "utf-8")
+    commande = [sys.executable, "cellules.py"]
+    fini = subprocess.run(commande, cwd=dossier, env=environnement, capture_output=True, text=True)
+    assert fini.returncode == 0, fini.stderr
+    return fini.stdout
+
+
+def cellules(nom: str) -> list[str]:
+    """Le code des cellules d'un carnet, dans l'ordre."""
+    carnet = nbformat.read(RACINE / "notebooks" / f"{nom}.ipynb", as_version=nbformat.NO_CONVERT)
+    return [cellule.source for cellule in carnet.cells if cellule.cell_type == "code"]
+
+
+def jusqu_a(nom: str, marque: str) -> list[str]:
+    """Les cellules d'un carnet jusqu'à celle, unique, qui contient ce code."""
+    toutes = cellules(nom)
+    (rang,) = [rang for rang, source in enumerate(toutes) if marque in source]
+    return toutes[: rang + 1]
+
+
+def test_le_carnet_03_pose_un_adaptateur_sur_falcon_7b(tmp_path):
+    """La première couche que rien ne quantifie : peft y cherche torchao."""
+    vu = sur_colab("\n\n".join(jusqu_a("03_finetuning_falcon_4bit", "get_peft_model(")), tmp_path)
+    assert "Google Colab   : oui" in vu
+    assert "peft compte aussi 2\u202f359\u202f296 paramètres entraînés" in vu
+    assert "torchao" not in vu
+
+
+#: Ce que le carnet 05 apprend avant de fusionner, en plus court.
+APPRENDRE = """
+dossier = "sorties/05_quantification"
+reglages = fabrique.Reglages.du_profil(POCHE, val_set_size=0, epochs=1)
+exemples = fabrique.lire_corpus("style_xvii").select(range(8))
+print(fabrique.entrainer(quatre_bits, tokenizer, exemples, reglages, f"{dossier}/xvii"))
+"""
+#: La même fusion, par la commande.
+COMMANDE = """
+from fabrique.ligne_de_commande import principal
+
+arguments = ["--model", "falcon-poche", "--adaptateur", f"{dossier}/xvii", "--sortie", "commande"]
+assert principal(["fusionner", *arguments]) == 0
+"""
+
+
+def test_le_carnet_05_apprend_puis_fusionne_et_la_commande_aussi(tmp_path):
+    """Préparer, charger, apprendre quelques exemples, fusionner deux fois."""
+    source = jusqu_a("05_quantification", "fusionner(POCHE")
+    code = [*source[:2], APPRENDRE, source[-1], COMMANDE]
+    vu = sur_colab("\n\n".join(code), tmp_path)
+    assert "torchao" not in vu
+    for fusion in ("sorties/05_quantification/fusionne", "commande"):
+        assert (tmp_path / fusion / "model.safetensors").is_file()
+
+
+def test_le_plancher_de_torchao_est_celui_de_peft(tmp_path, monkeypatch):
+    """Juste au-dessous peft refuse, au plancher il accepte : nous n'écartons que ce qu'il refuse."""
+    plancher = fabrique.TORCHAO_MINIMAL
+    monkeypatch.delitem(sys.modules, "torchao", raising=False)
+    for version, accepte in ((f"0.{plancher.minor - 1}.99", False), (str(plancher), True)):
+        with monkeypatch.context() as provisoire:
+            provisoire.syspath_prepend(poser_torchao(tmp_path / version, version))
+            import_utils.is_torchao_available.cache_clear()
+            try:
+                assert import_utils.is_torchao_available() is accepte
+            except ImportError:
+                assert not accepte
+            assert (Version(version) >= plancher) is accepte
+    import_utils.is_torchao_available.cache_clear()
+
+
+# ---------------------------------------------------------------- la première cellule
+
+#: Un noyau où le paquet manque ; l'installation, vraie, échoue faute de git.
+SANS_LE_COURS = """
+import importlib.util, sys
+from IPython.core.interactiveshell import InteractiveShell
+
+importlib.util.find_spec = lambda nom: None
+noyau = InteractiveShell.instance(colors="NoColor")
+fini = noyau.run_cell(sys.argv[1])
+sys.exit(0 if fini.success else 7)
+"""
+#: Un noyau où le paquet est là, mais ne s'importe pas.
+COURS_CASSE = SANS_LE_COURS.replace(
+    "importlib.util.find_spec = lambda nom: None", "sys.modules['fabrique'] = None"
+).replace("fini =", "importlib.util.find_spec = lambda nom: nom\nfini =")
+
+
+@pytest.mark.parametrize("noyau", [SANS_LE_COURS, COURS_CASSE], ids=["sans git", "importation"])
+def test_une_installation_manquee_tient_en_une_phrase(noyau, tmp_path):
+    """Ni pip en anglais, ni trace ; la cellule échoue, donc « Tout exécuter » s'arrête là."""
+    commande = [sys.executable, "-c", noyau, cellules("00_demarrage")[0]]
+    fini = subprocess.run(
+        commande,
+        cwd=tmp_path,
+        env=ENVIRONNEMENT | {"PATH": str(tmp_path), "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert fini.returncode == 7, fini.stderr
+    (phrase,) = fini.stdout.splitlines()
+    assert phrase.startswith("Le cours n’a pas pu s’installer")
+    assert "Redémarrer la session" in phrase
+    assert fini.stderr == ""
