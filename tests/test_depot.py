@@ -92,6 +92,27 @@ def test_une_adresse_oubliee_est_vue(copie: Path):
         assert adresse.discordances(copie) == [str(carnet.relative_to(copie))]
 
 
+def test_changer_la_version_change_l_etiquette_que_les_carnets_installent(copie: Path):
+    """Un seul réglage, celui de pyproject ; et l'on peut revenir."""
+    ancienne = adresse.etiquette(copie)
+    adresse.changer_version("9.8.7", copie)
+    assert adresse.etiquette(copie) == "v9.8.7"
+    assert adresse.discordances(copie) == []
+    assert not any(ancienne in f.read_text("utf-8") for f in (copie / "notebooks").iterdir())
+    adresse.changer_version(ancienne[1:], copie)
+    for avant, apres in zip(adresse.fichiers(), adresse.fichiers(copie), strict=True):
+        assert avant.read_text("utf-8") == apres.read_text("utf-8")
+
+
+@pytest.mark.parametrize("reste", ["@main", "@v0.0.1", ""])
+def test_une_cellule_qui_n_installe_pas_cette_version_est_vue(copie: Path, reste: str):
+    """main, une version oubliée, ou aucune."""
+    carnet = adresse.fichiers(copie)[-1]
+    texte = carnet.read_text("utf-8")
+    carnet.write_text(texte.replace(f"@{adresse.etiquette(copie)}", reste), "utf-8")
+    assert adresse.discordances(copie) == [str(carnet.relative_to(copie))]
+
+
 # ---------------------------------------------------------------- des versions figées
 
 
@@ -147,7 +168,17 @@ ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
     {"demo", "affinage", "cout", "energie", "atelier", "__init__"},
-    {"carnets", "exercices", "jeu", "adaptateurs", "schemas", "abimer", "secret", "salle", "graduations"},
+    {
+        "carnets",
+        "exercices",
+        "jeu",
+        "adaptateurs",
+        "schemas",
+        "abimer",
+        "secret",
+        "salle",
+        "graduations",
+    },
     {"evaluation"},
     {"entrainement", "preentrainement", "generation", "fusion"},
     {"jetons"},

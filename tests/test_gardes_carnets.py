@@ -47,10 +47,10 @@ def test_le_badge_mene_au_carnet(nom: str):
 
 @pytest.mark.parametrize("nom", NOMS)
 def test_la_preparation_est_la_meme_partout(nom: str):
-    """La cellule de préparation est celle du premier carnet, qui installe depuis l'adresse."""
+    """La cellule de préparation est celle du premier carnet, qui installe cette version-ci."""
     modele = gardes.cellule_de_preparation(lire(NOMS[0]))
     assert gardes.preparation(lire(nom), modele.source) == []
-    assert f'"git+{adresse.lire()}"' in modele.source
+    assert f'"fabrique @ git+{adresse.lire()}@{adresse.etiquette()}"' in modele.source
 
 
 @pytest.mark.parametrize("nom", NOMS)
