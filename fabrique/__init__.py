@@ -7,6 +7,7 @@ import logging
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+import lazy_loader
 from packaging.version import Version
 
 #: peft lève une erreur devant un torchao plus ancien, même si personne ne s'en sert.
@@ -27,8 +28,6 @@ def _ecarter_un_vieux_torchao() -> None:
 
 
 _ecarter_un_vieux_torchao()
-
-import lazy_loader
 
 # Sur processeur, bitsandbytes cherche dès son import un paquet que ce cours n'installe pas.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

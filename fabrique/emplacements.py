@@ -16,9 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-from huggingface_hub import constants, get_session
-from huggingface_hub.errors import HfHubHTTPError
-
 from fabrique.erreurs import ErreurFabrique
 
 PAQUET = Path(__file__).resolve().parent
@@ -93,15 +90,15 @@ def accepte_l_ecriture(dossier: Path) -> bool:
 
 #: Secondes laissées au hub pour répondre.
 DELAI_DU_HUB = 5
-#: L'erreur de réseau de la bibliothèque qu'emploie huggingface_hub, httpx ou httpx2 selon sa version.
-ErreurReseau = HfHubHTTPError.__bases__[0]
 
 
 def hub_joignable() -> bool:
     """Vrai si le hub répond en quelques secondes ; faux sans réseau, ou sous ``HF_HUB_OFFLINE``."""
+    from huggingface_hub import constants, get_session
+
     try:
         return get_session().head(constants.ENDPOINT, timeout=DELAI_DU_HUB).status_code < 500
-    except (ErreurReseau, OSError):
+    except Exception:  # nom, connexion, mandataire, certificat : quelle qu'en soit la raison
         return False
 
 
@@ -111,6 +108,8 @@ def hub_ou_cache() -> Iterator[None]:
 
     Sans cela, chaque fichier cherché coûte 24 s et six lignes de relances en anglais.
     """
+    from huggingface_hub import constants
+
     avant = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = avant or not hub_joignable()
     try:

@@ -23,7 +23,7 @@ import torch
 import transformers
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
 from peft import (
     PeftConfig,
@@ -47,12 +47,14 @@ from transformers import (
 )
 from transformers.models.falcon import modeling_falcon
 
-from fabrique.emplacements import FALCON_POCHE, ErreurReseau, ecrire_signe, hub_ou_cache
+from fabrique.emplacements import FALCON_POCHE, ecrire_signe, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import GABARIT_ALPACA
 from fabrique.machine import JUMEAU, en_mo, examiner, verifier_calcul
 from fabrique.quantification import FORMATS, configuration, format_de, octets, taille_attendue
 
+#: L'erreur de la bibliothèque de réseau du hub, httpx ou httpx2 selon sa version.
+ErreurReseau = HfHubHTTPError.__bases__[0]
 QUANTIFICATIONS = (*FORMATS, "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -14,7 +14,7 @@ import fabrique
 from fabrique import emplacements
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.jetons.lecture import ouvrir
-from fabrique.modeles import charger_tokenizer
+from fabrique.modeles import ErreurReseau, charger_tokenizer
 
 EMPREINTE = "a" * 40
 #: Tout ce qui se lit sur le hub : un modèle, un tokenizer, un corpus.
@@ -84,9 +84,9 @@ def test_un_reseau_qui_tombe_en_route_se_dit(monkeypatch):
     """L'erreur de la bibliothèque de réseau n'est pas une OSError."""
 
     def tomber(*_, **__):
-        raise emplacements.ErreurReseau("coupé")
+        raise ErreurReseau("coupé")
 
-    assert not issubclass(emplacements.ErreurReseau, OSError)
+    assert not issubclass(ErreurReseau, OSError)
     monkeypatch.setattr(fabrique.modeles.AutoTokenizer, "from_pretrained", tomber)
     with pytest.raises(ErreurFabrique, match="injoignable"):
         charger_tokenizer("compte/absent", EMPREINTE)

@@ -16,11 +16,11 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from tokenizers import Tokenizer
 
-from fabrique.emplacements import ErreurReseau, hub_ou_cache
+from fabrique.emplacements import hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
 from fabrique.gabarits import verifier_unicode
 from fabrique.jetons.bpe import SIGNES
-from fabrique.modeles import Entree, nom_public, trouver
+from fabrique.modeles import Entree, ErreurReseau, nom_public, trouver
 
 #: Les tokenizers que livre le paquet mistral-common, sans aucun modèle.
 MISTRAL = ("mistral-v1", "mistral-tekken")
