@@ -23,11 +23,12 @@ from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrai
 
 from fabrique.emplacements import empreinte
 from fabrique.entrainement.disque import ecriture_expliquee
-from fabrique.entrainement.reprise import verifier_dossier
+from fabrique.entrainement.reprise import empreinte_du_dossier, verifier_dossier
 from fabrique.erreurs import ErreurFabrique
 from fabrique.figures import en_francais
 from fabrique.gabarits import ASSISTANT, UTILISATEUR, coder, debut_de_suite, neutraliser
 from fabrique.jetons import entrainer_tokenizer
+from fabrique.modeles import parler_moins
 from fabrique.suivi import Barre, ecran_vivant, en_duree, sans_la_barre
 
 
@@ -306,7 +307,7 @@ def bits_par_octet(
 
 
 #: Ce que la marche écrit dans son dossier.
-ECRITS = ("tokenizer", "etat.pt", "courbe.csv", "modele")
+ECRITS = ("empreinte.json", "tokenizer", "etat.pt", "courbe.csv", "modele")
 
 
 @dataclass
@@ -350,6 +351,7 @@ def preentrainer(
             qui diverge, disque plein.
     """
     reglages = reglages or ReglagesPreentrainement()
+    parler_moins()
     verifier_les_dossiers(sortie, depart)
     _verifier_la_taille(reglages)
     cotes = [separer(lire_documents(s.chemin), reglages.validation_un_sur) for s in sources]
@@ -465,7 +467,7 @@ def verifier_les_dossiers(sortie: Path, depart: Path | None) -> None:
                 "Donnez un dossier de sortie à part",
                 sortie,
             )
-    if not (sortie / "empreinte.json").exists():
+    if empreinte_du_dossier(sortie) is None:
         etrangers = [nom for nom in ECRITS if (sortie / nom).exists()]
         if etrangers:
             raise ErreurFabrique(
@@ -502,12 +504,12 @@ def empreinte_de_la_marche(
     libres = ("pas", "pas_mesure")
     poids = sorted(depart.glob("*.safetensors")) if depart else []
     return {
-        "textes": [
+        "modele": [empreinte(fichier) for fichier in poids],
+        "donnees": [
             [empreinte(source.chemin), source.part_debut, source.part_fin, source.questions]
             for source in sources
         ],
-        "depart": [empreinte(fichier) for fichier in poids],
-        **{nom: valeur for nom, valeur in asdict(reglages).items() if nom not in libres},
+        "reglages": {nom: v for nom, v in asdict(reglages).items() if nom not in libres},
     }
 
 

@@ -199,6 +199,13 @@ def test_une_sortie_qui_toucherait_le_modele_de_depart_est_refusee(
     assert contenu(tmp_path) == avant
 
 
+def test_l_empreinte_d_un_autre_outil_n_est_pas_ecrasee(source, tmp_path):
+    (tmp_path / "empreinte.json").write_text('{"a": 1}', "utf-8")
+    with pytest.raises(ErreurFabrique, match=r"contient déjà empreinte\.json"):
+        preentrainer([source], tmp_path, COURT, dire=str)
+    assert (tmp_path / "empreinte.json").read_text("utf-8") == '{"a": 1}'
+
+
 @pytest.mark.parametrize("nom", ["modele", "tokenizer"])
 def test_un_dossier_que_personne_n_a_signe_n_est_pas_ecrase(source, tmp_path, nom):
     (tmp_path / nom).mkdir()
@@ -211,9 +218,9 @@ def test_un_dossier_que_personne_n_a_signe_n_est_pas_ecrase(source, tmp_path, no
 @pytest.mark.parametrize(
     ("change", "dit"),
     [
-        ({"learning_rate": 2e-2}, "learning_rate"),
-        ({"longueur": 16, "lot": 8}, "longueur, lot"),
-        ({"validation_un_sur": 5}, "validation_un_sur"),
+        ({"learning_rate": 2e-2}, r"reglages : learning_rate\)"),
+        ({"longueur": 16, "lot": 8}, r"reglages : longueur, lot\)"),
+        ({"validation_un_sur": 5}, r"reglages : validation_un_sur\)"),
     ],
 )
 def test_d_autres_reglages_ne_reprennent_pas(source, appris, change, dit):
@@ -230,7 +237,7 @@ def test_d_autres_textes_ne_reprennent_pas(source, appris, tmp_path):
     copie = tmp_path / "copie.jsonl"
     shutil.copy(source.chemin, copie)
     for change in (Source(autre, 1.0, 1.0), Source(source.chemin, 1.0, 0.5)):
-        with pytest.raises(ErreurFabrique, match=r"ce qui change : textes"):
+        with pytest.raises(ErreurFabrique, match=r"ce qui change : donnees"):
             preentrainer([change], appris[0], REGLAGES, dire=str)
     preentrainer([Source(copie, 1.0, 1.0)], appris[0], REGLAGES, dire=str)
 

@@ -223,7 +223,7 @@ def verifier_a_nous(sortie: Path, modele: str | Path) -> None:
     presents = [f for f in sortie.iterdir() if not (f.name.startswith(".") or f.suffix == ".partiel")]
     if not presents:
         return
-    if _empreinte_du_dossier(sortie) is None:
+    if empreinte_du_dossier(sortie) is None:
         raise ErreurFabrique(
             "le dossier n’est pas vide, et ce n’est pas un apprentissage de FabriqueLLM qui "
             f"l’occupe ({_citer(presents)})",
@@ -256,7 +256,7 @@ def _citer(chemins: list[Path]) -> str:
     return ", ".join(noms[:3]) + ("…" if len(noms) > 3 else "")
 
 
-def _empreinte_du_dossier(sortie: Path) -> dict | None:
+def empreinte_du_dossier(sortie: Path) -> dict | None:
     """L'empreinte que nous y avons laissée ; None si ce n'est pas la nôtre."""
     lue = _lire(sortie / EMPREINTE)
     return lue if lue is not None and {"modele", "donnees", "reglages"} <= lue.keys() else None
@@ -275,15 +275,25 @@ def _lire(fichier: Path) -> dict | None:
     return lu if isinstance(lu, dict) else None
 
 
+def _ce_qui_change(empreinte: dict, ancienne: dict) -> list[str]:
+    """Ce qui diffère d'un lancement à l'autre, les réglages nommés un à un."""
+    differents = [cle for cle in empreinte if empreinte[cle] != ancienne.get(cle)]
+    if "reglages" in differents:
+        anciens, nouveaux = ancienne["reglages"], empreinte["reglages"]
+        changes = [nom for nom in {**anciens, **nouveaux} if anciens.get(nom) != nouveaux.get(nom)]
+        differents[differents.index("reglages")] = f"reglages : {', '.join(changes)}"
+    return differents
+
+
 def verifier_dossier(sortie: Path, empreinte: dict) -> None:
     """Un dossier ne contient qu'un apprentissage : refuse d'en mêler deux.
 
     Raises:
         ErreurFabrique: le dossier en contient un autre, ou n'accepte pas d'écriture.
     """
-    ancienne = _empreinte_du_dossier(sortie)
+    ancienne = empreinte_du_dossier(sortie)
     if ancienne is not None:
-        differents = [cle for cle in empreinte if empreinte[cle] != ancienne.get(cle)]
+        differents = _ce_qui_change(empreinte, ancienne)
         if differents:
             raise ErreurFabrique(
                 "le dossier contient déjà un autre apprentissage (ce qui change : "
