@@ -565,15 +565,13 @@ def repartir(
 @corpus.command(cls=Commande)
 def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
     """Remplace les données personnelles, toujours de la même façon, et les compte."""
-    from fabrique.corpus import lire_corpus, pseudonymiser as remplacer
-    from fabrique.corpus.conversion import ecrire_exemples
+    from fabrique.corpus.preparation import pseudonymiser_fichier
 
     verifier_sortie(sortie, entree, ecraser=ecraser)
-    propre, comptes = remplacer(lire_corpus(entree))
-    ecrire_exemples([{c: v for c, v in e.items() if v} for e in propre], sortie)
-    for regle, nombre in sorted(comptes.items()):
-        print(f"{nombre:6d}  {regle.removeprefix('personnel.')}")
-    print(f"{sum(comptes.values())} remplacement(s), {len(propre)} exemples écrits dans {sortie}.")
+    nombre, comptes = pseudonymiser_fichier(entree, sortie)
+    for regle, remplaces in sorted(comptes.items()):
+        print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
+    print(f"{sum(comptes.values())} remplacement(s), {nombre} exemples écrits dans {sortie}.")
 
 
 @application.command(cls=Commande)

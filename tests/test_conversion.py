@@ -230,7 +230,7 @@ def test_la_commande_refuse_sans_rien_ecrire(tmp_path, capsys, exemple, sortie, 
     dit = capsys.readouterr()
     assert message in dit.err
     assert len(dit.err.strip().splitlines()) == 1
-    assert [chemin.name for chemin in tmp_path.iterdir()] == ["entree.jsonl"]
+    assert [chemin.name for chemin in tmp_path.glob("[!.]*")] == ["entree.jsonl"]
 
 
 @pytest.mark.parametrize(

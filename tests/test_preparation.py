@@ -388,6 +388,32 @@ def test_la_commande_pseudonymiser(ecrire, tmp_path, capsys):
     assert not [c for c in controler(sortie).constats if c.regle.startswith("personnel.")]
 
 
+def test_la_commande_pseudonymiser_garde_les_colonnes_et_le_format(ecrire, tmp_path, capsys):
+    """Une colonne inconnue, un nombre, des rôles ShareGPT : tout est nettoyé, rien n'est perdu."""
+    exemple = {
+        "conversations": [
+            {"from": "human", "value": "Mon numéro de sécu ?"},
+            {"from": "gpt", "value": "Le 1 84 07 33 063 012."},
+        ],
+        "auteur": "paul.petit@boite-fictive.fr",
+        "nir": 184073306301240,
+        "notes": [7, None, True, {"tel": "06 39 98 12 34"}],
+    }
+    entree, sortie = ecrire(exemple), tmp_path / "s.jsonl"
+    for _ in range(2):  # la seconde fois, la sortie est à nous
+        assert principal(["corpus", "pseudonymiser", str(entree), str(sortie)]) == 0
+        assert "4 remplacement(s), 1 exemples écrits" in capsys.readouterr().out
+    assert json.loads(sortie.read_text("utf-8")) == {
+        "conversations": [
+            {"from": "human", "value": "Mon numéro de sécu ?"},
+            {"from": "gpt", "value": "Le [NIR_1]."},
+        ],
+        "auteur": "[COURRIEL_1]",
+        "nir": "[NIR_1]",
+        "notes": [7, None, True, {"tel": "[TELEPHONE_1]"}],
+    }
+
+
 def test_pseudonymiser_une_conversation_change_chaque_message():
     telephone = PERSONNELLES["telephone"][1]
     tours = [("user", f"Qui a le {telephone} ?"), ("assistant", f"Le {telephone} est à la mairie.")]

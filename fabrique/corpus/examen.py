@@ -96,16 +96,17 @@ def _examiner_un(
 
 def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
     """Ce que les règles et le repérage des données personnelles trouvent dans chaque champ."""
-    dits = champs_dits(contenu)
+    dits, contexte = champs_dits(contenu), personnelles.contexte_de(contenu)
     for champ, texte in textes(contenu):
-        masque = personnelles.masquer(texte)
+        masque = personnelles.masquer(texte, contexte)
         for regle in regles.REGLES:
             if regle.reponse_seule and champ not in dits:
                 continue
             for extrait in regle.trouver(masque):
                 yield Constat(regle.nom, regle.gravite, rang, ligne, champ, extrait, regle.message)
+    for champ, texte in personnelles.textes_et_colonnes(contenu):
         libre = 0  # jamais la fin de la donnée précédente dans l'extrait
-        for regle, debut, fin in sorted(personnelles.reperer(texte), key=lambda t: t[1]):
+        for regle, debut, fin in sorted(personnelles.reperer(texte, contexte), key=lambda t: t[1]):
             extrait = texte[max(libre, debut - 20) : debut] + f"[{regle.etiquette}]"
             yield Constat(regle.nom, ERREUR, rang, ligne, champ, extrait, MESSAGE_PERSONNEL)
             libre = fin

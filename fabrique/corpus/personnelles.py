@@ -1,108 +1,280 @@
 """Repérer et remplacer les données personnelles avant d'apprendre : un modèle retient ce qu'on lui répète.
 
-Les numéros qui portent une clé (NIR, IBAN, SIREN, SIRET) sont vérifiés par python-stdnum ;
-les autres sont reconnus à leur forme, et au besoin aux mots qui les entourent. Ce qui ne peut
-désigner une personne est épargné : organismes publics, adresses en Cedex, boîtes de service,
-naissances d'avant 1900 ou de défunts (RGPD, considérants 14 et 27). Les valeurs ne sont jamais
-gardées ni montrées.
+Les numéros qui portent une clé (NIR, IBAN, carte bancaire, SIREN, SIRET) sont vérifiés par
+python-stdnum, les téléphones étrangers par phonenumbers ; les autres données sont reconnues à
+leur forme, et au besoin aux mots qui les entourent. Ce qui ne peut désigner une personne est
+épargné : organismes publics, adresses en Cedex, boîtes de service, naissances d'avant 1900 ou de
+défunts (RGPD, considérants 14 et 27). Les valeurs ne sont jamais gardées ni montrées.
+
+On cherche dans un texte aplani : espaces, tirets et chiffres de toute sorte ramenés aux plus
+simples, accents composés, caractères invisibles ôtés. Chaque signe garde sa place d'origine, et
+c'est le texte d'origine qu'on remplace.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from datasets import Dataset
-from stdnum import iban
+from stdnum import iban, luhn
 from stdnum.fr import nir, siren, siret
 
-from fabrique.corpus.formats import avec_textes, textes
+from fabrique.corpus.doublons import INVISIBLES, identite
+from fabrique.corpus.formats import CHAMPS, textes
 
-_ESPACE = r"[ \u00a0\u202f]"
-_BLANC = r"[ \u00a0\u202f.-]?"
+# ---------------------------------------------------------------- le texte aplani
+
+
+class _Signes(dict):
+    """Chaque signe ramené au plus simple qui se lit pareil, un pour un ; rempli à mesure."""
+
+    def __missing__(self, code: int) -> str:
+        signe = chr(code)
+        self[code] = simple = self._simplifier(signe)
+        return simple
+
+    @staticmethod
+    def _simplifier(signe: str) -> str:
+        if signe in "\n\r":
+            return signe
+        if signe.isspace():
+            return " "
+        if signe.isdecimal():
+            return str(unicodedata.decimal(signe))
+        if "！" <= signe <= "～":  # pleine chasse
+            return chr(ord(signe) - 0xFEE0)
+        if unicodedata.category(signe) == "Pd" or signe == "−":
+            return "-"
+        return {"‘": "’", "ʼ": "’", "·": ".", "∙": ".", "⋅": "."}.get(signe, signe)
+
+
+_SIGNES = _Signes()
+_INVISIBLE = re.compile(f"[{INVISIBLES}]")
+#: Ce qui fait d'un caractère plusieurs signes, ou aucun.
+_A_COMPOSER = re.compile(f"[\\u0300-\\u036f{INVISIBLES}]")
+_SIGNE_COMPOSE = re.compile(f"[{INVISIBLES}]|.[\\u0300-\\u036f]*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Aplani:
+    """Un texte où chercher, et où chacun de ses signes commence et finit dans l'original.
+
+    Args:
+        texte: le texte aplani.
+        debuts: où commence chaque signe, ou rien si rien n'a bougé.
+        fins: où il finit.
+    """
+
+    texte: str
+    debuts: list[int] = field(default_factory=list)
+    fins: list[int] = field(default_factory=list)
+
+    def place(self, debut: int, fin: int) -> tuple[int, int]:
+        """Dans le texte d'origine, le début et la fin d'un passage non vide du texte aplani."""
+        return (self.debuts[debut], self.fins[fin - 1]) if self.debuts else (debut, fin)
+
+
+def aplanir(texte: str) -> Aplani:
+    """Le texte sans ses raretés typographiques : espaces fines, tirets longs, NFD, invisibles."""
+    if not _A_COMPOSER.search(texte):
+        return Aplani(texte.translate(_SIGNES))
+    signes, debuts, fins = [], [], []
+    for trouve in _SIGNE_COMPOSE.finditer(texte):
+        if _INVISIBLE.fullmatch(trouve.group()):
+            continue
+        for signe in unicodedata.normalize("NFC", trouve.group()):
+            signes.append(signe)
+            debuts.append(trouve.start())
+            fins.append(trouve.end())
+    return Aplani("".join(signes).translate(_SIGNES), debuts, fins)
+
+
+# ---------------------------------------------------------------- les formes
+#
+# Une famille par bloc, écrite en re.VERBOSE : un espace s'y note « [ ] ». L'exemple et le
+# contre-exemple de chaque règle sont dans REGLES, et les tests les essaient.
+
+#: Entre deux chiffres d'un numéro sans clé, puis d'un numéro que sa clé prouve.
+_BLANC = r"[ .-]?"
+_ECART = r"[ ]?[./_-]?[ ]?"
 #: Ce qui sépare un mot de la donnée qu'il annonce, sans jamais passer par-dessus une donnée
 #: déjà prise (« \0 », voir reperer) ni un pseudonyme : repasser ne trouvera rien de plus.
 _SUITE = r"[^\d\n\0\[]"
 _SUITE_LARGE = r"[^;\0\[]"
 
 
-# ---------------------------------------------------------------- les formes
+def _forme(motif: str) -> re.Pattern[str]:
+    return re.compile(motif, re.VERBOSE)
 
-# Treize caractères et une clé ; la Corse écrit 2A ou 2B.
-_NIR = (
-    rf"(?<!\d)[1-478](?:{_BLANC}\d){{2}}{_BLANC}(?:[02-9]{_BLANC}\d|1{_BLANC}[0-2])"
-    rf"{_BLANC}(?:\d{_BLANC}\d|2{_BLANC}[ABab])"
-    rf"(?:{_BLANC}\d){{6}}(?:{_BLANC}|,?{_ESPACE}?(?i:[/|(]|clé){_ESPACE}?(?i:clé)?{_ESPACE}?:?{_ESPACE}?)"
-    rf"\d{_BLANC}\d(?!\w)"
-)
 
-#: Longueur des IBAN des pays voisins : sans elle, on prendrait aussi le mot qui suit.
-_LONGUEURS_IBAN = {
-    "FR": 27, "MC": 27, "BE": 16, "CH": 21, "DE": 22, "ES": 24, "GB": 22, "IT": 27, "LU": 20,
-    "NL": 18, "PT": 25,
-}  # fmt: skip
-_IBAN = "|".join(
-    rf"{pays}{_BLANC}\d\d(?:{_BLANC}[A-Z0-9]){{{longueur - 4}}}"
-    for pays, longueur in _LONGUEURS_IBAN.items()
-)
-_IBAN_AILLEURS = rf"[A-Z]{{2}}\d\d(?:{_ESPACE}?[A-Z0-9]{{4}}){{2,7}}{_ESPACE}?[A-Z0-9]{{0,4}}"
+def _seuls(trouve: str) -> str:
+    """Les lettres et les chiffres d'un numéro, sans sa présentation."""
+    return re.sub(r"[^0-9A-Z]", "", trouve.upper().replace("CLÉ", ""))
 
-# Les numéros d'organismes publics commencent par 1 ou 2 : ils ne désignent personne.
-_SIREN = rf"(?<![\w,.])[3-9]\d\d{_BLANC}\d{{3}}{_BLANC}\d{{3}}"
+
+# -- NIR : sexe, année, mois, département (2A et 2B en Corse), commune, ordre, puis la clé.
+
+_NIR_SANS_CLE = rf"""
+    (?<!\d) [1-478] (?:{_ECART}\d){{2}}
+    {_ECART} (?: [02-9]{_ECART}\d | 1{_ECART}[0-2] )
+    {_ECART} (?: \d{_ECART}\d | 2{_ECART}[ABab] )
+    (?:{_ECART}\d){{6}}
+"""
+_NIR = _forme(rf"""
+    {_NIR_SANS_CLE}
+    (?: {_ECART} | ,?[ ]? (?i: [/|(] | clé ) [ ]? (?i:clé)? [ ]? :? [ ]? )
+    \d{_ECART}\d (?!\w)
+""")
+_NIR_NU = _forme(rf"{_NIR_SANS_CLE} (?! \w | [./-]\d )")
+_DIT_NIR = _forme(r"""(?i:
+    \b nir \b | s[ée]curit[ée][ ]sociale | \b s[ée]cu \b | \b carte[ ]vitale | sans[ ](?:la[ ]|sa[ ])?cl[ée]\b
+    | (?: n° | num[ée]ro | no\.? )[ ]?(?:d[’'e][ ]?)? (?: ss | insee | assur[ée]e? ) \b
+)""")
+
+
+# -- IBAN : deux lettres, une clé, 11 à 30 signes ; stdnum connaît la longueur de chaque pays.
+
+_IBAN = _forme(rf"(?<!\w) (?i: [a-z]{{2}}{_BLANC}\d\d (?:{_BLANC}[a-z0-9]){{11,30}} )")
+
+
+def _longueur_iban(trouve: str) -> int:
+    """La longueur du plus long IBAN juste au début du texte : ce qui suit est un BIC, un mot."""
+    for fin in range(len(trouve), 14, -1):
+        entier = fin == len(trouve) or not trouve[fin].isalnum()
+        numero = trouve[:fin] if entier and trouve[fin - 1].isalnum() else ""
+        if numero and iban.is_valid(_seuls(numero), check_country=False):
+            return fin
+    return 0
+
+
+# -- Carte bancaire : les premiers chiffres disent le réseau (Visa, Mastercard, Discover, American
+#    Express, Diners), le dernier est une clé de Luhn. Source : ISO/IEC 7812.
+
+_CARTE_BANCAIRE = _forme(r"""
+    (?<![\w.,+-])
+    (?: (?: 4\d{3} | 5[1-5]\d\d | 2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720) | 6(?:011|5\d\d) )
+        (?P<a>[ ]?[./-]?[ ]?) \d{4} (?P=a) \d{4} (?P=a) \d{4}
+      | 3[47]\d\d (?P<b>[ ]?[./-]?[ ]?) \d{6} (?P=b) \d{5}
+      | 3(?:0[0-5]|[68]\d)\d (?P<c>[ ]?[./-]?[ ]?) \d{6} (?P=c) \d{4} )
+    (?! \w | [.,/-]\d )
+""")
+
+
+# -- SIREN et SIRET : ceux des organismes publics commencent par 1 ou 2 et ne désignent personne.
+
+_NEUF = rf"(?<![\w,.]) [3-9]\d\d {_BLANC} \d{{3}} {_BLANC} \d{{3}}"
 _RCS = r"R\.?C\.?S\b"
+_SIRET = _forme(rf"{_NEUF} (?:{_BLANC}\d){{5}} (?!\w)")
+_SIREN_ANNONCE = _forme(rf"""
+    (?i: siren | {_RCS} | entreprise | immatricul\w+ ) {_SUITE}{{0,60}}
+    (?P<valeur>{_NEUF}) (?!{_BLANC}\d)
+""")
+_SIREN_SUIVI = _forme(rf"{_NEUF} (?!{_BLANC}\d) (?={_SUITE}{{0,15}}(?i:{_RCS}|siren\b))")
 
-# Les numéros en 08 et les numéros courts sont ceux de services, non de personnes. Le même
-# séparateur partout : « 01/02/2013 14 h » n'est pas un numéro.
-_PAIRES = rf"(?P<{{nom}}>{_ESPACE}?[./-]?{_ESPACE}?)\d\d(?:(?P={{nom}})\d\d)"
-_INDICATIF = rf"(?:\+|00){_ESPACE}?{{pays}}{_BLANC}(?:\(0\){_ESPACE}?)?"
-_TELEPHONE = (
-    r"(?<![\w+])(?<!\d[.,])(?:"
-    + rf"(?:{_INDICATIF.format(pays='33')}|0|\(0\){_ESPACE}?)[1-79]{_PAIRES.format(nom='s')}{{3}}"
-    + rf"|0[1-79]\d\d(?:{_ESPACE}\d{{3}}{_ESPACE}\d{{3}}|{_PAIRES.format(nom='v')}{{2}})"
-    + rf"|{_INDICATIF.format(pays='(?:262|508|59[046])')}\d{{3}}{_PAIRES.format(nom='t')}{{2}}"
-    + rf"|{_INDICATIF.format(pays='(?:681|687|689)')}\d\d{_PAIRES.format(nom='u')}{{1,2}}"
-    + r")(?!\d)"
+
+def _est_siren(trouve: str) -> bool:
+    return siren.is_valid(_seuls(trouve))
+
+
+# -- Téléphone français : par paires, le même séparateur partout (« 01/02/2013 14 h » n'en est pas
+#    un). Les numéros en 08 et les numéros courts sont ceux de services.
+
+_PAIRES = r"(?P<{nom}>[ ]?[./-]?[ ]?) \d\d (?: (?P={nom}) \d\d )"
+_INDICATIF = (
+    r"(?: (?:\+|00)[ ]?{pays} | \((?:\+|00)[ ]?{pays}\) | \+[ ]?\({pays}\) ) [ .-]? (?:\(0\)[ ]?)?"
 )
+_TELEPHONE = _forme(rf"""
+    (?<![\w+]) (?<!\d[.,]) (?:
+        (?: {_INDICATIF.format(pays="33")} | 0 | \(0\)[ ]? ) [1-79] {_PAIRES.format(nom="s")}{{3}}
+      | 0[1-79]\d\d (?: [ ]\d{{3}}[ ]\d{{3}} | {_PAIRES.format(nom="v")}{{2}} )
+      | {_INDICATIF.format(pays="(?:262|508|59[046])")} \d{{3}} {_PAIRES.format(nom="t")}{{2}}
+      | {_INDICATIF.format(pays="(?:681|687|689)")} \d\d {_PAIRES.format(nom="u")}{{1,2}}
+    ) (?!\d)
+""")
 
-# Les domaines d'exemple sont réservés à la documentation (RFC 2606) ; « contact@… » est la
-# boîte d'un service. Un produit de matrices (« A @ b.sum ») n'est pas un courriel.
+
+# -- Téléphone étranger : un indicatif écrit, « + » ou « 00 » ; phonenumbers connaît les plans de
+#    numérotation de tous les pays.
+
+_ETRANGER = _forme(r"""
+    (?<![\w+]) (?<!\d[.,])
+    (?: (?:\+|00)[ ]? | \((?:\+|00)[ ]? | \+[ ]?\( ) [1-9] \d{0,2} \)?
+    (?: [ ]?[./-]?[ ]? \(?\d\)? ){5,13} (?!\w)
+""")
+
+
+def _longueur_telephone(trouve: str) -> int:
+    """La longueur du numéro étranger, ou 0 : ni la France, ni un numéro vert ou surtaxé."""
+    import phonenumbers
+
+    try:
+        numero = phonenumbers.parse(trouve, "FR")
+    except phonenumbers.NumberParseException:
+        return 0
+    genre = phonenumbers.PhoneNumberType
+    services = {
+        genre.TOLL_FREE, genre.PREMIUM_RATE, genre.SHARED_COST, genre.UAN, genre.VOICEMAIL
+    }  # fmt: skip
+    if numero.country_code == 33 or not phonenumbers.is_valid_number(numero):
+        return 0
+    return 0 if phonenumbers.number_type(numero) in services else len(trouve)
+
+
+# -- Courriel : les domaines d'exemple sont réservés à la documentation (RFC 2606) ; « contact@… »
+#    est la boîte d'un service. Un produit de matrices (« A @ b.sum ») n'en est pas un.
+
 _BOITES = (
     r"accueil|assistance|contact|courrier|dpo|git|infos?|mairie|ne-pas-repondre|no-?reply|"
     r"postmaster|presse|secretariat|support|webmaster"
 )
-_AT = (
-    rf"(?:@|{_ESPACE}@{_ESPACE}(?=[\w.-]+\.(?:fr|com|net|org|eu)\b)|&#64;"
-    rf"|{_ESPACE}?(?i:[\[({{](?:at|a|arobase|@)[\])}}]){_ESPACE}?)"
-)
-_POINT = rf"(?:\.|{_ESPACE}?(?i:[\[(](?:dot|point|\.)[\])]){_ESPACE}?)"
-_COURRIEL = (
-    rf"(?<![\w.+-])(?!(?i:{_BOITES})(?:{_AT}|[\w.-]*{_AT}[\w.-]+\.gouv\.fr\b))"
-    rf"[\w.+-]*\w(?:{_AT}(?!(?i:(?:[\w-]+\.)*(?:exemple\.|example\.|(?:example|test|invalid)\b(?!\.\w|-))))"
-    rf"(?:[\w-]+{_POINT})+[A-Za-z]{{2,}}\b"
-    rf"|{_ESPACE}arobase{_ESPACE}[\w-]+(?:{_ESPACE}(?:point|dot){_ESPACE}[\w-]+)+)"
-)
+_DOMAINE = r"(?= [\w.-]+ \. (?:fr|com|net|org|eu) \b )"
+_AT = rf"""(?: @ | [ ]@[ ]{_DOMAINE} | &\#64; | [ ]? (?i: [\[({{] (?:at|a|arobase|@) [\])}}] ) [ ]? )"""
+_POINT = r"(?: \. | [ ]? (?i: [\[(] (?:dot|point|\.) [\])] ) [ ]? )"
+_COURRIEL = _forme(rf"""
+    (?<![\w.+-])
+    (?! (?i:{_BOITES}) (?: {_AT} | [\w.-]* {_AT} [\w.-]+ \.gouv\.fr\b ) )
+    (?: [\w.+-]*\w (?: {_AT} )
+      # « paul.petit @ville.fr » : l'espace n'est d'un côté que si le nom a un point.
+      | [\w+-]+ (?:[._][\w+-]+)+ (?: [ ]@ | @[ ] ) {_DOMAINE}
+      | [\w.+-]*\w (?= [ ]arobase[ ] ) )
+    (?: (?! (?i: (?:[\w-]+\.)* (?: exemple\. | example\. | (?:example|test|invalid)\b(?!\.\w|-) ) ) )
+        (?: [\w-]+ {_POINT} )+ [A-Za-z]{{2,}} \b
+      | [ ]arobase[ ] [\w-]+ (?: [ ](?:point|dot)[ ][\w-]+ )+ )
+""")
+
+
+# -- Naissance : personne n'est né avant 1900 parmi les vivants.
 
 _MOIS = (
     "janvier|février|fevrier|mars|avril|mai|juin|juillet|août|aout|septembre|octobre|novembre|"
     "décembre|decembre"
 )
-# Personne n'est né avant 1900 parmi les vivants.
+_MOIS_ABREGES = r"(?:janv|jan|f[ée]vr|f[ée]v|avr|juill|juil|sept|oct|nov|d[ée]c)\b\.?"
 _AN = r"(?:19|20)\d\d"
 _JOUR = r"(?:3[01]|[12]\d|0?[1-9])"
-_DATE = (
-    rf"(?:{_JOUR}(?P<s>{_ESPACE}?[/.-]{_ESPACE}?|{_ESPACE})(?:1[0-2]|0?[1-9])(?P=s)(?:{_AN}|\d\d)(?!\d)"
-    rf"|{_AN}-\d\d-\d\d|{_JOUR}(?:er)?[ \u00a0\u202f-](?:{_MOIS})[ \u00a0\u202f-]{_AN})"
+_DATE = rf"""(?:
+    {_JOUR} (?P<s> [ ]?[/.-][ ]? | [ ] ) (?:1[0-2]|0?[1-9]) (?P=s) (?: {_AN} | \d\d ) (?!\d)
+  | {_AN}-\d\d-\d\d
+  | {_JOUR} (?:er)? [ -] (?: {_MOIS} | {_MOIS_ABREGES} ) [ -] {_AN}
+)"""
+_PAS_UNE_NAISSANCE = (
+    r"ou|avant|après|antérieure?|postérieure?|compter|partir|depuis|délivr\w+|datant|établi\w*"
 )
-_NAISSANCE = (
-    rf"(?i:(?:\bnée?\b(?:\(e\)|\.e|·e)?|\bnaissance\b|\bddn\b)"
-    rf"(?:(?!\b(?:ou|avant|après|antérieure?|postérieure?|compter|partir|depuis|délivr\w+|datant|établi\w*)\b)"
-    rf"(?:[^\d\n.;\0\[]|\(\d[\dab]\d?\))){{0,45}}?\n?|\bnee?{_ESPACE}le{_ESPACE})"
-    rf"(?<!\d)(?P<valeur>(?i:{_DATE}))"
+_NAISSANCE = _forme(rf"""
+    (?i: (?: \b née? \b (?:\(e\)|\.e)? | \b naissance \b | \b ddn \b )
+         (?: (?! \b (?:{_PAS_UNE_NAISSANCE}) \b ) (?: [^\d\n.;\0\[] | \(\d[\dab]\d?\) ) ){{0,45}}? \n?
+       | \b nee?[ ]le[ ] )
+    (?<!\d) (?P<valeur> (?i:{_DATE}) )
     # « (né le… à Paris et mort le… » : une personne disparue.
-    rf"(?![^\d\n.;\0\[]{{0,50}}(?:\bet|[,–—(-]){_ESPACE}?(?:est{_ESPACE})?(?:morte?|décédée?)\b)"
-)
+    (?! [^\d\n.;\0\[]{{0,50}} (?: \bet | [,(-] ) [ ] (?:est[ ])? (?:morte?|décédée?) \b )
+""")
+
+
+# -- Adresse : un numéro, une voie, un nom ; la ville si elle suit.
 
 _VOIE = (
     r"rue|avenue|av(?:e\b|\.|\b)|boulevard|b(?:l?v?)d\b\.?|place|pl\.|allées?|all\.|impasse|imp\.|"
@@ -110,70 +282,92 @@ _VOIE = (
     r"faubourg|esplanade|promenade|rond-point|cité|clos|hameau|mail|montée|ruelle|traverse|venelle|"
     r"voie|chaussée"
 )
-_LIEN = r"(?:(?:de|du|des|la|le|les|à|a|au|aux|en|sur|sous|lès)[ \u00a0\u202f]|[ld][’'])"
-_NOM = r"[A-ZÀ-ÖØ-ÞŒ](?:[a-z]{0,2}\.(?= [A-Z])|[\w’'-]*)"
-_NOMS = rf"{_NOM}(?:{_ESPACE}{_LIEN}{{0,2}}{_NOM}){{0,4}}"
+_LIEN = r"(?: (?:de|du|des|la|le|les|à|a|au|aux|en|sur|sous|lès)[ ] | [ld][’'] )"
+_NOM = r"[A-ZÀ-ÖØ-ÞŒ] (?: [a-z]{0,2}\.(?=[ ][A-Z]) | [\w’'-]* )"
+_NOMS = rf"{_NOM} (?: [ ]{_LIEN}{{0,2}}{_NOM} ){{0,4}}"
 # « 27 novembre 1635 rue du Pont » : une année n'est pas un numéro de maison.
-_PAS_UNE_ANNEE = rf"(?!(?:{'|'.join(rf'(?<={mois} )' for mois in _MOIS.split('|'))})\d{{4}})"
-_NUMERO = (
-    rf"(?<!\w)(?<!\d[.,/-]){_PAS_UNE_ANNEE}\d{{1,4}}(?:[/-]\d{{1,4}})?"
-    rf"(?:{_ESPACE}?(?:bis|ter|quater|[A-Da-d]))?,?{_ESPACE}"
-    rf"(?i:{_VOIE})(?!{_ESPACE}?J\.?{_ESPACE}?-?C\b){_ESPACE}"
-)
-_VILLE = rf"\d\d{_ESPACE}?\d{{3}}{_ESPACE}(?!euros?\b|francs?\b)(?:{_NOMS}|(?:l[ea]s?{_ESPACE})?[\w’'-]{{3,}})"
-_ADRESSE = (
-    rf"{_NUMERO}{_LIEN}{{0,3}}(?:\d{{1,2}}(?:er)?[ -](?i:{_MOIS})(?:[ -]{_AN})?|{_NOMS})"
-    rf"(?:(?:[^\d.;\0\[]|(?:TSA|CS|BP){_ESPACE}?\d+){{1,30}}?{_VILLE})?"
-)
+_PAS_UNE_ANNEE = rf"(?! (?:{'|'.join(rf'(?<={mois}[ ])' for mois in _MOIS.split('|'))}) \d{{4}} )"
+_NUMERO = rf"""
+    (?<!\w) (?<!\d[.,/-]) {_PAS_UNE_ANNEE} \d{{1,4}} (?:[/-]\d{{1,4}})?
+    (?: [ ]? (?:bis|ter|quater|[A-Da-d]) )? ,? [ ]
+    (?i:{_VOIE}) (?! [ ]?J\.?[ ]?-?C\b ) [ ]
+"""
+_VILLE = rf"\d\d[ ]?\d{{3}}[ ] (?!euros?\b|francs?\b) (?: {_NOMS} | (?:l[ea]s?[ ])?[\w’'-]{{3,}} )"
+_ADRESSE = _forme(rf"""
+    {_NUMERO} {_LIEN}{{0,3}} (?: \d{{1,2}}(?:er)?[ -](?i:{_MOIS})(?:[ -]{_AN})? | {_NOMS} )
+    (?: (?: [^\d.;\0\[] | (?:TSA|CS|BP)[ ]?\d+ ){{1,30}}? {_VILLE} )?
+""")
 # Écrite sans majuscules : il faut un code postal, ou quelqu'un qui dit y habiter.
-_MINUSCULES = rf"(?:{_LIEN}{{0,3}}[a-zà-öø-ÿœ’'-]{{3,}}(?:{_ESPACE}|\b))"
-_ADRESSE_POSTALE = (
-    rf"{_NUMERO}{_MINUSCULES}{{1,4}},?{_ESPACE}?\d{{5}}{_ESPACE}(?:l[ea]s?{_ESPACE})?[\w’'-]+"
+_MINUSCULES = r"(?: " + _LIEN + r"{0,3} [a-zà-öø-ÿœ’'-]{3,} (?:[ ]|\b) )"
+_ADRESSE_POSTALE = _forme(
+    rf"{_NUMERO} {_MINUSCULES}{{1,4}} ,?[ ]? \d{{5}}[ ] (?:l[ea]s?[ ])? [\w’'-]+"
 )
-_HABITE = (
-    rf"(?i:\b(?:habit|demeur|domicili|r[ée]sid|log)\w+|\badresse|\bsise?\b){_SUITE}{{0,25}}"
-    rf"(?P<valeur>{_NUMERO}{_LIEN}{{0,3}}[a-zà-öø-ÿœ][\w’'-]{{2,}}"
-    rf"(?:{_ESPACE}(?!(?:depuis|avec|mais|pour|dans|chez|qui|les|des|sur|est)\b)[\w’'-]{{3,}})?)"
-)
-
-# Plaques depuis 2009 (sans I, O, U ni SS), et d'avant quand le contexte le dit ;
-# AA-123-AA, AA-123-BB, AB-123-CD et 123-AB-01 sont celles des exemples.
-_LETTRES = r"(?!SS)[A-HJ-NP-TV-Z]{2}"
-_SIV = (
-    rf"(?!A[AB][ -]?123[ -]?(?:AA|BB|CD)\b){_LETTRES}(?P<s>[ .-]?)\d{{3}}(?P=s){_LETTRES}(?![\w-])"
-)
-#: En minuscules, « de 150 ch » n'en est pas une.
-_SIV_MINUSCULE = (
-    r"(?!(?:de|du|le|la|et|en|ma|ta|sa) )[a-hj-np-tv-z]{2}(?P<l>[ -]?)\d{3}(?P=l)"
-    r"[a-hj-np-tv-z]{2}(?![\w-])"
-)
-_AVANT_2009 = (
-    r"(?!123[ -]?ABC?[ -]?01\b)\d{1,4}(?P<t>[ -]?)[A-Z]{2,3}(?P=t)(?:2[AB]|97\d|\d\d)(?![\w-])"
-)
-_VEHICULE = (
-    rf"(?i:(?<!\[)\b(?:immatricul\w+|plaques?|véhicule|voiture|moto|scooter)\b){_SUITE}{{0,40}}?"
-)
-
-_PASSEPORT = rf"\d\d{_BLANC}[A-Z]{{2}}{_BLANC}\d{{5}}(?!\w)"
-
-# Ancienne carte : douze chiffres ; nouvelle : neuf caractères, chiffres et lettres mêlés.
-_CARTE = (
-    rf"(?<![\w-])(?P<valeur>\d(?:{_BLANC}\d){{11}}"
-    r"|(?=[A-Z]*\d)(?=\d*[A-Z])(?![A-Z]{4,}\d+\b)[A-Z0-9]{9}|(?=[a-z]*\d)(?![a-z]+\d+\b)[a-z][a-z0-9]{8})(?![\w-])"
-)
-
-
-def _chiffres(trouve: str) -> str:
-    return re.sub(r"[^0-9A-Z]", "", trouve.upper().replace("CLÉ", ""))
-
-
-def _est_siren(trouve: str) -> bool:
-    return siren.is_valid(_chiffres(trouve))
+_HABITE = _forme(rf"""
+    (?i: \b (?:habit|demeur|domicili|r[ée]sid|log)\w+ | \badresse | \bsise?\b ) {_SUITE}{{0,25}}
+    (?P<valeur> {_NUMERO} {_LIEN}{{0,3}} [a-zà-öø-ÿœ][\w’'-]{{2,}}
+        (?: [ ] (?! (?:depuis|avec|mais|pour|dans|chez|qui|les|des|sur|est)\b ) [\w’'-]{{3,}} )? )
+""")
 
 
 def _est_d_une_personne(adresse: str) -> bool:
     """Seuls les entreprises et les services ont une adresse en Cedex, TSA ou CS."""
     return not re.search(r"(?i:cedex)|\b(?:TSA|CS)\b", adresse)
+
+
+# -- Plaque : depuis 2009 (sans I, O, U ni SS), et d'avant quand le contexte le dit ; AA-123-AA,
+#    AA-123-BB, AB-123-CD et 123-AB-01 sont celles des exemples.
+
+_LETTRES = r"(?!SS)[A-HJ-NP-TV-Z]{2}"
+_PLAQUE = _forme(rf"""
+    (?<![\w-]) (?! A[AB][ -]?123[ -]?(?:AA|BB|CD)\b )
+    {_LETTRES} (?P<s>[ .-]?) \d{{3}} (?P=s) {_LETTRES} (?![\w-])
+""")
+#: En minuscules, « de 150 ch » n'en est pas une.
+_MINUSCULE_2009 = r"""
+    (?! (?:de|du|le|la|et|en|ma|ta|sa)[ ] ) [a-hj-np-tv-z]{2} (?P<l>[ -]?) \d{3} (?P=l)
+    [a-hj-np-tv-z]{2} (?![\w-])
+"""
+_AVANT_2009 = r"""
+    (?! 123[ -]?ABC?[ -]?01\b ) \d{1,4} (?P<t>[ -]?) [A-Z]{2,3} (?P=t) (?:2[AB]|97\d|\d\d) (?![\w-])
+"""
+_PLAQUE_ANNONCEE = _forme(rf"""
+    (?i: (?<!\[)\b (?:immatricul\w+|plaques?|véhicule|voiture|moto|scooter) \b ) {_SUITE}{{0,40}}?
+    \b (?P<valeur> {_MINUSCULE_2009} | {_AVANT_2009} )
+""")
+
+
+# -- Passeport : deux chiffres, deux lettres, cinq chiffres, près du mot.
+
+_NUMERO_PASSEPORT = rf"\d\d {_BLANC} [A-Z]{{2}} {_BLANC} \d{{5}} (?!\w)"
+_PASSEPORT_ANNONCE = _forme(rf"""
+    (?i: (?<!\[)passeport {_SUITE_LARGE}{{0,80}}? (?<!\w) (?P<valeur>{_NUMERO_PASSEPORT}) )
+""")
+_PASSEPORT_SUIVI = _forme(rf"(?i: (?<!\w) {_NUMERO_PASSEPORT} (?= {_SUITE}{{0,40}} \bpasseport ) )")
+
+
+# -- Carte d'identité : douze chiffres (l'ancienne) ou neuf signes mêlés (la nouvelle), près du mot.
+
+_CARTE_IDENTITE = _forme(rf"""
+    (?: (?i: (?:carte|pi[èe]ce|titre)[ ] (?:nationale[ ])? (?:d[’'\ ]?)? identit[ée] )
+      | \b (?i:cnie?) \b ) {_SUITE_LARGE}{{0,80}}?
+    (?<![\w-]) (?P<valeur>
+        \d (?:{_BLANC}\d){{11}}
+      | (?=[A-Z]*\d)(?=\d*[A-Z])(?![A-Z]{{4,}}\d+\b) [A-Z0-9]{{9}}
+      | (?=[a-z]*\d)(?![a-z]+\d+\b) [a-z][a-z0-9]{{8}} ) (?![\w-])
+""")
+
+
+# ---------------------------------------------------------------- les règles
+
+
+def _toute(trouve: str) -> int:
+    """La donnée est tout ce que la forme a pris."""
+    return len(trouve)
+
+
+def _toute_si(preuve: Callable[[str], bool]) -> Callable[[str], int]:
+    """La donnée est tout ce que la forme a pris, si la preuve le confirme."""
+    return lambda trouve: len(trouve) if preuve(trouve) else 0
 
 
 @dataclass(frozen=True)
@@ -183,82 +377,167 @@ class Regle:
     Args:
         nom: « personnel.nir »…
         forme: l'expression qui l'annonce ; son groupe ``valeur``, ou toute elle, est la donnée.
-        prouver: vérifie la clé d'un numéro qui en a une.
+        exemple: une phrase où elle est, entre « et ».
+        contre_exemple: une phrase qui y ressemble, où elle n'est pas.
+        mesurer: combien de signes de ce que la forme a pris sont la donnée ; 0 si ce n'en est
+            pas une (clé fausse, pays inconnu…).
+        contexte: ce que l'exemple doit dire quelque part, sans quoi la règle ne vaut pas.
     """
 
     nom: str
     forme: re.Pattern[str]
-    prouver: Callable[[str], bool] = lambda trouve: True
+    exemple: str
+    contre_exemple: str
+    mesurer: Callable[[str], int] = _toute
+    contexte: re.Pattern[str] | None = None
 
     @property
     def etiquette(self) -> str:
         """Ce qui remplace la donnée : « NIR », « COURRIEL »…"""
         return self.nom.removeprefix("personnel.").upper()
 
-    def reperer(self, texte: str) -> Iterator[tuple[int, int]]:
-        """Début et fin de chaque donnée de ce genre dans le texte."""
+    def reperer(self, texte: str, contexte: str = "") -> Iterator[tuple[int, int]]:
+        """Début et fin de chaque donnée de ce genre dans un texte aplani, par ce qui l'entoure."""
         groupe = "valeur" if "valeur" in self.forme.groupindex else 0
         position = 0
         while trouve := self.forme.search(texte, position):
+            if self.contexte and not self._est_dit(texte, contexte):
+                return
             position = trouve.start() + 1  # une preuve manquée peut en cacher une bonne
-            if self.prouver(trouve.group(groupe)):
-                yield trouve.span(groupe)
-                position = trouve.end()
+            if longueur := self.mesurer(trouve.group(groupe)):
+                position = trouve.start(groupe) + longueur
+                yield trouve.start(groupe), position
+
+    def _est_dit(self, *dits: str) -> bool:
+        """Vrai si l'un de ces textes dit de quoi il s'agit."""
+        return any(self.contexte.search(aplanir(dit).texte) for dit in dits)
 
 
 REGLES = (
-    # L'IBAN d'abord : une partie de ses chiffres peut faire un NIR.
+    # L'IBAN d'abord : une partie de ses chiffres peut faire un NIR ou une carte.
     Regle(
         "personnel.iban",
-        re.compile(rf"(?<!\w)(?i:{_IBAN})(?!\w)|\b{_IBAN_AILLEURS}\b"),
-        lambda trouve: iban.is_valid(_chiffres(trouve)),
+        _IBAN,
+        "Virez sur «FR76 3000 6000 0112 3456 7890 189» BIC AGRIFRPP.",
+        "la référence FR12 ABCD 1234",
+        _longueur_iban,
     ),
-    Regle("personnel.nir", re.compile(_NIR), lambda trouve: nir.is_valid(_chiffres(trouve))),
+    Regle(
+        "personnel.nir",
+        _NIR,
+        "Mon numéro est le «1 84 07 33 063 012 40».",
+        "clé fausse : 1 84 07 33 063 012 41",
+        _toute_si(lambda trouve: nir.is_valid(_seuls(trouve))),
+    ),
+    Regle(
+        "personnel.nir",
+        _NIR_NU,
+        "n° de sécurité sociale : «1 84 07 33 063 012»",
+        "la commande 1 84 07 33 063 012",
+        contexte=_DIT_NIR,
+    ),
+    Regle(
+        "personnel.carte_bancaire",
+        _CARTE_BANCAIRE,
+        "payé avec la carte «4970 4212 3456 7895»",
+        "la référence 4970 4212 3456 7894",
+        _toute_si(lambda trouve: luhn.is_valid(_seuls(trouve))),
+    ),
     # Un SIREN désigne une entreprise, mais aussi une personne quand elle exerce en son nom.
     Regle(
         "personnel.siret",
-        re.compile(rf"{_SIREN}(?:{_BLANC}\d){{5}}(?!\w)"),
-        lambda trouve: siret.is_valid(_chiffres(trouve)),
+        _SIRET,
+        "facturé par «73282932000074», à Lyon",
+        "organisme public : 213 300 635 00017",
+        _toute_si(lambda trouve: siret.is_valid(_seuls(trouve))),
     ),
     Regle(
         "personnel.siren",
-        re.compile(
-            rf"(?i:siren|{_RCS}|entreprise|immatricul\w+){_SUITE}{{0,60}}"
-            rf"(?P<valeur>{_SIREN})(?!{_BLANC}\d)"
-        ),
-        _est_siren,
+        _SIREN_ANNONCE,
+        "immatriculée au RCS de Paris sous le n° «732829320».",
+        "SIREN 732 829 321",
+        _toute_si(_est_siren),
     ),
     Regle(
         "personnel.siren",
-        re.compile(rf"{_SIREN}(?!{_BLANC}\d)(?={_SUITE}{{0,15}}(?i:{_RCS}|siren\b))"),
-        _est_siren,
+        _SIREN_SUIVI,
+        "Lucie D., «732 829 320» RCS Paris",
+        "732 829 320 habitants",
+        _toute_si(_est_siren),
     ),
-    Regle("personnel.courriel", re.compile(_COURRIEL)),
-    Regle("personnel.telephone", re.compile(_TELEPHONE)),
-    Regle("personnel.plaque", re.compile(rf"(?<![\w-]){_SIV}")),
     Regle(
-        "personnel.plaque", re.compile(rf"{_VEHICULE}\b(?P<valeur>{_SIV_MINUSCULE}|{_AVANT_2009})")
+        "personnel.courriel",
+        _COURRIEL,
+        "à «marie.durand [at] boite-fictive.fr».",
+        "contact@boite-fictive.fr",
+    ),
+    Regle(
+        "personnel.telephone",
+        _TELEPHONE,
+        "Appelez le «(+33) 6 39 98 12 34».",
+        "le 01/02/2013 14 h 30",
+    ),
+    Regle(
+        "personnel.telephone",
+        _ETRANGER,
+        "à Londres, «+44 20 7946 0958»",
+        "la référence 00 1234 5678 9012",
+        _longueur_telephone,
+    ),
+    Regle("personnel.plaque", _PLAQUE, "Sa voiture, «GK-482-TR», est bleue.", "AB-123-CD"),
+    Regle(
+        "personnel.plaque",
+        _PLAQUE_ANNONCEE,
+        "immatriculée «4821 TRE 75» en 1998",
+        "le lot 482 TRE 75",
     ),
     Regle(
         "personnel.passeport",
-        re.compile(rf"(?i:(?<!\[)passeport{_SUITE_LARGE}{{0,80}}?(?<!\w)(?P<valeur>{_PASSEPORT}))"),
+        _PASSEPORT_ANNONCE,
+        "passeport n° «19FV12345»",
+        "le lot 19FV12345",
     ),
     Regle(
         "personnel.passeport",
-        re.compile(rf"(?i:(?<!\w){_PASSEPORT}(?={_SUITE}{{0,40}}\bpasseport))"),
+        _PASSEPORT_SUIVI,
+        "«19 FV 12345» (passeport)",
+        "passeport valable 10 ans, 86 euros en 2024",
     ),
     Regle(
         "personnel.carte_identite",
-        re.compile(
-            rf"(?:(?i:(?:carte|pi[èe]ce|titre){_ESPACE}(?:nationale{_ESPACE})?(?:d[’' ]?)?identit[ée])"
-            rf"|\b(?i:cnie?)\b){_SUITE_LARGE}{{0,80}}?{_CARTE}"
-        ),
+        _CARTE_IDENTITE,
+        "carte d’identité n° «880692310285»",
+        "commande 880692310285",
     ),
-    Regle("personnel.naissance", re.compile(_NAISSANCE)),
-    Regle("personnel.adresse", re.compile(_ADRESSE), _est_d_une_personne),
-    Regle("personnel.adresse", re.compile(_ADRESSE_POSTALE)),
-    Regle("personnel.adresse", re.compile(_HABITE)),
+    Regle(
+        "personnel.naissance",
+        _NAISSANCE,
+        "Elle est née le «12 févr. 1984» à Lille.",
+        "un acte de naissance délivré le 12 mars 2023",
+    ),
+    Regle(
+        "personnel.adresse",
+        _ADRESSE,
+        "J’habite «12 bis, avenue Jean Jaurès, 44000 Nantes».",
+        "11, rue de la Fiction\n44941 Nantes Cedex 09",
+        _toute_si(_est_d_une_personne),
+    ),
+    Regle(
+        "personnel.adresse",
+        _ADRESSE_POSTALE,
+        "«5 impasse des lilas 35000 rennes» merci",
+        "3 places assises, 2 cours particuliers",
+    ),
+    Regle(
+        "personnel.adresse",
+        _HABITE,
+        "j'habite au «5 rue des lilas» depuis 2012",
+        "Fondée en 814 av. J.-C. par Didon.",
+    ),
 )
+
+
+# ---------------------------------------------------------------- chercher
 
 
 @dataclass(frozen=True)
@@ -270,16 +549,36 @@ class Trouvaille:
     champ: str
 
 
-def reperer(texte: str) -> Iterator[tuple[Regle, int, int]]:
+def reperer(texte: str, contexte: str = "") -> Iterator[tuple[Regle, int, int]]:
     """Les données personnelles d'un texte : règle, début et fin, sans chevauchement.
 
     Un numéro que deux règles réclament revient à la première, la plus précise : elle le cache
     aux suivantes.
+
+    Args:
+        texte: où chercher.
+        contexte: ce que disent les autres champs de l'exemple : une question sur le « numéro de
+            sécurité sociale » éclaire la réponse.
     """
+    aplani = aplanir(texte)
+    plat = aplani.texte
     for regle in REGLES:
-        for debut, fin in list(regle.reperer(texte)):
-            texte = texte[:debut] + "\0" * (fin - debut) + texte[fin:]
-            yield regle, debut, fin
+        for debut, fin in list(regle.reperer(plat, contexte)):
+            plat = plat[:debut] + "\0" * (fin - debut) + plat[fin:]
+            yield regle, *aplani.place(debut, fin)
+
+
+def textes_et_colonnes(exemple: dict) -> Iterator[tuple[str, str]]:
+    """Tout ce qu'un exemple dit, et ses autres colonnes : identifiant, source, catégorie…"""
+    yield from textes(exemple)
+    for colonne, valeur in exemple.items():
+        if colonne not in CHAMPS and isinstance(valeur, str):
+            yield colonne, valeur
+
+
+def contexte_de(exemple: dict) -> str:
+    """Tous les textes d'un exemple, l'un sous l'autre."""
+    return "\n".join(texte for _, texte in textes_et_colonnes(exemple))
 
 
 def donnees_personnelles(corpus: Dataset) -> list[Trouvaille]:
@@ -287,18 +586,24 @@ def donnees_personnelles(corpus: Dataset) -> list[Trouvaille]:
     return [
         Trouvaille(regle.nom, rang, champ)
         for rang, exemple in enumerate(corpus, 1)
-        for champ, texte in textes(exemple)
-        for regle, _, _ in reperer(texte)
+        for champ, texte in textes_et_colonnes(exemple)
+        for regle, _, _ in reperer(texte, contexte_de(exemple))
     ]
+
+
+# ---------------------------------------------------------------- remplacer
 
 
 def _essentiel(regle: Regle, trouve: str) -> str:
     """Ce qui reste d'une valeur sans sa présentation : espaces, casse, « [at] », « +33 »…"""
+    trouve = aplanir(trouve).texte
     if regle.nom == "personnel.telephone":
-        return _chiffres(trouve)[-9:]
+        return _seuls(trouve)[-9:]
+    if regle.nom == "personnel.nir":
+        return _seuls(trouve)[:13]
     if regle.nom == "personnel.courriel":
-        trouve = re.sub(_POINT, ".", re.sub(_AT, "@", trouve))
-    return re.sub(r"[\W_]", "", trouve.upper().replace("CLÉ", ""))
+        trouve = re.sub(_POINT, ".", re.sub(_AT, "@", trouve, flags=re.VERBOSE), flags=re.VERBOSE)
+    return re.sub(r"[\W_]", "", trouve.upper())
 
 
 @dataclass
@@ -312,14 +617,24 @@ class Pseudonymes:
     comptes: Counter[str] = field(default_factory=Counter)
     rangs: Counter[str] = field(default_factory=Counter)
 
-    def remplacer(self, texte: str) -> str:
+    def remplacer(self, texte: str, contexte: str = "") -> str:
         """Le texte, chaque donnée personnelle remplacée par « [COURRIEL_1] », « [NIR_2] »…"""
         morceaux, position = [], 0
-        for regle, debut, fin in sorted(reperer(texte), key=lambda t: t[1]):
+        for regle, debut, fin in sorted(reperer(texte, contexte), key=lambda t: t[1]):
             morceaux += [texte[position:debut], self._nommer(regle, texte[debut:fin])]
             self.comptes[regle.nom] += 1
             position = fin
         return "".join([*morceaux, texte[position:]])
+
+    def remplacer_partout(self, valeur: object, contexte: str = "") -> object:
+        """La même chose dans chaque texte d'une valeur JSON : colonnes, listes, objets."""
+        if isinstance(valeur, str):
+            return self.remplacer(valeur, contexte)
+        if isinstance(valeur, dict):
+            return {c: self.remplacer_partout(v, contexte) for c, v in valeur.items()}
+        if isinstance(valeur, list):
+            return [self.remplacer_partout(v, contexte) for v in valeur]
+        return valeur
 
     def _nommer(self, regle: Regle, trouve: str) -> str:
         """Le pseudonyme d'une valeur, le même quelle que soit la façon de l'écrire."""
@@ -330,26 +645,26 @@ class Pseudonymes:
         return self.noms[valeur]
 
 
-def masquer(texte: str) -> str:
+def masquer(texte: str, contexte: str = "") -> str:
     """Le texte sans ses données personnelles, pour en montrer un extrait."""
-    return Pseudonymes().remplacer(texte)
+    return Pseudonymes().remplacer(texte, contexte)
 
 
 def pseudonymiser(corpus: Dataset) -> tuple[Dataset, dict[str, int]]:
     """Remplace les données personnelles d'un corpus, toujours de la même façon.
 
-    Ce n'est pas une anonymisation : une personne reste parfois reconnaissable à son histoire
-    (RGPD, considérant 26 ; avis 05/2014 du G29 sur les techniques d'anonymisation).
+    Toutes les colonnes y passent, identifiant et source compris. Ce n'est pas une anonymisation :
+    une personne reste parfois reconnaissable à son histoire (RGPD, considérant 26 ; avis 05/2014
+    du G29 sur les techniques d'anonymisation).
 
     Returns:
         Le corpus sans ces données, et le nombre de remplacements par règle.
     """
     pseudonymes = Pseudonymes()
-    propres = [avec_textes(exemple, pseudonymes.remplacer) for exemple in corpus]
+    propres = [pseudonymes.remplacer_partout(exemple, contexte_de(exemple)) for exemple in corpus]
     return Dataset.from_list(propres, features=corpus.features), dict(pseudonymes.comptes)
 
 
 def doublons_exacts(corpus: Dataset) -> int:
-    """Nombre d'exemples dont tous les textes sont déjà dans le corpus, à la casse près."""
-    vus = {tuple(texte.casefold() for _, texte in textes(exemple)) for exemple in corpus}
-    return len(corpus) - len(vus)
+    """Nombre d'exemples dont tous les textes sont déjà dans le corpus, à la typographie près."""
+    return len(corpus) - len({identite(exemple) for exemple in corpus})

@@ -1,6 +1,7 @@
-"""Du fichier brut aux trois jeux : retirer les doublons exacts, réunir les proches, répartir.
+"""Du fichier brut aux trois jeux : remplacer les données personnelles, retirer les doublons exacts,
+réunir les proches, répartir.
 
-Le corpus est posé sur le disque, lu une fois pour décider, une autre pour écrire. En mémoire, il
+Pour répartir, le corpus est posé sur le disque, lu une fois pour décider, une autre pour écrire. En mémoire, il
 n'y a que les résumés des textes et la place de chaque exemple.
 """
 
@@ -18,11 +19,13 @@ from datasets import Dataset
 from scipy.cluster.hierarchy import DisjointSet
 
 from fabrique.corpus.comparaison import SEUIL_PROCHE
+from fabrique.corpus.conversion import ecrire_exemples
 from fabrique.corpus.disque import poser
 from fabrique.corpus.doublons import Index, empreinte, identite, jumeler
 from fabrique.corpus.examen import resume
 from fabrique.corpus.formats import demande, reponse
 from fabrique.corpus.lecture import ouvrir
+from fabrique.corpus.personnelles import Pseudonymes, reperer
 from fabrique.corpus.structure import JEUX
 from fabrique.emplacements import mettre_en_place
 from fabrique.erreurs import ErreurFabrique
@@ -338,3 +341,38 @@ def _bilan(tri: _Tri, jeux: dict[int, str], demandes: list[str]) -> Preparation:
         a_cheval=len(a_cheval),
         vides=tuple(nom for nom in demandes if tire and not comptes[nom]),
     )
+
+
+# ---------------------------------------------------------------- données personnelles
+
+
+def pseudonymiser_fichier(source: str | Path, sortie: Path) -> tuple[int, dict[str, int]]:
+    """Remplace les données personnelles d'un fichier, et n'y change rien d'autre.
+
+    Toutes les colonnes y passent, même celles qu'on n'apprend pas ; les formats et les noms de
+    colonnes restent ceux du fichier.
+
+    Args:
+        source: corpus livré ou fichier.
+        sortie: fichier ``.json`` ou ``.jsonl`` à écrire.
+
+    Returns:
+        Le nombre d'exemples écrits, et le nombre de remplacements par règle.
+
+    Raises:
+        ErreurFabrique: un exemple ne se lit pas, ou la sortie a une autre extension.
+    """
+    _, lignes = ouvrir(source)
+    pseudonymes, propres = Pseudonymes(), []
+    for ligne in lignes:
+        if ligne.erreur:
+            raise ligne.erreur
+        texte = json.dumps(ligne.contenu, ensure_ascii=False, default=str)
+        propres.append(pseudonymes.remplacer_partout(_lire_nombres(texte), texte))
+    ecrire_exemples(propres, sortie)
+    return len(propres), dict(pseudonymes.comptes)
+
+
+def _lire_nombres(texte: str) -> object:
+    """Un objet JSON, où un nombre qui est une donnée personnelle (un NIR) est lu comme un texte."""
+    return json.loads(texte, parse_int=lambda n: n if any(reperer(n, texte)) else int(n))
