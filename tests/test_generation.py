@@ -12,6 +12,9 @@ import fabrique
 from fabrique import generation
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import pertes
+from fabrique.evaluation.choix import QuestionFermee, log_probabilites
+from fabrique.evaluation.jumelles import JUMELLES, ecarts
+from fabrique.evaluation.rangement import representations
 from fabrique.gabarits import coder, texte_envoye
 from fabrique.generation import fenetre, generer_par_lots, par_lots
 
@@ -266,6 +269,22 @@ def test_un_lot_de_pertes_trop_gros_est_repris_en_deux(par_coeur, corpus, memoir
     lots = memoire_etroite(modele)
     np.testing.assert_allclose(pertes(modele, tokenizer, corpus, lot=8), attendues, rtol=1e-4)
     assert set(lots) == {2, 1}
+
+
+def test_les_autres_mesures_se_partagent_aussi(par_coeur, corpus, memoire_etroite):
+    """Les phrases jumelles, le choix forcé, les représentations."""
+    tokenizer, modele = par_coeur
+    question = QuestionFermee("Où voter ?", tuple(corpus["output"][:5]), bonne=3)
+    mesurer = {
+        "jumelles": lambda: ecarts(modele, tokenizer, JUMELLES[:5]),
+        "choix": lambda: log_probabilites(modele, tokenizer, question),
+        "vecteurs": lambda: representations(modele, tokenizer, corpus["output"][:5], lot=5),
+    }
+    attendues = {nom: mesure() for nom, mesure in mesurer.items()}
+    memoire_etroite(modele)
+    memoire_etroite(modele.base_model)
+    for nom, mesure in mesurer.items():
+        np.testing.assert_allclose(mesure(), attendues[nom], rtol=1e-3, atol=1e-4, err_msg=nom)
 
 
 def test_un_texte_qui_ne_tient_pas_seul_est_une_erreur_de_machine():

@@ -11,7 +11,7 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedToke
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.incertitude import intervalle, moyenne
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
-from fabrique.generation import base_ou_affine
+from fabrique.generation import base_ou_affine, par_lots
 
 #: À quoi rapporter la log-probabilité d'une réponse.
 PAR = ("jeton", "octet", "reponse")
@@ -65,17 +65,22 @@ def log_probabilites(
     ]
     for code in codes:
         code["labels"][-1] = SANS_PERTE
-    lot = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)(codes).to(modele.device)
-    etiquettes = lot.pop("labels")[:, 1:]
+    assembler = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)
+
+    def sommer(ensemble: list[dict]) -> np.ndarray:
+        lot = assembler(ensemble).to(modele.device)
+        etiquettes = lot.pop("labels")[:, 1:]
+        logits = modele(**lot).logits[:, :-1].float()
+        couts = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
+        )
+        return -couts.sum(dim=1).cpu().numpy()
+
     modele.eval()
     with base_ou_affine(modele, adaptateur):
-        logits = modele(**lot).logits[:, :-1].float()
-    couts = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
-    )
-    sommes = -couts.sum(dim=1).cpu().numpy()
+        sommes = np.concatenate(list(par_lots(codes, len(codes), sommer)))
     longueurs = {
-        "jeton": (etiquettes != SANS_PERTE).sum(dim=1).cpu().numpy(),
+        "jeton": np.array([sum(e != SANS_PERTE for e in code["labels"][1:]) for code in codes]),
         "octet": np.array([len(reponse.encode()) for reponse in question.choix]),
         "reponse": 1,
     }

@@ -21,7 +21,7 @@ from scipy.stats import bootstrap
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.gabarits import SANS_PERTE, coder, debut_de_suite
-from fabrique.generation import base_ou_affine
+from fabrique.generation import base_ou_affine, par_lots
 
 AUTORITE, SOIN = "autorité et technique", "soin et accueil"
 
@@ -107,16 +107,20 @@ def log_probabilites_des_phrases(
 ) -> np.ndarray:
     """La log-probabilité de chaque phrase entière, sans gabarit (forme : phrases), en nats."""
     codes = [[*debut_de_suite(tokenizer), *coder(phrase, tokenizer)] for phrase in phrases]
-    lot = tokenizer.pad({"input_ids": codes}, padding_side="right", return_tensors="pt")
-    lot = lot.to(modele.device)
-    etiquettes = lot["input_ids"].masked_fill(lot["attention_mask"] == 0, SANS_PERTE)[:, 1:]
+
+    def sommer(ensemble: list[list[int]]) -> np.ndarray:
+        lot = tokenizer.pad({"input_ids": ensemble}, padding_side="right", return_tensors="pt")
+        lot = lot.to(modele.device)
+        etiquettes = lot["input_ids"].masked_fill(lot["attention_mask"] == 0, SANS_PERTE)[:, 1:]
+        logits = modele(**lot).logits[:, :-1].float()
+        couts = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
+        )
+        return -couts.sum(dim=1).cpu().numpy()
+
     modele.eval()
     with base_ou_affine(modele, adaptateur):
-        logits = modele(**lot).logits[:, :-1].float()
-    couts = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
-    )
-    return -couts.sum(dim=1).cpu().numpy()
+        return np.concatenate(list(par_lots(codes, len(codes), sommer)))
 
 
 def ecarts(
