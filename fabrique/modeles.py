@@ -216,6 +216,8 @@ def parler_moins() -> None:
     if not HF_HUB_DISABLE_PROGRESS_BARS:
         enable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+    # Hors ligne, peft s'étonne de ne pas relire la configuration de la base en enregistrant.
+    warnings.filterwarnings("ignore", message="Could not find a config file", module=r"peft\.")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from conftest import enregistrer, petite_configuration
+from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, FalconForCausalLM
 from transformers.models.falcon import modeling_falcon
@@ -19,7 +20,13 @@ from transformers.models.falcon import modeling_falcon
 import fabrique
 from fabrique import modeles
 from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
-from fabrique.modeles import couches_quatre_bits, memoire, reparation_falcon, sans_adaptateur
+from fabrique.modeles import (
+    couches_quatre_bits,
+    memoire,
+    parler_moins,
+    reparation_falcon,
+    sans_adaptateur,
+)
 
 # ---------------------------------------------------------------- la réparation de Falcon
 
@@ -431,3 +438,11 @@ def test_un_point_gptq_au_format_de_2023_se_lit_apprend_et_repond(
     assert isinstance(
         fabrique.generer(resultat.modele, tok, "Oui ?", max_new_tokens=4, afficher=False), str
     )
+
+
+def test_un_telechargement_montre_sa_barre_et_le_chargement_se_tait():
+    """14 Go sans un signe de vie passeraient pour une panne."""
+    transformers.utils.logging.enable_progress_bar()
+    parler_moins()
+    assert not are_progress_bars_disabled()
+    assert not transformers.utils.logging.is_progress_bar_enabled()
