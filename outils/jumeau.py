@@ -43,8 +43,10 @@ CONFIGURATION_DU_TOKENIZER = {
     "tokenizer_class": "PreTrainedTokenizerFast",
 }
 JETONS_SPECIAUX = {"additional_special_tokens": SPECIAUX, "eos_token": FIN}
-#: Assez d'entrées pour du français ; Falcon-7B en a 65 024, que le processeur paierait à chaque jeton.
-VOCABULAIRE = 4096
+#: Autant que le Falcon de poche ; Falcon-7B en a 65 024, que le processeur paierait à chaque jeton.
+VOCABULAIRE = 8192
+#: La largeur du jumeau ; celle de Falcon-7B est 4 544.
+LARGEUR = 64
 #: Les corpus livrés dont le tokenizer du jumeau tire ses fusions.
 CORPUS = ("demarches", "style_xvii")
 
@@ -80,7 +82,7 @@ def configuration(entrees: int) -> FalconConfig:
     """La configuration de Falcon-7B, en tout petit : deux blocs de 64 au lieu de 32 de 4 544."""
     return FalconConfig(
         vocab_size=entrees,
-        hidden_size=64,
+        hidden_size=LARGEUR,
         num_hidden_layers=2,
         num_attention_heads=4,
         multi_query=True,

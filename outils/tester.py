@@ -32,6 +32,7 @@ UN_FIL = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 MEMOIRE_PAR_OUVRIER = 4 * 1024**3
 NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
 SOLUTIONS = "tests/test_solutions.py::test_les_solutions_sont_justes"
+JUMEAU = "tests/test_jumeau.py::test_le_carnet_passe_sur_le_jumeau"
 
 
 def copier_carnets(motif: str = "*") -> list[Path]:
@@ -53,13 +54,15 @@ def ouvriers() -> int:
 def commandes(carnets: list[Path], style: bool) -> Iterator[list[str]]:
     """Les commandes à lancer, les plus longues d'abord.
 
-    Chaque carnet est exécuté deux fois : tel quel sous nbval, puis avec ses solutions.
+    Chaque carnet est exécuté trois fois : tel quel sous nbval, avec ses solutions, puis sur le
+    jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``).
     """
     pytest = [sys.executable, "-m", "pytest"]
-    yield [*pytest, "tests", "--deselect", SOLUTIONS]
+    yield [*pytest, "tests", "--deselect", SOLUTIONS, "--deselect", JUMEAU]
     for carnet in sorted(carnets, reverse=True):
         yield [*pytest, f"{SOLUTIONS}[{carnet.stem}]"]
         yield [*pytest, *NBVAL, str(carnet)]
+        yield [*pytest, f"{JUMEAU}[{carnet.stem}]"]
     if style:
         yield [sys.executable, "-m", "ruff", "check", "."]
 

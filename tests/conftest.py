@@ -23,6 +23,7 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
+from huggingface_hub import constants  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM  # noqa: E402
@@ -31,6 +32,7 @@ import fabrique  # noqa: E402
 from fabrique.emplacements import FALCON_POCHE  # noqa: E402
 from fabrique.gabarits import exemple_en_jetons  # noqa: E402
 from fabrique.modeles import parler_moins  # noqa: E402
+from outils.jumeau import poser as poser_le_jumeau  # noqa: E402
 
 # Les mêmes exemples à chaque lancement, et jamais d'échec pour une question de vitesse.
 settings.register_profile("fabrique", deadline=None, derandomize=True, database=None)
@@ -98,6 +100,30 @@ def dossier_petit(tokenizer, tmp_path_factory) -> Path:
 def petit(dossier_petit):
     """Le petit Falcon chargé en 4 bits : (tokenizer, modèle)."""
     return fabrique.charger(dossier_petit, "nf4", silencieux=True)
+
+
+@pytest.fixture(scope="session")
+def cache_du_jumeau(tmp_path_factory) -> Path:
+    """Un cache du hub à part, où le jumeau tient la place de Falcon-7B-instruct."""
+    cache = tmp_path_factory.mktemp("hf")
+    poser_le_jumeau(cache)
+    return cache
+
+
+def sur_le_jumeau(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Le profil du jumeau et son cache, pour ce processus et pour ceux qu'il lance."""
+    monkeypatch.setenv("FABRIQUE_PROFIL", "jumeau")
+    monkeypatch.setenv("HF_HOME", str(cache))
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache / "hub"))
+    # huggingface_hub a déjà lu ces variables dans ce processus.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+
+
+@pytest.fixture
+def jumeau(cache_du_jumeau, monkeypatch):
+    """Le jumeau chargé comme un carnet charge Falcon-7B : (tokenizer, modèle)."""
+    sur_le_jumeau(monkeypatch, cache_du_jumeau)
+    return fabrique.charger("falcon-7b-instruct", "nf4", silencieux=True)
 
 
 @pytest.fixture(scope="session")
