@@ -6,12 +6,13 @@ PRET := $(VENV)/.pret
 SOURCES := requirements.txt requirements-dev.txt contraintes.txt pyproject.toml
 
 .DEFAULT_GOAL := aide
-.PHONY: aide demo cours test test-bornes test-kit carnets site
+.PHONY: aide demo cours test test-vite test-bornes test-kit carnets site
 
 aide:
 	@echo "make demo         affine le Falcon de poche en 4 bits et montre avant, après"
 	@echo "make cours        ouvre le cours dans JupyterLab"
 	@echo "make test         tests du paquet, carnets, gardes et style"
+	@echo "make test-vite    l’essentiel du paquet, en moins de trois minutes"
 	@echo "make site         construit le site du cours dans build/site"
 	@echo "make test-bornes  les mêmes tests au bas des plages de versions"
 	@echo "make test-kit     construit le kit hors ligne, l’installe et l’essaie sans réseau"
@@ -31,6 +32,9 @@ cours: $(PRET)
 
 test: $(PRET)
 	$(PY) -m outils.tester
+
+test-vite: $(PRET)
+	$(PY) -m outils.tester --vite
 
 test-kit: $(PRET)
 	$(PY) -m outils.essayer_kit

@@ -1,4 +1,4 @@
-"""Lance tous les tests : paquet, gardes, carnets exécutés sous nbval, style.
+"""Lance tous les tests : paquet, gardes, carnets exécutés sous nbval, style ; dit ce qui est sauté.
 
 Les carnets sont copiés avant d'être exécutés : les fichiers qu'ils écrivent ne se mêlent
 ni au dépôt ni aux paris de l'apprenant.
@@ -11,14 +11,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from xml.etree import ElementTree
 
 import psutil
 
 RACINE = Path(__file__).resolve().parent.parent
 COPIES = RACINE / "build" / "carnets"
+#: Les comptes rendus de pytest, un par commande.
+RAPPORTS = RACINE / "build" / "tests"
 #: Sans réseau, avec le Falcon de poche : ce que tout lecteur peut refaire.
 ENVIRONNEMENT = {
     **os.environ,
@@ -33,6 +37,19 @@ MEMOIRE_PAR_OUVRIER = 4 * 1024**3
 NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
 SOLUTIONS = "tests/test_solutions.py::test_les_solutions_sont_justes"
 JUMEAU = "tests/test_jumeau.py::test_le_carnet_passe_sur_le_jumeau"
+#: Ce que « make test-vite » vérifie en moins de trois minutes : le cœur du paquet, sans long apprentissage.
+ESSENTIELS = (
+    "corpus",
+    "conversion",
+    "personnelles",
+    "selection",
+    "gabarits",
+    "generation",
+    "metriques",
+    "incertitude",
+    "machine",
+    "depot",
+)
 
 
 def copier_carnets(motif: str = "*") -> list[Path]:
@@ -51,26 +68,32 @@ def ouvriers() -> int:
     return max(1, min(os.cpu_count() or 1, place))
 
 
-def commandes(carnets: list[Path], style: bool) -> Iterator[list[str]]:
+def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[list[str]]:
     """Les commandes à lancer, les plus longues d'abord.
 
     Chaque carnet est exécuté trois fois : tel quel sous nbval, avec ses solutions, puis sur le
     jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``).
     """
-    pytest = [sys.executable, "-m", "pytest"]
-    yield [*pytest, "tests", "--deselect", SOLUTIONS, "--deselect", JUMEAU]
+    if paquet:
+        yield pytest("tests", "--deselect", SOLUTIONS, "--deselect", JUMEAU)
     for carnet in sorted(carnets, reverse=True):
-        yield [*pytest, f"{SOLUTIONS}[{carnet.stem}]"]
-        yield [*pytest, *NBVAL, str(carnet)]
-        yield [*pytest, f"{JUMEAU}[{carnet.stem}]"]
+        yield pytest(f"{SOLUTIONS}[{carnet.stem}]")
+        yield pytest(*NBVAL, str(carnet))
+        yield pytest(f"{JUMEAU}[{carnet.stem}]")
     if style:
         yield [sys.executable, "-m", "ruff", "check", "."]
 
 
-def lancer(commande: list[str]) -> subprocess.CompletedProcess[str]:
+def pytest(*arguments: str) -> list[str]:
+    """Une commande pytest, dans ce Python."""
+    return [sys.executable, "-m", "pytest", *arguments]
+
+
+def lancer(rang: int, commande: list[str]) -> subprocess.CompletedProcess[str]:
     """Lance une commande et garde ce qu'elle dit, pour ne pas le mêler à celui des autres."""
+    rapport = ["--junit-xml", str(RAPPORTS / f"{rang}.xml")] if "pytest" in commande else []
     return subprocess.run(
-        commande,
+        [*commande, *rapport],
         cwd=RACINE,
         env={**ENVIRONNEMENT, **UN_FIL},
         stdout=subprocess.PIPE,
@@ -79,21 +102,45 @@ def lancer(commande: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def bilan() -> str:
+    """Combien d'épreuves ont été menées, et lesquelles ont été sautées, avec leur raison."""
+    cas = [
+        c for rapport in RAPPORTS.glob("*.xml") for c in ElementTree.parse(rapport).iter("testcase")
+    ]
+    raisons = Counter(
+        saut.get("message") or "sans raison donnée" for c in cas for saut in c.iter("skipped")
+    )
+    lignes = [f"{len(cas) - raisons.total()} épreuves menées, {raisons.total()} sautées."]
+    return "\n".join([*lignes, *(f"  {n} × {raison}" for raison, n in raisons.most_common())])
+
+
 def main() -> int:
     """Lance tout, même après un échec ; rend 1 si une commande a échoué."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--carnet", default="*", help="nom d'un carnet, sans extension")
     analyse.add_argument("--sans-style", action="store_true", help="ne lance pas ruff")
+    analyse.add_argument("--sans-paquet", action="store_true", help="les carnets seulement")
+    analyse.add_argument("--vite", action="store_true", help="l'essentiel du paquet, sans carnet")
     options = analyse.parse_args()
-    a_lancer = commandes(copier_carnets(options.carnet), not options.sans_style)
+    shutil.rmtree(RAPPORTS, ignore_errors=True)
+    RAPPORTS.mkdir(parents=True)
+    if options.vite:
+        fichiers = [f"tests/test_{nom}.py" for nom in ESSENTIELS]
+        a_lancer = [pytest(*fichiers[rang :: ouvriers()]) for rang in range(ouvriers())]
+    else:
+        carnets = copier_carnets(options.carnet)
+        a_lancer = list(commandes(carnets, not options.sans_paquet, not options.sans_style))
     echecs = []
     with ThreadPoolExecutor(ouvriers()) as equipe:
-        for tache in as_completed([equipe.submit(lancer, commande) for commande in a_lancer]):
+        for tache in as_completed(
+            [equipe.submit(lancer, rang, commande) for rang, commande in enumerate(a_lancer)]
+        ):
             fait = tache.result()
             print(f"$ {' '.join(fait.args[1:])}\n{fait.stdout}", flush=True)
             if fait.returncode:
                 echecs.append(" ".join(fait.args[2:]))
-    print("\n- ".join(["Échecs :", *echecs]) if echecs else "Tout est vert.")
+    print(bilan())
+    print("\n- ".join(["Échecs :", *echecs]) if echecs else "Tout ce qui a été mené est vert.")
     return 1 if echecs else 0
 
 
