@@ -235,7 +235,7 @@ def evaluer(
         str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
     rapport: Annotated[
-        str, typer.Option("--rapport", help="Page .html à écrire, avec son .json et son .md.")
+        str, typer.Option("--rapport", help="Page .html à écrire ; .evaluation.json et .md à côté.")
     ] = "",
     questions: Annotated[int, _nombre("--questions", COMPTE, "Questions posées, au plus.")] = 200,
     exemples: Annotated[
@@ -257,12 +257,12 @@ def evaluer(
     ] = "",
     rapports: Annotated[
         tuple[str, str],
-        typer.Option("--comparer", help="Deux rapports .json : compare leurs modèles affinés."),
+        typer.Option("--comparer", help="Deux .evaluation.json : compare leurs modèles affinés."),
     ] = ("", ""),
     en_json: Json = False,
 ) -> None:
     """Compare un modèle à sa base, avec intervalles ; ou compare deux rapports."""
-    from fabrique.evaluation import epreuve, rapport as page
+    from fabrique.evaluation import epreuve, journal, rapport as page
 
     if all(rapports):
         ecarts = epreuve.comparer_rapports(*rapports)
@@ -276,7 +276,13 @@ def evaluer(
                 "Donnez-la, ou --comparer A.json B.json",
                 champ=nom,
             )
-    with redirect_stdout(sys.stderr if en_json else sys.stdout):
+    sortie = Path(rapport) if rapport else None
+    if sortie:
+        page.verifier(sortie, dataset, *epreuve.fichiers_de_l_adaptateur(adaptateur))
+    with (
+        redirect_stdout(sys.stderr if en_json else sys.stdout),
+        journal.ouvrir(sortie and page.journal_de(sortie)) as garde,
+    ):
         fait = epreuve.mettre_a_l_epreuve(
             model,
             adaptateur,
@@ -289,9 +295,10 @@ def evaluer(
             parties=format or (),
             max_new_tokens=max_new_tokens,
             courbe=courbe,
+            journal=garde,
         )
-    if rapport:
-        page.ecrire(fait, Path(rapport))
+        if sortie:
+            page.ecrire(fait, sortie)
     if en_json:
         print(json.dumps(fait.contrat(), ensure_ascii=False))
     else:

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ajouter_adaptateur
+from conftest import EXEMPLES, ajouter_adaptateur
 from test_comparaison import _muet
 
 import fabrique
 from fabrique import Reglages
-from fabrique.emplacements import ecrire_json
+from fabrique.corpus import repartir
+from fabrique.corpus.formats import demande, empreinte_de_la_demande
+from fabrique.emplacements import SIGNATURES, ecrire_json
 from fabrique.erreurs import ErreurFabrique
-from fabrique.evaluation import epreuve, harnais, rapport
+from fabrique.evaluation import comparaison, epreuve, harnais, journal, rapport
 from fabrique.evaluation.comparaison import comparer
 from fabrique.evaluation.metriques import COMPARAISONS
 from fabrique.ligne_de_commande import principal
+from fabrique.modeles import inscrire_origine
 
 REFERENCES = [f"Adressez la demande <{n}> au service & au guichet {n}." for n in range(20)]
 
@@ -65,8 +68,12 @@ def test_le_json_suit_le_contrat(fait):
 
 def test_les_trois_fichiers_sont_ecrits_cote_a_cote(fait, tmp_path):
     rapport.ecrire(fait, tmp_path / "r.html")
-    assert {f.name for f in tmp_path.iterdir()} == {"r.html", "r.json", "r.md"}
-    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["evaluations"][1]["nom"] == "affiné"
+    ecrits = {f.name for f in tmp_path.iterdir() if not f.name.startswith(".")}
+    assert ecrits == {"r.html", "r.evaluation.json", "r.evaluation.md"}
+    assert (
+        json.loads((tmp_path / "r.evaluation.json").read_text("utf-8"))["evaluations"][1]["nom"]
+        == "affiné"
+    )
 
 
 # ---------------------------------------------------------------- la page
@@ -143,9 +150,10 @@ def test_le_markdown_a_les_memes_tableaux(fait):
 
 @pytest.fixture(scope="module")
 def adaptateur(dossier_petit, tmp_path_factory) -> Path:
-    """Un adaptateur au hasard, enregistré."""
+    """Un adaptateur au hasard, enregistré, qui dit avoir appris les deux premiers exemples."""
     dossier = tmp_path_factory.mktemp("adaptateur")
     _, modele = fabrique.charger(dossier_petit, "nf4", silencieux=True)
+    inscrire_origine(dossier, modele, map(empreinte_de_la_demande, EXEMPLES[:2]))
     ajouter_adaptateur(modele).save_pretrained(dossier)
     return dossier
 
@@ -157,6 +165,10 @@ def _commande(dossier_petit, adaptateur, fichier_corpus, *options: str) -> list[
     ]  # fmt: skip
 
 
+def _lire(page: Path) -> dict:
+    return json.loads(page.with_suffix(".evaluation.json").read_text("utf-8"))
+
+
 def test_la_commande_ecrit_le_rapport_et_n_imprime_qu_un_objet(
     dossier_petit, adaptateur, fichier_corpus, tmp_path, capsys
 ):
@@ -165,13 +177,17 @@ def test_la_commande_ecrit_le_rapport_et_n_imprime_qu_un_objet(
     objet = json.loads(capsys.readouterr().out)
     assert {"f1", "perplexite", "fin"} <= {m["nom"] for m in objet["mesures"]}
     assert not any(m["meilleur"] for m in objet["mesures"])
-    ecrit = json.loads((tmp_path / "a.json").read_text("utf-8"))
-    assert [e["nom"] for e in ecrit["evaluations"]] == [epreuve.BASE, epreuve.MONTRE, epreuve.AFFINE]
-    assert ecrit["origine"]["questions"] == 9  # onze exemples, deux montrés
+    ecrit = json.loads((tmp_path / "a.evaluation.json").read_text("utf-8"))
+    assert [e["nom"] for e in ecrit["evaluations"]] == [
+        epreuve.BASE,
+        epreuve.MONTRE,
+        epreuve.AFFINE,
+    ]
+    assert ecrit["origine"]["questions"] == 9  # onze exemples, deux appris, et montrés
     assert "carbone_estimé" in ecrit["origine"]
     assert ecrit["oubli"]
     # Le même rapport, deux fois : rien ne les sépare.
-    comparaison = ["evaluer", "--comparer", *[str(tmp_path / "a.json")] * 2]
+    comparaison = ["evaluer", "--comparer", *[str(tmp_path / "a.evaluation.json")] * 2]
     assert principal([*comparaison, "--json"]) == 0
     mesures = json.loads(capsys.readouterr().out)["mesures"]
     assert {m["verdict"] for m in mesures} == {"indécis"}
@@ -194,9 +210,7 @@ def test_la_courbe_reapprend_avec_les_reglages_de_l_adaptateur(
     reglages = Reglages(batch_size=4, mbatch_size=4, learning_rate=1e-3, val_set_size=0)
     ecrire_json(copie / "rapport.json", {"reglages": asdict(reglages)})
     assert principal(commande) == 0
-    assert [e["nom"] for e in json.loads(page.with_suffix(".json").read_text("utf-8"))["courbe"]] == [
-        "7 exemples"
-    ]
+    assert [e["nom"] for e in _lire(page)["courbe"]] == ["7 exemples"]
     appris = json.loads((tmp_path / "courbe" / "7" / "rapport.json").read_text("utf-8"))
     assert appris["reglages"]["learning_rate"] == 1e-3
     assert "Courbe d’apprentissage" in page.read_text("utf-8")
@@ -210,17 +224,28 @@ def test_la_courbe_d_un_corpus_non_reparti_est_refusee(
     assert "demande un corpus réparti" in capsys.readouterr().err
 
 
+COMPLET = ["--dataset", "demarches", "--adaptateur", "absent"]
+
+
 @pytest.mark.parametrize(
     ("options", "phrase"),
     [
         (["--dataset", "demarches"], "l’option --adaptateur est obligatoire"),
         (["--adaptateur", "x"], "l’option --dataset est obligatoire"),
         (["--comparer", "absent.json", "absent.json"], "n’est pas un rapport"),
+        (["--format", "(", *COMPLET], "l’expression « ( » ne se lit pas"),
+        (["--rapport", "r.json", *COMPLET], "ne se termine pas par .html"),
+        (["--rapport", "rapport", *COMPLET], "ne se termine pas par .html"),
+        (COMPLET, "l’adaptateur est introuvable"),
     ],
 )
-def test_un_mauvais_usage_se_dit_en_une_phrase(options, phrase, capsys):
+def test_un_mauvais_usage_se_dit_en_une_phrase(options, phrase, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     assert principal(["evaluer", *options]) == 1
-    assert phrase in capsys.readouterr().err
+    dit = capsys.readouterr().err
+    assert phrase in dit
+    assert dit.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_un_fichier_quelconque_n_est_pas_un_rapport(tmp_path):
@@ -231,9 +256,188 @@ def test_un_fichier_quelconque_n_est_pas_un_rapport(tmp_path):
 
 
 def test_les_questions_se_prennent_a_intervalles_reguliers(corpus):
-    assert epreuve.au_plus(corpus, 4)["instruction"] == corpus.select([0, 2, 5, 8])["instruction"][:]
+    assert (
+        epreuve.au_plus(corpus, 4)["instruction"] == corpus.select([0, 2, 5, 8])["instruction"][:]
+    )
     assert len(epreuve.au_plus(corpus, 200)) == len(corpus)
-    assert epreuve.empreinte_du_corpus(corpus) != epreuve.empreinte_du_corpus(corpus.select(range(10)))
+    assert epreuve.empreinte_du_corpus(corpus) != epreuve.empreinte_du_corpus(
+        corpus.select(range(10))
+    )
+
+
+# ---------------------------------------------------------------- ne rien écraser, ne rien reperdre
+
+
+def test_le_rapport_d_apprentissage_n_est_pas_touche(
+    dossier_petit, adaptateur, fichier_corpus, tmp_path
+):
+    """« D/rapport.html » dans le dossier de l'adaptateur, deux fois : « D/rapport.json » reste."""
+    copie = Path(shutil.copytree(adaptateur, tmp_path / "adaptateur"))
+    (copie / "rapport.json").write_text('{"pas": 3}', "utf-8")
+    avant = {f.name: f.read_bytes() for f in copie.iterdir() if f.name != SIGNATURES}
+    commande = _commande(dossier_petit, copie, fichier_corpus, "--general", "")
+    for _ in range(2):
+        assert principal([*commande, "--rapport", str(copie / "rapport.html")]) == 0
+    assert {nom: (copie / nom).read_bytes() for nom in avant} == avant
+    assert {f.name for f in copie.iterdir()} - {*avant, SIGNATURES} == {
+        "rapport.html",
+        "rapport.evaluation.json",
+        "rapport.evaluation.md",
+    }
+
+
+@pytest.mark.parametrize(
+    "nom", ["r.html", "r.evaluation.json", "r.evaluation.md", "r.evaluation.jsonl"]
+)
+def test_un_fichier_d_un_autre_arrete_l_evaluation_avant_tout_calcul(
+    dossier_petit, adaptateur, fichier_corpus, tmp_path, monkeypatch, capsys, nom
+):
+    (tmp_path / nom).write_text("Mes notes.", "utf-8")
+    monkeypatch.setattr(epreuve, "charger", lambda *a, **k: pytest.fail("modèle chargé"))
+    commande = _commande(dossier_petit, adaptateur, fichier_corpus)
+    assert principal([*commande, "--rapport", str(tmp_path / "r.html")]) == 1
+    assert f"{nom} : ce fichier existe déjà" in capsys.readouterr().err
+    assert [f.name for f in tmp_path.iterdir()] == [nom]
+    assert (tmp_path / nom).read_text("utf-8") == "Mes notes."
+
+
+def test_le_corpus_evalue_n_est_jamais_la_sortie(dossier_petit, adaptateur, tmp_path, capsys):
+    corpus = tmp_path / "r.evaluation.json"
+    corpus.write_text(json.dumps([{"input": "", **e} for e in EXEMPLES]), "utf-8")
+    page = str(tmp_path / "r.html")
+    assert principal([*_commande(dossier_petit, adaptateur, corpus), "--rapport", page]) == 1
+    assert "la sortie est aussi l’entrée" in capsys.readouterr().err
+
+
+def test_une_evaluation_interrompue_reprend_ou_elle_en_etait(
+    dossier_petit, adaptateur, fichier_corpus, tmp_path, monkeypatch, capsys
+):
+    """Coupée au troisième lot, puis une ligne à demi écrite : seuls les lots perdus se redemandent."""
+    page = tmp_path / "r.html"
+    options = ("--rapport", str(page), "--general", str(fichier_corpus))
+    commande = _commande(dossier_petit, adaptateur, fichier_corpus, *options)
+    demandes, vraie, limite = [], comparaison.generer_par_lots, 2
+
+    def generer(modele, tokenizer, exemples, **reglages):
+        if len(demandes) == limite:
+            raise KeyboardInterrupt
+        demandes.append([e["instruction"] for e in exemples])
+        return vraie(modele, tokenizer, exemples, **reglages)
+
+    monkeypatch.setattr(comparaison, "generer_par_lots", generer)
+    assert principal(commande) == 1
+    dit = capsys.readouterr().err
+    assert "18 réponses sont gardées et ne seront pas redemandées" in dit
+    assert not page.exists()
+    journal = tmp_path / "r.evaluation.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])  # ce que laisse une coupure de courant
+    demandes.clear()
+    limite = 99
+    assert principal(commande) == 0
+    assert len(demandes) == 4  # cinq lots en tout, dont un relu
+    assert not journal.exists()
+    repris = _lire(page)
+    demandes.clear()
+    assert principal(commande) == 0
+    assert len(demandes) == 5
+    for un, autre in zip(repris["evaluations"], _lire(page)["evaluations"], strict=True):
+        assert un | {"secondes": 0} == autre | {"secondes": 0}
+
+
+def test_d_autres_reglages_ne_relisent_pas_ces_reponses(petit, corpus, tmp_path):
+    """Ni une autre longueur, ni un autre adaptateur, ni d'autres questions."""
+    tokenizer, modele = petit
+    fichier = tmp_path / "j.jsonl"
+    lots = lambda: len(fichier.read_text("utf-8").splitlines())  # noqa: E731
+
+    def evaluer(signature, questions, **options):
+        garde = journal.Journal(fichier)
+        garde.signer(signature)
+        fait = fabrique.evaluer(
+            modele, tokenizer, questions, journal=garde, lot=4, **{"max_new_tokens": 3} | options
+        )
+        return [e["reponse"] for e in fait.exemples]
+
+    premieres = evaluer("a", corpus)
+    assert lots() == 3
+    assert evaluer("a", corpus) == premieres
+    assert lots() == 3
+    evaluer("a", corpus, max_new_tokens=2)
+    assert lots() == 6
+    evaluer("b", corpus)
+    assert lots() == 9
+    evaluer("a", corpus.select(range(4)))
+    assert lots() == 10
+
+
+# ---------------------------------------------------------------- jamais une question apprise
+
+
+@pytest.fixture(scope="module")
+def appris(dossier_petit, corpus, tmp_path_factory) -> Path:
+    """Un adaptateur appris sur les deux tiers du petit corpus, sans colonne « jeu »."""
+    dossier = tmp_path_factory.mktemp("appris") / "adaptateur"
+    tokenizer, modele = fabrique.charger(dossier_petit, "nf4", silencieux=True)
+    reglages = Reglages(epochs=1, val_set_size=4, learning_rate=1e-2, warmup_steps=0)
+    fabrique.entrainer(modele, tokenizer, corpus, reglages, dossier)
+    return dossier
+
+
+def _posees(page: Path) -> list[str]:
+    return [e["question"] for e in _lire(page)["evaluations"][0]["exemples"]]
+
+
+def test_les_questions_sont_celles_que_l_apprentissage_a_mises_de_cote(
+    dossier_petit, appris, corpus, fichier_corpus, tmp_path, capsys
+):
+    page = tmp_path / "r.html"
+    options = ("--rapport", str(page), "--general", "")
+    assert principal(_commande(dossier_petit, appris, fichier_corpus, *options)) == 0
+    attendues = {demande(e) for e in repartir(corpus, 4)[1]}
+    assert set(_posees(page)) == attendues
+    assert len(attendues) == 4
+    assert "7 questions sont écartées : l’adaptateur les a apprises. Il en reste 4." in (
+        capsys.readouterr().out
+    )
+
+
+def test_d_un_autre_corpus_les_questions_apprises_sont_ecartees(
+    dossier_petit, appris, corpus, tmp_path
+):
+    """Même écrites avec une autre apostrophe, d'autres blancs, et même dans un jeu de test."""
+    sues = [e["instruction"] for e in repartir(corpus, 4)[0] if not e["input"]]
+    autres = [
+        *({"instruction": f" {q.upper()} ".replace("’", "'"), "output": "Oui."} for q in sues),
+        *({"instruction": f"Question neuve {n} ?", "output": "Non."} for n in range(5)),
+    ]
+    for jeu in ("", "test"):
+        fichier, page = tmp_path / f"autre{jeu}.jsonl", tmp_path / f"r{jeu}.html"
+        lignes = (json.dumps({"input": "", "jeu": jeu, **e}) for e in autres)
+        fichier.write_text("\n".join(lignes), "utf-8")
+        options = ("--rapport", str(page), "--general", "", "--exemples", "0")
+        assert principal(_commande(dossier_petit, appris, fichier, *options)) == 0
+        assert _posees(page) == [f"Question neuve {n} ?" for n in range(5)]
+
+
+def test_sans_rien_de_neuf_ou_sans_rien_savoir_on_refuse(
+    dossier_petit, appris, corpus, fichier_corpus, tmp_path, capsys
+):
+    su = tmp_path / "su.jsonl"
+    repartir(corpus, 4)[0].to_json(su, force_ascii=False)
+    assert principal(_commande(dossier_petit, appris, su)) == 1
+    assert "a appris toutes les questions de ce corpus" in capsys.readouterr().err
+    muet = Path(shutil.copytree(appris, tmp_path / "muet"))
+    (muet / "origine.json").unlink()
+    assert principal(_commande(dossier_petit, muet, fichier_corpus)) == 1
+    assert "ne disent quelles questions ont été apprises" in capsys.readouterr().err
+    # Le corpus, lui, le dit : on le croit, et le rapport l'écrit.
+    reparti, page = tmp_path / "reparti.jsonl", tmp_path / "r.html"
+    jeux = ["entrainement"] * 7 + ["validation"] * 4
+    corpus.remove_columns("jeu").add_column("jeu", jeux).to_json(reparti, force_ascii=False)
+    options = ("--rapport", str(page), "--general", "")
+    assert principal(_commande(dossier_petit, muet, reparti, *options)) == 0
+    assert _posees(page) == [demande(e) for e in corpus.select(range(7, 11))]
+    assert "d’après la colonne « jeu »" in page.read_text("utf-8")
 
 
 # ---------------------------------------------------------------- le harnais
@@ -259,7 +463,9 @@ def test_les_taches_du_harnais_nomment_des_fonctions_et_des_mesures_qui_existent
         tache = yaml.load(fichier.read_text("utf-8"), _Chargeur)
         assert tache["task"] == fichier.stem
         jeu_livre = getattr(jeux, tache["custom_dataset"].removeprefix("jeux."))(version=1.0)
-        assert {"instruction", "input", "output"} <= set(jeu_livre[commun["test_split"]].column_names)
+        assert {"instruction", "input", "output"} <= set(
+            jeu_livre[commun["test_split"]].column_names
+        )
         assert set(jeu_livre[commun["test_split"]]["jeu"]) == {"test"}
     assert jeux.mesurer({"output": "Oui."}, [" Oui. "])["f1"] == 1
 

@@ -8,7 +8,6 @@ doit rien à la question posée, et ne fait dire « meilleur » de personne.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -35,6 +34,7 @@ from fabrique.evaluation.incertitude import (
     plus_petite_difference,
     releve,
 )
+from fabrique.evaluation.journal import Journal, Reponse, chronometrer
 from fabrique.evaluation.mesures import pertes, tailles_des_reponses
 from fabrique.evaluation.metriques import (
     COMPARAISONS,
@@ -118,7 +118,9 @@ def evaluation_de(contenu: Mapping) -> Evaluation:
     """Relit une évaluation écrite en JSON."""
     relus = {
         champ: {
-            nom: Releve(np.array(r["numerateurs"]), np.array(r["denominateurs"]), r["exponentielle"])
+            nom: Releve(
+                np.array(r["numerateurs"]), np.array(r["denominateurs"]), r["exponentielle"]
+            )
             for nom, r in contenu[champ].items()
         }
         for champ in ("releves", "temoins")
@@ -143,6 +145,7 @@ def evaluer(
     cutoff_len: int = 1024,
     lot: int = 32,
     disque: int = 0,
+    journal: Journal | None = None,
 ) -> Evaluation:
     """Fait répondre un modèle à des questions jamais apprises, et mesure tout.
 
@@ -157,6 +160,7 @@ def evaluer(
         cutoff_len: au-delà, la demande et sa référence sont coupées pour les pertes.
         lot: combien de questions avancent ensemble.
         disque: octets des poids sur le disque, pour le tableau.
+        journal: où garder les réponses, pour reprendre après une interruption.
 
     Raises:
         ErreurFabrique: corpus vide, ou exemples montrés devant des conversations.
@@ -164,9 +168,8 @@ def evaluer(
     exemples = avec_exemples(list(corpus), montres)
     if not exemples:
         raise ErreurFabrique("il n’y a aucune question à poser", "Donnez un corpus non vide")
-    depart = time.perf_counter()
-    obtenues = _repondre(modele, tokenizer, exemples, f"Réponses ({nom})", adaptateur, max_new_tokens, lot)
-    secondes = (time.perf_counter() - depart) / len(exemples)
+    options = {"adaptateur": adaptateur, "max_new_tokens": max_new_tokens, "lot": lot}
+    obtenues, secondes = _repondre(modele, tokenizer, exemples, nom, options, journal)
     textes, references = [texte for texte, _ in obtenues], [reponse(e) for e in exemples]
     mesurer = partial(pertes, modele, tokenizer, adaptateur=adaptateur, cutoff_len=cutoff_len)
     tailles = tailles_des_reponses(tokenizer, exemples, cutoff_len)
@@ -191,7 +194,7 @@ def evaluer(
         temoins=_ranger(temoins | nats_propres),
         ensemble=d_ensemble(textes, references)
         | {"longueur_des_references": float(np.mean([len(mots(r)) for r in references]))},
-        secondes=secondes,
+        secondes=secondes / len(exemples),
         memoire=sum(ligne.octets for ligne in memoire(modele)),
         disque=disque,
         reglages={
@@ -234,25 +237,24 @@ def choisir_exemples(corpus: Dataset, combien: int) -> list[dict]:
 
 
 def _repondre(
-    modele, tokenizer, exemples: list[dict], titre: str, adaptateur: bool, max_new_tokens: int, lot: int
-) -> list[tuple[str, bool]]:
-    """Les réponses, dans l'ordre ; les demandes de même longueur avancent ensemble."""
+    modele, tokenizer, exemples: list[dict], nom: str, options: dict, journal: Journal | None
+) -> tuple[list[Reponse], float]:
+    """Les réponses, dans l'ordre, et leurs secondes ; les demandes de même longueur avancent ensemble."""
     ordre = sorted(range(len(exemples)), key=lambda rang: len(demande(exemples[rang])))
-    obtenues, barre = {}, Barre(len(exemples), titre)
-    for debut in range(0, len(ordre), lot):
-        rangs = ordre[debut : debut + lot]
-        reponses = generer_par_lots(
-            modele,
-            tokenizer,
-            [exemples[rang] for rang in rangs],
-            adaptateur=adaptateur,
-            max_new_tokens=max_new_tokens,
-            lot=lot,
-        )
+    obtenues, duree, barre = {}, 0.0, Barre(len(exemples), f"Réponses ({nom})")
+    for debut in range(0, len(ordre), options["lot"]):
+        rangs = ordre[debut : debut + options["lot"]]
+        posees = [exemples[rang] for rang in rangs]
+        generer = partial(generer_par_lots, modele, tokenizer, posees, **options)
+        if journal:
+            reponses, secondes = journal.repondre((nom, posees, options), generer)
+        else:
+            reponses, secondes = chronometrer(generer)
         obtenues |= zip(rangs, reponses, strict=True)
+        duree += secondes
         barre.avancer(len(obtenues))
     barre.finir()
-    return [obtenues[rang] for rang in range(len(exemples))]
+    return [obtenues[rang] for rang in range(len(exemples))], duree
 
 
 def decalages(questions: int) -> list[int]:
@@ -273,7 +275,9 @@ def _mesurer_les_mots(
     autres = [references[pas:] + references[:pas] for pas in decalages(len(textes))]
     temoins = {}
     for nom, f in compter.items() if autres else ():
-        ailleurs = np.mean([_comparer(f, textes, rangees).numerateurs for rangees in autres], axis=0)
+        ailleurs = np.mean(
+            [_comparer(f, textes, rangees).numerateurs for rangees in autres], axis=0
+        )
         temoins[nom] = replace(releves[nom], numerateurs=releves[nom].numerateurs - ailleurs)
     return releves, temoins
 
@@ -301,7 +305,10 @@ def _mesurer_les_pertes(
     demandes = [{c: e.get(c) for c in ("instruction", "input", "systeme")} for e in exemples]
     ailleurs = [e | d for e, d in zip(exemples, demandes[pas:] + demandes[:pas], strict=True)]
     dus = mesurer(ailleurs) * jetons - nats
-    return releves, {"perplexite": Releve(dus, jetons), "bits_par_octet": Releve(dus / np.log(2), octets)}
+    return releves, {
+        "perplexite": Releve(dus, jetons),
+        "bits_par_octet": Releve(dus / np.log(2), octets),
+    }
 
 
 def _mesurer_les_formes(

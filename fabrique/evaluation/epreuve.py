@@ -6,15 +6,19 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
 
 from fabrique.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.corpus import jeu, lire_corpus
+from fabrique.corpus.formats import empreinte_de_la_demande
+from fabrique.emplacements import empreinte
 from fabrique.entrainement import Reglages
 from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.comparaison import (
@@ -27,11 +31,16 @@ from fabrique.evaluation.comparaison import (
     evaluer,
     octets_des_poids,
 )
+from fabrique.evaluation.journal import Journal
 from fabrique.figures import en_francais
 from fabrique.machine import examiner
 from fabrique.modeles import (
+    FICHIERS_DE_L_ADAPTATEUR,
+    Origine,
     charger,
     charger_adaptateur,
+    empreinte_de_la_base,
+    lire_origine,
     nom_public,
     sans_adaptateur,
     trouver,
@@ -119,8 +128,11 @@ def mettre_a_l_epreuve(
     parties: Sequence[str] = (),
     max_new_tokens: int = 220,
     courbe: str | Path = "",
+    journal: Journal | None = None,
 ) -> Rapport:
     """Évalue un modèle avant et après son réglage fin, sur les mêmes questions.
+
+    Aucune n'est une question que l'adaptateur a apprise : son dossier dit lesquelles.
 
     Args:
         modele: nom du catalogue, dossier ou identifiant du hub.
@@ -132,39 +144,55 @@ def mettre_a_l_epreuve(
         parties: expressions régulières qu'une réponse doit contenir.
         courbe: dossier où refaire l'apprentissage, réglages de l'adaptateur gardés, sur de plus en
             plus d'exemples ; vide s'en passe.
+        journal: où garder les réponses, pour reprendre après une interruption.
 
     Raises:
-        ErreurFabrique: corpus, modèle ou adaptateur illisible ; courbe demandée d'un corpus non
-            réparti, ou d'un adaptateur dont on ignore les réglages.
+        ErreurFabrique: corpus, modèle ou adaptateur illisible ; questions toutes apprises, ou dont
+            on ignore si elles l'ont été ; expression qui ne se lit pas ; courbe demandée d'un
+            corpus non réparti, ou d'un adaptateur dont on ignore les réglages.
     """
     depart = time.monotonic()
+    _verifier_format(parties)
     verifier_adaptateur(adaptateur)
     corpus = lire_corpus(dataset)
     reglages = _reglages_de_la_courbe(corpus, Path(adaptateur)) if courbe else None
-    appris, test = _appris_et_test(corpus, montres)
+    origine = lire_origine(adaptateur)
+    appris, test = _appris_et_test(corpus, montres, origine, dataset)
     test = au_plus(test, questions)
-    autres = au_plus(jeu_de_test(lire_corpus(general)), QUESTIONS_GENERALES) if general else None
+    autres = _questions_generales(general, origine) if general else None
     tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
     sans_adaptateur(charger_adaptateur(reseau, adaptateur))  # refusé avant toute réponse
     depot = trouver(modele, revision).depot
-    commun = {"parties": parties, "max_new_tokens": max_new_tokens}
+    empreinte_des_questions = empreinte_du_corpus(test)
+    empreintes = {f.name: empreinte(f) for f in fichiers_de_l_adaptateur(adaptateur)}
+    versions = {"python": platform.python_version()} | {
+        nom: importlib.metadata.version(nom) for nom in BIBLIOTHEQUES
+    }
+    if journal:
+        journal.signer(
+            empreinte_de_la_base(reseau) or depot,
+            [quantification, revision, str(reseau.dtype), str(reseau.device)],
+            [empreinte_des_questions, empreintes, versions],
+        )
+    commun = {"parties": parties, "max_new_tokens": max_new_tokens, "journal": journal}
     essais = {BASE: (), MONTRE: choisir_exemples(appris, montres)} if montres else {BASE: ()}
     place = octets_des_poids(depot)
     evaluations = [
         evaluer(reseau, tokenizer, test, nom=nom, montres=exemples, disque=place, **commun)
         for nom, exemples in essais.items()
     ]
-    avant = autres and evaluer(reseau, tokenizer, autres, nom=f"{BASE}, français général")
+    ailleurs = partial(evaluer, tokenizer=tokenizer, corpus=autres, journal=journal)
+    avant = autres and ailleurs(reseau, nom=f"{BASE}, français général")
     affine = charger_adaptateur(reseau, adaptateur)
     place = octets_des_poids(depot, adaptateur)
     evaluations.append(evaluer(affine, tokenizer, test, nom=AFFINE, disque=place, **commun))
-    apres = autres and evaluer(affine, tokenizer, autres, nom=f"{AFFINE}, français général")
+    apres = autres and ailleurs(affine, nom=f"{AFFINE}, français général")
     points = (
         courbe_d_apprentissage(reseau, tokenizer, appris, test, reglages, courbe, **commun)
         if reglages
         else []
     )
-    duree_s = time.monotonic() - depart
+    duree_s = time.monotonic() - depart + (journal.secondes_relues if journal else 0)
     return Rapport(
         modele=nom_public(depot),
         adaptateur=Path(adaptateur).name,
@@ -179,15 +207,27 @@ def mettre_a_l_epreuve(
             "revision": revision,
             "graine": 0,
             "carbone_estimé": carbone(examiner().gpu, duree_s),
-            "empreinte_des_questions": empreinte_du_corpus(test),
-            "empreinte_de_l_adaptateur": _empreinte_du_fichier(
-                Path(adaptateur) / "adapter_model.safetensors"
-            ),
-            "versions": {"python": platform.python_version()}
-            | {nom: importlib.metadata.version(nom) for nom in BIBLIOTHEQUES},
+            "jamais_apprises": "d’après l’adaptateur" if origine else "d’après la colonne « jeu »",
+            "empreinte_des_questions": empreinte_des_questions,
+            "empreinte_de_l_adaptateur": empreintes[FICHIERS_DE_L_ADAPTATEUR[1]],
+            "versions": versions,
         },
         duree_s=duree_s,
     )
+
+
+def _verifier_format(parties: Sequence[str]) -> None:
+    """Refuse, avant tout chargement, une expression régulière qui ne se lit pas."""
+    for partie in parties:
+        try:
+            re.compile(partie)
+        except re.error as cause:
+            raise ErreurFabrique(
+                f"l’expression « {partie} » ne se lit pas",
+                f"Corrigez-la au caractère {(cause.pos or 0) + 1}, ou précédez d’une barre oblique "
+                "inverse les signes à prendre tels quels",
+                champ="format",
+            ) from None
 
 
 def carbone(gpu: str | None, secondes: float) -> str | None:
@@ -203,21 +243,67 @@ def carbone(gpu: str | None, secondes: float) -> str | None:
 
 
 def jeu_de_test(corpus: Dataset) -> Dataset:
-    """Le jeu de test d'un corpus, ou tout le corpus s'il n'est pas réparti."""
-    return jeu(corpus, "test") if "test" in corpus["jeu"] else corpus
+    """Le jeu de test d'un corpus, à défaut celui de validation ; tout, s'il n'est pas réparti."""
+    nom = next((nom for nom in ("test", "validation") if nom in corpus["jeu"]), None)
+    return jeu(corpus, nom) if nom else corpus
 
 
-def _appris_et_test(corpus: Dataset, montres: int) -> tuple[Dataset, Dataset]:
-    """De quoi montrer des exemples, et les questions à poser : jamais les mêmes."""
+def jamais_apprises(corpus: Dataset, origine: Origine | None) -> Dataset:
+    """Les questions d'un corpus que l'adaptateur n'a pas apprises ; toutes, si on l'ignore."""
+    apprises = set(origine.apprises) if origine else set()
+    neuves = [r for r, e in enumerate(corpus) if empreinte_de_la_demande(e) not in apprises]
+    ecartees = len(corpus) - len(neuves)
+    if ecartees:
+        print(
+            f"{ecartees} questions sont écartées : l’adaptateur les a apprises. Il en reste {len(neuves)}."
+        )
+    return corpus.select(neuves)
+
+
+def _questions_generales(general: str, origine: Origine | None) -> Dataset | None:
+    """De quoi voir l'oubli ; rien si l'adaptateur a tout appris de ce corpus-là."""
+    neuves = jamais_apprises(jeu_de_test(lire_corpus(general)), origine)
+    return au_plus(neuves, QUESTIONS_GENERALES) if len(neuves) else None
+
+
+def _appris_et_test(
+    corpus: Dataset, montres: int, origine: Origine | None, dataset: str
+) -> tuple[Dataset, Dataset]:
+    """De quoi montrer des exemples, et les questions à poser, que l'adaptateur n'a pas apprises."""
     test = jeu_de_test(corpus)
-    if len(test) < len(corpus):
-        return jeu(corpus, "entrainement"), test
-    if len(corpus) < montres + 2:
+    if origine is None and not {"test", "validation"} & set(corpus["jeu"]):
         raise ErreurFabrique(
-            f"{len(corpus)} exemple(s) ne suffisent pas pour montrer des exemples et poser des questions",
+            "ni l’adaptateur ni le corpus ne disent quelles questions ont été apprises : le modèle "
+            "pourrait réciter",
+            "Donnez un adaptateur appris par « fabrique finetune » (avec son origine.json), ou un "
+            "corpus réparti en jeux (« fabrique corpus repartir ») avant l’apprentissage",
+            dataset,
+            champ="jeu",
+        )
+    neuves = jamais_apprises(test, origine)
+    if not len(neuves):
+        raise ErreurFabrique(
+            "l’adaptateur a appris toutes les questions de ce corpus : il les réciterait",
+            "Donnez d’autres questions, ou gardez-en à l’apprentissage (--val_set_size)",
+            dataset,
+        )
+    vus = jeu(corpus, "entrainement") if len(test) < len(corpus) else _les_autres(corpus, neuves)
+    if len(vus) >= montres:
+        return vus, neuves
+    if len(neuves) < montres + 2:
+        raise ErreurFabrique(
+            f"{len(neuves)} exemple(s) ne suffisent pas pour montrer des exemples et poser des questions",
             f"Donnez-en au moins {montres + 2}",
         )
-    return corpus.select(range(montres)), corpus.select(range(montres, len(corpus)))
+    return neuves.select(range(montres)), neuves.select(range(montres, len(neuves)))
+
+
+def _les_autres(corpus: Dataset, neuves: Dataset) -> Dataset:
+    """Les exemples d'un corpus qui ne sont pas parmi les questions neuves."""
+    posees = {empreinte_de_la_demande(e) for e in neuves}
+    return corpus.select(
+        [r for r, e in enumerate(corpus) if empreinte_de_la_demande(e) not in posees]
+    )
 
 
 def _reglages_de_la_courbe(corpus: Dataset, adaptateur: Path) -> Reglages:
@@ -254,9 +340,9 @@ def empreinte_du_corpus(corpus: Iterable[dict]) -> str:
     return somme.hexdigest()
 
 
-def _empreinte_du_fichier(chemin: Path) -> str:
-    with chemin.open("rb") as flux:
-        return hashlib.file_digest(flux, "sha256").hexdigest()
+def fichiers_de_l_adaptateur(dossier: str | Path) -> list[Path]:
+    """Ce qu'une évaluation lit d'un adaptateur."""
+    return [Path(dossier) / nom for nom in FICHIERS_DE_L_ADAPTATEUR]
 
 
 def comparer_rapports(premier: str | Path, second: str | Path) -> list[Ecart]:
@@ -277,6 +363,6 @@ def _affine_de(chemin: Path) -> Evaluation:
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise ErreurFabrique(
             "ce fichier n’est pas un rapport d’évaluation",
-            "Donnez le .json écrit par « fabrique evaluer --rapport »",
+            "Donnez le .evaluation.json écrit par « fabrique evaluer --rapport »",
             chemin,
         ) from None

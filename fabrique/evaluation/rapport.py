@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fabrique.emplacements import ecrire_json, ecrire_texte
+from fabrique.emplacements import ecrire_signe, verifier_sortie
+from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.comparaison import (
     FORME_SEULE,
     INDECIS,
@@ -35,11 +37,46 @@ MONTRES = 3
 Rangee = Sequence[str]
 
 
+def compagnons(page: Path) -> tuple[Path, Path]:
+    """Les mêmes résultats, à côté de la page : en JSON et en Markdown.
+
+    Leur nom n'est jamais celui d'un autre de nos fichiers : la page « rapport.html » d'un dossier
+    d'adaptateur ne touche pas au « rapport.json » de son apprentissage.
+    """
+    return page.with_suffix(".evaluation.json"), page.with_suffix(".evaluation.md")
+
+
+def journal_de(page: Path) -> Path:
+    """Où les réponses sont gardées, le temps de l'évaluation."""
+    return page.with_suffix(".evaluation.jsonl")
+
+
+def verifier(page: Path, *entrees: str | Path) -> None:
+    """Vérifie, avant tout calcul, que le rapport pourra s'écrire sans rien écraser d'autre.
+
+    Args:
+        entrees: ce que l'évaluation lit.
+
+    Raises:
+        ErreurFabrique: la page n'est pas en .html, ou un fichier qui n'est pas à nous est à sa place.
+    """
+    if page.suffix.lower() != ".html":
+        raise ErreurFabrique(
+            "la page du rapport ne se termine pas par .html",
+            f"Donnez par exemple « {page.with_suffix('.html').name} » ; le JSON s’écrit à côté",
+            page,
+            champ="rapport",
+        )
+    for sortie in (page, *compagnons(page)):
+        verifier_sortie(sortie, *entrees)
+
+
 def ecrire(rapport: Rapport, page: Path) -> None:
-    """Écrit la page, et à côté d'elle les mêmes résultats en JSON et en Markdown."""
-    ecrire_texte(page, en_page(rapport))
-    ecrire_json(page.with_suffix(".json"), rapport.en_dictionnaire())
-    ecrire_texte(page.with_suffix(".md"), en_markdown(rapport))
+    """Écrit et signe la page, et à côté d'elle les mêmes résultats en JSON et en Markdown."""
+    en_json, en_md = compagnons(page)
+    ecrire_signe(page, en_page(rapport))
+    ecrire_signe(en_json, json.dumps(rapport.en_dictionnaire(), ensure_ascii=False, indent=2))
+    ecrire_signe(en_md, en_markdown(rapport))
 
 
 # ---------------------------------------------------------------- les phrases et les tableaux
@@ -64,7 +101,16 @@ def _titres(ecarts: Sequence[Ecart], verdict: str) -> str:
     return ", ".join(MESURES[e.nom].titre for e in ecarts if e.verdict == verdict)
 
 
-COLONNES = ("Mesure", "Premier", "Second", "Écart", "À 95 %", "p corrigée", "Plus petit écart visible", "Verdict")
+COLONNES = (
+    "Mesure",
+    "Premier",
+    "Second",
+    "Écart",
+    "À 95 %",
+    "p corrigée",
+    "Plus petit écart visible",
+    "Verdict",
+)
 
 
 def rangees_des_ecarts(ecarts: Sequence[Ecart]) -> list[Rangee]:
@@ -135,20 +181,30 @@ def en_markdown(rapport: Rapport) -> str:
         "## Avant, après",
         _tableau_markdown(COLONNES, rangees_des_ecarts(rapport.ecarts)),
         "## Les modèles, et ce qu’ils coûtent",
-        _tableau_markdown(colonnes_des_modeles(RESUME), rangees_des_modeles(rapport.evaluations, RESUME)),
+        _tableau_markdown(
+            colonnes_des_modeles(RESUME), rangees_des_modeles(rapport.evaluations, RESUME)
+        ),
     ]
     if rapport.oubli:
-        parties += ["## Français général", _tableau_markdown(COLONNES, rangees_des_ecarts(rapport.oubli))]
+        parties += [
+            "## Français général",
+            _tableau_markdown(COLONNES, rangees_des_ecarts(rapport.oubli)),
+        ]
     if rapport.courbe:
         lignes = rangees_des_modeles(rapport.courbe, RESUME)
-        parties += ["## Selon le nombre d’exemples", _tableau_markdown(colonnes_des_modeles(RESUME), lignes)]
+        parties += [
+            "## Selon le nombre d’exemples",
+            _tableau_markdown(colonnes_des_modeles(RESUME), lignes),
+        ]
     parties += ["## Origine", _tableau_markdown(("Réglage", "Valeur"), _origine(rapport))]
     return "\n\n".join(parties) + "\n"
 
 
 def _tableau_markdown(colonnes: Rangee, rangees: Iterable[Rangee]) -> str:
     lignes = [colonnes, ["---"] * len(colonnes), *rangees]
-    return "\n".join("| " + " | ".join(str(v).replace("|", "\\|") for v in ligne) + " |" for ligne in lignes)
+    return "\n".join(
+        "| " + " | ".join(str(v).replace("|", "\\|") for v in ligne) + " |" for ligne in lignes
+    )
 
 
 def _titre(rapport: Rapport) -> str:
@@ -161,7 +217,11 @@ def _origine(rapport: Rapport) -> list[Rangee]:
     versions = ", ".join(f"{nom} {version}" for nom, version in origine.pop("versions").items())
     reglages = rapport.affine.reglages
     return [
-        *((nom.replace("_", " "), str(v)) for nom, v in (origine | reglages).items() if v is not None),
+        *(
+            (nom.replace("_", " "), str(v))
+            for nom, v in (origine | reglages).items()
+            if v is not None
+        ),
         ("versions", versions),
         ("durée", en_duree(rapport.duree_s)),
     ]
@@ -217,7 +277,9 @@ def _tableau(titre: str, colonnes: Rangee, rangees: Iterable[Rangee]) -> str:
     """Un tableau dont chaque ligne a son titre, dans un cadre qui défile au clavier."""
     entete = "".join(f'<th scope="col">{_h(colonne)}</th>' for colonne in colonnes)
     corps = "".join(
-        f'<tr><th scope="row">{_h(nom)}</th>' + "".join(f"<td>{_h(v)}</td>" for v in valeurs) + "</tr>"
+        f'<tr><th scope="row">{_h(nom)}</th>'
+        + "".join(f"<td>{_h(v)}</td>" for v in valeurs)
+        + "</tr>"
         for nom, *valeurs in rangees
     )
     return (
@@ -266,7 +328,9 @@ def _oubli(rapport: Rapport) -> str:
     if not rapport.oubli:
         return ""
     perdu = _titres(rapport.oubli, MOINS_BON)
-    phrase = f"L’affinage y a fait perdre : {perdu}." if perdu else "Aucune perte certaine n’y est vue."
+    phrase = (
+        f"L’affinage y a fait perdre : {perdu}." if perdu else "Aucune perte certaine n’y est vue."
+    )
     return (
         f"<h2>Ce que l’affinage a fait oublier</h2><p>Les mêmes mesures sur du français général. {phrase}</p>"
         + _tableau("Français général, avant et après", COLONNES, rangees_des_ecarts(rapport.oubli))
@@ -280,7 +344,9 @@ def _courbe(courbe: Sequence[Evaluation]) -> str:
         "<h2>Selon le nombre d’exemples appris</h2>"
         + en_image(*dessiner_courbe(courbe))
         + _tableau(
-            "Courbe d’apprentissage", colonnes_des_modeles(RESUME), rangees_des_modeles(courbe, RESUME)
+            "Courbe d’apprentissage",
+            colonnes_des_modeles(RESUME),
+            rangees_des_modeles(courbe, RESUME),
         )
     )
 
@@ -291,14 +357,21 @@ def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1"):
     valeurs, bornes = [e.valeur(mesure) for e in courbe], [e.intervalle(mesure) for e in courbe]
     vue = MESURES[mesure]
     debut, fin = vue.ecrire(valeurs[0]), vue.ecrire(valeurs[-1])
-    figure, axe = nouvelle_figure(f"{vue.titre} : {debut} avec {tailles[0]} exemples, {fin} avec {tailles[-1]}")
+    figure, axe = nouvelle_figure(
+        f"{vue.titre} : {debut} avec {tailles[0]} exemples, {fin} avec {tailles[-1]}"
+    )
     axe.plot(tailles, valeurs, color=BLEU, marker="o")
-    axe.fill_between(tailles, [b.bas for b in bornes], [b.haut for b in bornes], color=BLEU, alpha=0.2)
+    axe.fill_between(
+        tailles, [b.bas for b in bornes], [b.haut for b in bornes], color=BLEU, alpha=0.2
+    )
     axe.set(xlabel="exemples appris", ylabel=vue.titre, xscale="log")
     axe.set_xticks(tailles, [str(taille) for taille in tailles], minor=False)
     axe.minorticks_off()
     lues = " ; ".join(f"{e.nom} : {_avec_intervalle(e, mesure)}" for e in courbe)
-    return figure, f"{vue.titre} selon le nombre d’exemples, intervalle à 95 % entre parenthèses. {lues}."
+    return (
+        figure,
+        f"{vue.titre} selon le nombre d’exemples, intervalle à 95 % entre parenthèses. {lues}.",
+    )
 
 
 def _exemples(rapport: Rapport) -> str:
