@@ -420,6 +420,33 @@ def test_muon_a_les_matrices_des_blocs_et_adamw_tout_le_reste(tokenizer):
     assert compter(muon) + compter(adamw) == sum(p.numel() for p in modele.parameters())
 
 
+@pytest.mark.parametrize("forme", [(12, 20), (20, 12)])
+def test_notre_muon_fait_les_pas_de_celui_de_torch(forme, monkeypatch):
+    """Celui de torch calcule en bf16, le nôtre en fp32 : à l'arrondi du bf16 près, le même chemin."""
+    monkeypatch.setattr(preentrainement, "bf16_natif", lambda appareil: False)
+    torch.manual_seed(0)
+    depart, gradients = torch.randn(forme), [torch.randn(forme) for _ in range(3)]
+    chemins = []
+    for classe in (torch.optim.Muon, preentrainement.Muon):
+        poids = torch.nn.Parameter(depart.clone())
+        optim = classe([poids], lr=0.1, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+        for gradient in gradients:
+            poids.grad = gradient.clone()
+            optim.step()
+        chemins.append((poids.detach() - depart, optim.state_dict()["state"][0].keys()))
+    (attendu, etats), (obtenu, siens) = chemins
+    assert siens == etats
+    assert (obtenu - attendu).norm() < 0.02 * attendu.norm()
+
+
+def test_orthogonaliser_rapproche_de_un_les_valeurs_singulieres():
+    torch.manual_seed(0)
+    matrice = torch.randn(30, 10) @ torch.diag(torch.logspace(0, 2, 10))
+    tournee = preentrainement.orthogonaliser(matrice, (3.4445, -4.7750, 2.0315), 5)
+    valeurs = torch.linalg.svdvals(tournee)
+    assert 0.6 < valeurs.min() <= valeurs.max() < 1.3
+
+
 # ---------------------------------------------------------------- les textes
 
 
