@@ -7,7 +7,13 @@ from pathlib import Path
 from datasets import Dataset
 
 from fabrique.cartes import carte_de
-from fabrique.corpus import donnees_personnelles, doublons_exacts, lire_corpus, repartir
+from fabrique.corpus import (
+    donnees_personnelles,
+    doublons_exacts,
+    lire_corpus,
+    repartir,
+    verifier_encodage,
+)
 from fabrique.cout import bilan
 from fabrique.emplacements import dossier_durable
 from fabrique.energie import energie_relevee
@@ -44,8 +50,8 @@ def affiner(
 
     Raises:
         ErreurFabrique: réglages que le modèle ne permet pas, dossier de sortie qui n'est pas à
-            nous (les deux avant de charger les poids), corpus illisible, données personnelles non acceptées, ou relevé d'énergie
-            demandé sans son extension.
+            nous (les deux avant de charger les poids), corpus illisible ou mal décodé, données
+            personnelles non acceptées, ou relevé d'énergie demandé sans son extension.
     """
     vide = squelette(modele, revision)
     verifier_modele(vide, reglages)
@@ -53,6 +59,7 @@ def affiner(
         for dossier in (sortie, dossier_durable(sortie, dire=False)):
             verifier_a_nous(dossier, vide.config._name_or_path)
     corpus = lire_corpus(dataset)
+    verifier_encodage(dataset)
     _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
     appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)
     origine = (

@@ -159,7 +159,10 @@ def dans_la_reponse(texte, regle, gravite=E):
 
 def dans_deux_jeux(premier: dict, second: dict, champ: str) -> Degat:
     """Deux exemples qui se ressemblent, l'un à apprendre, l'autre à l'épreuve."""
-    contenu = ajoutes(premier | {"jeu": "entrainement"}, second | {"jeu": "test"})
+    autres = [
+        exemple | {"jeu": "entrainement", "licence": "CC-BY-4.0"} for exemple in (*SAINS, premier)
+    ]
+    contenu = en_jsonl([*autres, second | {"jeu": "test", "licence": "CC-BY-4.0"}])
     return Degat(contenu, un("contamination.jeux", E, 22, champ))
 
 
@@ -584,9 +587,9 @@ def test_un_corpus_sain_ne_donne_aucun_constat(ecrire, tokenizer, capsys, nom):
 
 
 def test_le_json_a_la_forme_promise_et_n_est_jamais_tronque(ecrire, capsys):
-    """Sortie standard : un objet, même pour un CSV d'Excel lu en Windows-1252."""
+    """Sortie standard : un objet, même pour un CSV d'Excel, dont le codage est dit parmi les constats."""
     lignes = [
-        {"instruction": f"Où est le n° {n} ?", "output": "<br>", "licence": "CC0"}
+        {"instruction": f"Où est l’arrêt n° {n} ?", "output": "<br>", "licence": "CC0"}
         for n in range(70)
     ]
     chemin = ecrire("c.csv", en_csv(lignes, ";").encode("cp1252"))
@@ -597,10 +600,10 @@ def test_le_json_a_la_forme_promise_et_n_est_jamais_tronque(ecrire, capsys):
     assert (objet["fichier"], objet["exemples"]) == (str(chemin), 70)
     cles = {"regle", "gravite", "rang", "ligne", "champ", "extrait", "message"}
     assert all(set(constat) == cles for constat in objet["constats"])
-    assert [(c["rang"], c["ligne"]) for c in objet["constats"]] == [
-        (n, n + 1) for n in range(1, 71)
-    ]
-    assert "lu en Windows-1252" in dit.err
+    codage, *autres = objet["constats"]
+    assert [(c["rang"], c["ligne"]) for c in autres] == [(n, n + 1) for n in range(1, 71)]
+    assert (codage["regle"], codage["rang"], codage["ligne"]) == ("lecture.codage", None, 1)
+    assert "lu en Windows-1252" in codage["message"]
 
 
 def test_la_page_porte_tous_les_constats(ecrire, tmp_path, capsys):

@@ -88,7 +88,7 @@ def test_un_dataset_rend_le_meme_corpus():
 def test_un_csv_d_excel_est_lu_et_signale(ecrire, capsys):
     chemin = ecrire("excel.csv", FORMATS["excel.csv"])
     lire_corpus(chemin)
-    assert f"{chemin} : lu en Windows-1252" in capsys.readouterr().out
+    assert f"{chemin}, ligne 1 : lu en Windows-1252" in capsys.readouterr().out
 
 
 def test_un_csv_en_utf8_ne_signale_rien(ecrire, capsys):
@@ -209,7 +209,9 @@ def test_un_output_manquant_a_la_ligne_17_d_un_jsonl(ecrire):
 def test_un_output_vide_ou_d_un_autre_type_a_la_ligne_17(ecrire, valeur):
     lignes = [dict(ligne) for ligne in VINGT]
     lignes[16]["output"] = valeur
-    refuser(ecrire("c.jsonl", en_jsonl(lignes)), "vide ou n’en est pas un", ligne=17, champ="output")
+    refuser(
+        ecrire("c.jsonl", en_jsonl(lignes)), "vide ou n’en est pas un", ligne=17, champ="output"
+    )
 
 
 def test_un_output_manquant_dans_un_json_aere(ecrire):
@@ -253,7 +255,9 @@ def test_un_jeu_inconnu(ecrire):
 # ---------------------------------------------------------------- la répartition
 
 
-@given(nombre=st.integers(2, 40), part=st.floats(0, 0.9) | st.integers(1, 40), graine=st.integers(0, 9))
+@given(
+    nombre=st.integers(2, 40), part=st.floats(0, 0.9) | st.integers(1, 40), graine=st.integers(0, 9)
+)
 def test_repartir_ne_perd_ni_ne_double_aucun_exemple(nombre, part, graine):
     corpus = lire_corpus(
         Dataset.from_list([{"instruction": str(n), "output": "x"} for n in range(nombre)])

@@ -241,11 +241,11 @@ def archive_zip(**membres: bytes) -> bytes:
 
 
 def test_un_classeur_qui_se_gonfle_est_refuse(tmp_path, monkeypatch):
-    monkeypatch.setattr(fichiers, "MEGA", 1 << 12)
+    monkeypatch.setattr(fichiers, "CLASSEUR_MAX", 2 * MEGA)
     chemin = tmp_path / "c.xlsx"
     chemin.write_bytes(archive_zip(**{"xl__worksheets__sheet1.xml": b" " * (3 * MEGA)}))
     assert chemin.stat().st_size < 10_000
-    with pytest.raises(ErreurFabrique, match="le classeur décompressé pèse 768 Mo"):
+    with pytest.raises(ErreurFabrique, match="le classeur décompressé pèse 3 Mo"):
         list(lire_lignes(chemin))
 
 

@@ -4,6 +4,7 @@ from .constats import (
 )
 from .controle import (
     controler as controler,
+    verifier_encodage as verifier_encodage,
 )
 from .conversion import (
     convertir as convertir,

@@ -30,6 +30,25 @@ class Constat:
     message: str
 
 
+@dataclass(frozen=True)
+class Alerte:
+    """Ce que la lecture a deviné, changé ou laissé de côté : on le dit, sans refuser l'exemple.
+
+    Args:
+        regle: son nom, « lecture.precision ».
+        ligne: la ligne du fichier, depuis 1.
+        message: ce qui s'est passé et ce qu'il faut faire.
+        champ: le champ, la colonne ou la feuille en cause.
+        du_fichier: vaut pour tout le fichier ; une même alerte n'est alors dite qu'une fois.
+    """
+
+    regle: str
+    ligne: int
+    message: str
+    champ: str = ""
+    du_fichier: bool = False
+
+
 @dataclass
 class Mesures:
     """Ce que le corpus contient, compté.

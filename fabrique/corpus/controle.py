@@ -16,10 +16,15 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from fabrique.corpus.comparaison import Comparaison, constats_d_ensemble
-from fabrique.corpus.constats import Controle
+from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.corpus.disque import en_defaut, poser
-from fabrique.corpus.examen import EXEMPLES_PAR_PROCESSUS, constat_de, examiner
-from fabrique.corpus.lecture import ouvrir
+from fabrique.corpus.examen import (
+    EXEMPLES_PAR_PROCESSUS,
+    constat_de,
+    constats_d_encodage,
+    examiner,
+)
+from fabrique.corpus.lecture import REMPLIR_JEU, dire_alertes, lire_exemples, ouvrir, sans_jeu
 from fabrique.erreurs import ErreurFabrique
 from fabrique.suivi import derriere_une_barre
 
@@ -58,11 +63,49 @@ def controler(
         comparaison = Comparaison(corpus, evaluation)
         for vu in _avec_barre(vus):
             comparaison.ajouter(vu)
-        constats = [*comparaison.constats, *constats_d_ensemble(comparaison)]
+        constats = [
+            *comparaison.constats,
+            *_jeu_partiel(comparaison),
+            *constats_d_ensemble(comparaison),
+        ]
     if interruption:
         constats.append(constat_de(en_defaut(interruption), len(corpus) + 1, interruption.ligne))
     constats.sort(key=lambda c: (c.rang is not None, c.rang or 0))
     return Controle(str(chemin), comparaison.forme, len(corpus), constats, comparaison.mesures)
+
+
+def verifier_encodage(source: str | Path | Dataset) -> None:
+    """Refuse un corpus mal décodé, et dit ses autres défauts d'encodage, avant d'apprendre.
+
+    Args:
+        source: ce qu'on donnerait à ``lire_corpus``, qui a déjà su le lire.
+
+    Raises:
+        ErreurFabrique: un texte mal décodé (« dÃ©jÃ  ») ; le premier, avec sa ligne et son champ.
+    """
+    chemin, lignes = ouvrir(source)
+    alertes = []
+    for constat in constats_d_encodage(lire_exemples(lignes)):
+        if constat.gravite == ERREUR:
+            raise ErreurFabrique(
+                "des caractères ont été mal décodés : le modèle apprendrait à les écrire",
+                "Réenregistrez le fichier d’origine en UTF-8 ; « fabrique corpus controler » les montre tous",
+                chemin,
+                ligne=constat.ligne,
+                champ=constat.champ,
+            )
+        alertes.append(constat)
+    dire_alertes(alertes, chemin)
+
+
+def _jeu_partiel(comparaison: Comparaison) -> Iterator[Constat]:
+    """Une colonne « jeu » remplie pour les uns et vide pour les autres : ceux-là ne serviraient à rien."""
+    sans = [ligne for ligne, jeu in comparaison.lignes.values() if not jeu]
+    if sans and len(sans) < len(comparaison.lignes):
+        message = sans_jeu(len(sans), len(comparaison.lignes))
+        yield Constat(
+            "structure.jeu_partiel", ERREUR, None, sans[0], "jeu", "", f"{message}. {REMPLIR_JEU}"
+        )
 
 
 def _avec_barre(vus: Dataset) -> Iterator[dict]:

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from fabrique.corpus.formats import ANNEXES, METADONNEES
+from fabrique.corpus.formats import ANNEXES, METADONNEES, SEPARATION
 from fabrique.corpus.lecture import lire_corpus
 from fabrique.emplacements import ecrire_signe, verifier_sortie
 from fabrique.erreurs import ErreurFabrique
 
-#: Ce qui sépare l'instruction de son contexte dans le message de l'utilisateur.
-SEPARATION = "\n\n"
 _GARDEES = ("id", *METADONNEES, *(a for a in ANNEXES if a != "systeme"))
 
 
@@ -53,18 +51,28 @@ def _vers_alpaca(exemple: dict) -> dict:
         return _accompagner(exemple, textes | consigne)
     if [m["role"] for m in exemple["messages"]].count("assistant") > 1:
         raise ValueError("une conversation de plusieurs tours ne tient pas dans le format Alpaca")
+    if any(m.get("weight") == 0 for m in exemple["messages"]):
+        raise ValueError("une réponse de poids 0 (« weight ») ne tient pas dans le format Alpaca")
     converti = en_instruction(exemple)
-    if en_conversation({"input": "", **converti})["messages"] != exemple["messages"]:
+    if en_conversation({"input": "", **converti})["messages"] != _sans_poids(exemple["messages"]):
         raise ValueError("la demande commence ou finit par une ligne vide, que le retour perdrait")
     return converti
 
 
+def _sans_poids(messages: list[dict]) -> list[dict]:
+    """Les messages sans leur poids, qui vaut 1 quand on ne le dit pas."""
+    return [{c: v for c, v in m.items() if c != "weight"} for m in messages]
+
+
 def _vers_messages(exemple: dict) -> dict:
     if "messages" in exemple:
-        return _accompagner(exemple, {"messages": exemple["messages"]})
+        messages = [{c: v for c, v in m.items() if v is not None} for m in exemple["messages"]]
+        return _accompagner(exemple, {"messages": messages})
     converti = en_conversation(exemple)
     retour = en_instruction(converti)
-    if any((exemple.get(c) or "") != retour.get(c, "") for c in ("systeme", "instruction", "input")):
+    if any(
+        (exemple.get(c) or "") != retour.get(c, "") for c in ("systeme", "instruction", "input")
+    ):
         raise ValueError(
             "l’instruction contient une ligne vide : rien ne la distinguerait de son contexte"
         )

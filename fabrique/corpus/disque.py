@@ -24,11 +24,14 @@ def poser(lignes: Iterable[Ligne], chemin: Path) -> tuple[Dataset, ErreurFabriqu
     """Écrit les exemples dans un fichier Arrow, que le système ne charge qu'à la demande.
 
     Returns:
-        Le corpus (``rang``, ``ligne``, ``exemple`` en JSON : forme, contenu, défauts), et
+        Le corpus (``rang``, ``ligne``, ``exemple`` en JSON : forme, contenu, défauts, alertes), et
         l'erreur qui a interrompu la lecture s'il y en a une.
     """
     exemples, interruption = lire_exemples(lignes), None
-    with pyarrow.OSFile(str(chemin), "wb") as flux, pyarrow.ipc.new_stream(flux, _COLONNES) as ecrivain:
+    with (
+        pyarrow.OSFile(str(chemin), "wb") as flux,
+        pyarrow.ipc.new_stream(flux, _COLONNES) as ecrivain,
+    ):
         while interruption is None:
             lot = []
             try:
@@ -42,11 +45,16 @@ def poser(lignes: Iterable[Ligne], chemin: Path) -> tuple[Dataset, ErreurFabriqu
 
 
 def _en_rangee(exemple: Exemple) -> dict:
-    """Un exemple sous la forme d'une rangée : son contenu et ses défauts en JSON."""
+    """Un exemple sous la forme d'une rangée : son contenu, ses défauts et ses alertes en JSON."""
     defauts = [asdict(defaut) for defaut in exemple.defauts]
     if exemple.erreur:
         defauts = [en_defaut(exemple.erreur)]
-    objet = {"forme": exemple.forme, "contenu": exemple.contenu or {}, "defauts": defauts}
+    objet = {
+        "forme": exemple.forme,
+        "contenu": exemple.contenu or {},
+        "defauts": defauts,
+        "alertes": [asdict(alerte) for alerte in exemple.alertes],
+    }
     texte = json.dumps(objet, default=str)  # une date, des octets : un Parquet en contient
     return {"rang": exemple.rang, "ligne": exemple.ligne, "exemple": texte}
 

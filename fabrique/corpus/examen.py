@@ -6,7 +6,7 @@ Elle peut se partager entre processus : rien n'y dépend d'un autre exemple.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -15,9 +15,10 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from fabrique.corpus import licences, personnelles, regles
-from fabrique.corpus.constats import ALERTE, ERREUR, Constat
+from fabrique.corpus.constats import ALERTE, ERREUR, Alerte, Constat
 from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, signature
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
+from fabrique.corpus.lecture import Exemple
 from fabrique.corpus.structure import entier, montrer
 from fabrique.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
 
@@ -67,6 +68,7 @@ def _examiner_un(
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
         constats = [*_constats_du_texte(contenu, *situation)]
+    constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:
         jetons, a_apprendre = _jetons(contenu, tokenizer, max_length)
@@ -112,6 +114,17 @@ def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat
             libre = fin
 
 
+def constats_d_encodage(exemples: Iterable[Exemple]) -> Iterator[Constat]:
+    """Ce que les règles d'encodage trouvent : texte mal décodé, accents séparés, signes invisibles."""
+    encodage = [regle for regle in regles.REGLES if regle.nom.startswith("encodage.")]
+    for exemple in exemples:
+        for champ, texte in textes(exemple.contenu or {}):
+            for regle in encodage:
+                for extrait in regle.trouver(personnelles.masquer(texte)):
+                    situation = (exemple.rang, exemple.ligne, champ)
+                    yield Constat(regle.nom, regle.gravite, *situation, extrait, regle.message)
+
+
 MESSAGE_PERSONNEL = (
     "une donnée personnelle : retirez-la ou pseudonymisez-la, un modèle récite ce qu’il a lu"
 )
@@ -132,6 +145,14 @@ def _constat_de_licence(contenu: dict, rang: int, ligne: int) -> list[Constat]:
         return []
     gravite, message = messages[avis]
     return [Constat(f"licence.{avis}", gravite, rang, ligne, "licence", montrer(licence), message)]
+
+
+def constat_d_alerte(alerte: Alerte, rang: int) -> Constat:
+    """Une alerte de lecture ; sans rang quand elle vaut pour tout le fichier."""
+    rang = None if alerte.du_fichier else rang
+    return Constat(
+        alerte.regle, ALERTE, rang, alerte.ligne, alerte.champ or None, "", alerte.message
+    )
 
 
 def constat_de(defaut: dict, rang: int, ligne: int | None) -> Constat:

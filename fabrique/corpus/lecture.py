@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import datasets
 from datasets import Dataset
 
+from fabrique.corpus.constats import Alerte, Constat
 from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes
-from fabrique.corpus.formats import ANNEXES, FORMES, reconnaitre
-from fabrique.corpus.structure import JEUX, Defaut, defauts
+from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, reconnaitre
+from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
 from fabrique.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
 
@@ -32,6 +34,7 @@ class Exemple:
         contenu: ses champs canoniques.
         defauts: ce qui l'empêche de servir ; vide s'il est bon.
         erreur: la phrase à montrer quand il ne se lit même pas.
+        alertes: ce que la lecture a deviné ou laissé de côté.
     """
 
     rang: int
@@ -40,6 +43,7 @@ class Exemple:
     contenu: dict | None = None
     defauts: tuple[Defaut, ...] = ()
     erreur: ErreurFabrique | None = None
+    alertes: tuple[Alerte, ...] = ()
 
 
 def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Dataset:
@@ -47,7 +51,7 @@ def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Da
 
     Args:
         source: nom d'un corpus livré (« demarches »), chemin d'un fichier ``.json``,
-            ``.jsonl``, ``.csv``, ``.tsv`` (``.gz`` accepté), ``.xlsx`` ou ``.parquet``,
+            ``.jsonl``, ``.ndjson``, ``.csv``, ``.tsv`` (``.gz`` accepté), ``.xlsx`` ou ``.parquet``,
             dépôt du hub (« compte/corpus ») ou ``datasets.Dataset``. Formats reconnus :
             Alpaca, messages (OpenAI), ShareGPT, questions et réponses, InstructionFr,
             SQuAD (PIAF), fiches.
@@ -62,6 +66,7 @@ def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Da
     """
     chemin, lignes = ouvrir(source, revision)
     exemples = [_bon(exemple, chemin) for exemple in lire_exemples(lignes)]
+    dire_alertes([alerte for exemple in exemples for alerte in exemple.alertes], chemin)
     if not exemples:
         raise ErreurFabrique("aucun exemple", "Donnez un corpus d’au moins un exemple", chemin)
     melange = next((e for e in exemples if e.forme != exemples[0].forme), None)
@@ -75,7 +80,9 @@ def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Da
     return _en_dataset([e.contenu for e in exemples], exemples[0].forme)
 
 
-def ouvrir(source: str | Path | Dataset, revision: str | None = None) -> tuple[Path, Iterable[Ligne]]:
+def ouvrir(
+    source: str | Path | Dataset, revision: str | None = None
+) -> tuple[Path, Iterable[Ligne]]:
     """Ce qu'on lira : le nom à citer dans les messages, et les lignes."""
     if isinstance(source, Dataset):
         return Path("corpus"), (Ligne(rang, dict(objet)) for rang, objet in enumerate(source, 1))
@@ -117,12 +124,44 @@ def _lire_hub(depot: str, revision: str | None) -> Iterator[Ligne]:
 
 
 def lire_exemples(lignes: Iterable[Ligne]) -> Iterator[Exemple]:
-    """Les exemples canoniques d'un fichier, dans l'ordre, leurs défauts à côté d'eux."""
-    rang = 0
+    """Les exemples canoniques d'un fichier, dans l'ordre, leurs défauts et leurs alertes à côté d'eux."""
+    rang, dites = 0, set()
     for ligne in lignes:
+        alertes = tuple(_nouvelles(chain(ligne.alertes, _alertes_de_champs(ligne)), dites))
         for exemple in _exemples(ligne):
             rang += 1
-            yield Exemple(rang, ligne.numero, **exemple)
+            yield Exemple(rang, ligne.numero, alertes=alertes, **exemple)
+            alertes = ()
+
+
+def _nouvelles(alertes: Iterable[Alerte], dites: set[tuple[str, str]]) -> Iterator[Alerte]:
+    """Les alertes ; celles qui valent pour tout le fichier, une seule fois."""
+    for alerte in alertes:
+        cle = (alerte.regle, alerte.champ)
+        if not alerte.du_fichier or cle not in dites:
+            yield alerte
+        dites.add(cle)
+
+
+def _alertes_de_champs(ligne: Ligne) -> Iterator[Alerte]:
+    if isinstance(ligne.contenu, dict):
+        yield from colonnes_laissees(ligne.contenu, reconnaitre(ligne.contenu), ligne.numero)
+
+
+#: Alertes montrées par règle quand on lit un corpus ; ``controler`` les a toutes.
+MONTREES = 3
+
+
+def dire_alertes(alertes: list[Alerte | Constat], chemin: Path) -> None:
+    """Écrit les alertes d'une lecture : les premières de chaque règle, et combien d'autres."""
+    par_regle: dict[str, list[Alerte | Constat]] = {}
+    for alerte in alertes:
+        par_regle.setdefault(alerte.regle, []).append(alerte)
+    for memes in par_regle.values():
+        for alerte in memes[:MONTREES]:
+            print(f"{chemin}, ligne {alerte.ligne} : {alerte.message}.")
+        if len(memes) > MONTREES:
+            print(f"{chemin} : … et {len(memes) - MONTREES} autre(s) du même genre.")
 
 
 def _exemples(ligne: Ligne) -> Iterator[dict]:
@@ -134,19 +173,27 @@ def _exemples(ligne: Ligne) -> Iterator[dict]:
         )
         yield {"defauts": (defaut,)}
     else:
-        modele = reconnaitre(ligne.contenu)
-        try:
-            lus = list(modele.lire(ligne.contenu))
-        except (KeyError, TypeError, AttributeError):
-            defaut = Defaut(
-                "structure.format", "", f"l’objet n’a pas la forme {modele.nom}", "Réparez cette ligne"
-            )
-            yield {"defauts": (defaut,)}
-            return
-        colonnes = [str(colonne) for colonne in ligne.contenu]
-        for contenu in lus:
-            trouves = tuple(defauts(contenu, modele.forme, colonnes))
-            yield {"forme": modele.forme, "contenu": contenu, "defauts": trouves}
+        yield from _lus(ligne.contenu)
+
+
+def _lus(objet: dict) -> Iterator[dict]:
+    """Les exemples d'un objet ; un champ qui changerait la leçon, s'il se perdait, les fait refuser."""
+    modele = reconnaitre(objet)
+    if refuses := tuple(champs_refuses(objet, modele)):
+        yield {"forme": modele.forme, "defauts": refuses}
+        return
+    try:
+        lus = list(modele.lire(objet))
+    except (KeyError, TypeError, AttributeError):
+        defaut = Defaut(
+            "structure.format", "", f"l’objet n’a pas la forme {modele.nom}", "Réparez cette ligne"
+        )
+        yield {"defauts": (defaut,)}
+        return
+    colonnes = [str(colonne) for colonne in objet]
+    for contenu in lus:
+        trouves = tuple(defauts(contenu, modele.forme, colonnes))
+        yield {"forme": modele.forme, "contenu": contenu, "defauts": trouves}
 
 
 def _bon(exemple: Exemple, chemin: Path) -> Exemple:
@@ -179,6 +226,17 @@ def jeu(corpus: Dataset, nom: str) -> Dataset:
     return corpus.select([rang for rang, valeur in enumerate(corpus["jeu"]) if valeur == nom])
 
 
+REMPLIR_JEU = "Remplissez la colonne « jeu » pour tous, ou videz-la pour tous"
+
+
+def sans_jeu(vides: int, total: int) -> str:
+    """La phrase qui dit une colonne ``jeu`` à moitié remplie, et ce que deviendraient les autres."""
+    return (
+        f"{vides} exemples sur {total} n’ont pas de jeu : "
+        "ils ne serviraient ni à apprendre, ni à mesurer"
+    )
+
+
 def repartir(corpus: Dataset, validation: float, graine: int = 42) -> tuple[Dataset, Dataset]:
     """Répartit un corpus entre entraînement et validation.
 
@@ -187,9 +245,22 @@ def repartir(corpus: Dataset, validation: float, graine: int = 42) -> tuple[Data
 
     Returns:
         Le jeu d'entraînement et le jeu de validation (vide si ``validation`` vaut 0).
+
+    Raises:
+        ErreurFabrique: colonne ``jeu`` remplie par endroits seulement, ou rien à apprendre.
     """
     if any(corpus["jeu"]):
-        return jeu(corpus, "entrainement"), jeu(corpus, "validation")
+        vides = corpus["jeu"][:].count("")
+        if vides:
+            raise ErreurFabrique(sans_jeu(vides, len(corpus)), REMPLIR_JEU, champ="jeu")
+        appris = jeu(corpus, "entrainement")
+        if not len(appris):
+            raise ErreurFabrique(
+                "aucun exemple n’est dans le jeu « entrainement » : il n’y a rien à apprendre",
+                "Corrigez la colonne « jeu », ou videz-la pour que la répartition se fasse",
+                champ="jeu",
+            )
+        return appris, jeu(corpus, "validation")
     nombre = round(validation * len(corpus)) if validation < 1 else int(validation)
     if nombre >= len(corpus):
         raise ErreurFabrique(

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fabrique.corpus.formats import ANNEXES, METADONNEES, textes
+from fabrique.corpus.constats import Alerte
+from fabrique.corpus.formats import (
+    ANNEXES,
+    CONTEXTES,
+    DEMANDES,
+    JEUX,
+    METADONNEES,
+    POIDS,
+    REPONSES,
+    Format,
+    non_repris,
+    textes,
+    vide,
+)
 from fabrique.corpus.personnelles import masquer
 
-JEUX = ("entrainement", "validation", "test")
 #: Les champs sans lesquels un exemple ne sert à rien, par forme.
 OBLIGATOIRES = {
     "instructions": ("instruction", "output"),
@@ -52,7 +64,9 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             )
     if "messages" in exemple:
         yield from _defauts_messages(exemple["messages"])
-    accompagnent = ((c, exemple.get(c) or "") for c in ("id", *METADONNEES, *ANNEXES) if c != "systeme")
+    accompagnent = (
+        (c, exemple.get(c) or "") for c in ("id", *METADONNEES, *ANNEXES) if c != "systeme"
+    )
     for champ, texte in (*textes(exemple), *accompagnent):
         if entier(texte) != texte:
             yield Defaut(
@@ -63,7 +77,9 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             )
     for champ in ("input", "titre"):
         if not isinstance(exemple.get(champ, ""), str):
-            yield Defaut("structure.type", champ, "ce n’est pas un texte", "Écrivez-le entre guillemets")
+            yield Defaut(
+                "structure.type", champ, "ce n’est pas un texte", "Écrivez-le entre guillemets"
+            )
     if exemple.get("jeu", "") not in ("", *JEUX):
         yield Defaut(
             "structure.jeu",
@@ -71,6 +87,104 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             f"le jeu « {montrer(exemple['jeu'])} » n’existe pas",
             f"Écrivez {', '.join(JEUX)}, ou laissez la colonne vide",
         )
+
+
+# ---------------------------------------------------------------- les champs que la lecture ne reprend pas
+
+#: Des champs qui changent ce qu'on apprend, et que nous ne savons pas reprendre.
+REFUSES = {
+    **dict.fromkeys(
+        ("tools", "functions", "function", "tool_calls", "function_call"),
+        "des appels à des outils : nos exemples n’ont que du texte",
+    ),
+    **dict.fromkeys(
+        ("chosen", "rejected"),
+        "une préférence entre deux réponses : ce n’est pas un exemple à imiter tel quel",
+    ),
+    "history": "des échanges qui précèdent, mais ce n’est pas une liste de paires [question, réponse]",
+}
+_PRECEDENCE = (
+    (DEMANDES, "la demande"),
+    (CONTEXTES, "le contexte"),
+    (REPONSES, "la réponse"),
+)
+_RETIRER = "Retirez ce champ si vous n’en avez pas besoin, ou récrivez l’exemple avec lui"
+
+
+def champs_refuses(objet: dict, modele: Format) -> Iterator[Defaut]:
+    """Les champs d'origine qui changeraient ce qu'on apprend, et que la lecture perdrait.
+
+    Args:
+        objet: l'objet du fichier, avant toute lecture.
+        modele: le format sous lequel on le lit.
+    """
+    for champ, valeur in non_repris(objet, modele).items():
+        if raison := _raison(champ, valeur, objet, modele):
+            yield Defaut("structure.champ", champ, f"le champ « {champ} » {raison}", _RETIRER)
+    for rang, message in _messages_d_origine(objet):
+        for champ in ("tool_calls", "function_call"):
+            if not vide(message.get(champ)):
+                yield Defaut(
+                    "structure.champ",
+                    "messages",
+                    f"le message {rang} porte « {champ} », {REFUSES[champ]}",
+                    _RETIRER,
+                )
+
+
+def _raison(champ: str, valeur: object, objet: dict, modele: Format) -> str:
+    """Pourquoi on ne peut pas laisser ce champ de côté ; rien si on le peut."""
+    if champ in REFUSES:
+        return f"porte {REFUSES[champ]}"
+    if champ in POIDS:
+        neutre = valeur in (1, "1")
+        return (
+            ""
+            if neutre
+            else "pèse cet exemple, et nous ne pesons que les messages d’une conversation"
+        )
+    if champ in ("texte", "text") and modele.forme != "fiches":
+        return "accompagne une instruction : s’il est le texte à traiter, nommez-le « input »"
+    if modele.forme == "conversations" and "history" not in objet:
+        dits = [str(m.get("content", m.get("value"))) for _, m in _messages_d_origine(objet)]
+        redite = any(str(valeur).strip() == dit.strip() for dit in dits)
+        autre = champ in (*DEMANDES, *CONTEXTES, *REPONSES) and not redite
+        return "n’est pas dans la conversation : mettez-le dans ses messages" if autre else ""
+    for noms, quoi in _PRECEDENCE:
+        pris = [nom for nom in noms if nom in modele.pris(objet) and not vide(objet[nom])]
+        if champ in noms and pris:
+            return f"et le champ « {pris[0]} » disent tous deux {quoi} : on ne sait lequel lire"
+    return ""
+
+
+def _messages_d_origine(objet: dict) -> Iterator[tuple[int, dict]]:
+    """Les messages d'une conversation tels que le fichier les porte, numérotés depuis 1."""
+    messages = objet.get("messages", objet.get("conversations"))
+    for rang, message in enumerate(messages if isinstance(messages, list) else [], 1):
+        if isinstance(message, dict):
+            yield rang, message
+
+
+#: Ce qu'un message peut porter sans qu'on ait à le dire.
+_DU_MESSAGE = {"role", "content", "from", "value", *POIDS, *REFUSES}
+
+
+def colonnes_laissees(objet: dict, modele: Format, ligne: int) -> Iterator[Alerte]:
+    """Une alerte par colonne que la lecture ne reprend pas, et qui ne change pas la leçon."""
+    laissees = {
+        c: v for c, v in non_repris(objet, modele).items() if not _raison(c, v, objet, modele)
+    }
+    for _, message in _messages_d_origine(objet):
+        autres = (c for c, v in message.items() if c not in _DU_MESSAGE and not vide(v))
+        laissees |= dict.fromkeys(f"messages[].{champ}" for champ in autres)
+    for champ in map(montrer, laissees):
+        message = (
+            f"la colonne « {champ} » n’est pas de celles qu’on reprend : elle est laissée de côté"
+        )
+        yield Alerte("lecture.colonne", ligne, message, champ, du_fichier=True)
+
+
+# ---------------------------------------------------------------- ce qui peut se citer
 
 
 def entier(texte: str) -> str:
@@ -94,7 +208,7 @@ def _defauts_messages(messages: object) -> Iterator[Defaut]:
             "structure.messages",
             "messages",
             "ce n’est pas une liste de messages",
-            "Écrivez [{\"role\": \"user\", \"content\": \"…\"}, {\"role\": \"assistant\", …}]",
+            'Écrivez [{"role": "user", "content": "…"}, {"role": "assistant", …}]',
         )
         return
     roles = [m.get("role") if isinstance(m, dict) else None for m in messages]
@@ -116,3 +230,25 @@ def _defauts_messages(messages: object) -> Iterator[Defaut]:
                 f"le message {rang} est vide ou n’est pas un texte",
                 "Complétez-le, ou retirez la conversation",
             )
+    yield from _defauts_de_poids([m for m in messages if isinstance(m, dict)])
+
+
+def _defauts_de_poids(messages: list[dict]) -> Iterator[Defaut]:
+    """Un poids vaut 0 (se lit, ne s'apprend pas) ou 1 ; seules les réponses s'apprennent."""
+    for rang, message in enumerate(messages, 1):
+        permis = (None, 0, 1) if message.get("role") == "assistant" else (None, 0)
+        if message.get("weight") not in permis:
+            yield Defaut(
+                "structure.poids",
+                "messages",
+                f"le message {rang} a le poids {montrer(str(message['weight']))}",
+                "Une réponse pèse 1 (s’apprend) ou 0 (se lit seulement), un autre message 0 ou rien",
+            )
+    reponses = [m.get("weight") for m in messages if m.get("role") == "assistant"]
+    if reponses and all(poids == 0 for poids in reponses):
+        yield Defaut(
+            "structure.poids",
+            "messages",
+            "toutes les réponses ont un poids nul : il n’y a rien à apprendre",
+            "Donnez le poids 1 à l’une d’elles, ou retirez la conversation",
+        )
