@@ -5,10 +5,11 @@ from random import Random
 
 import pytest
 
-from fabrique.corpus import controler, lire_corpus
+from fabrique.corpus import controler, lire_corpus, verifier_encodage
 from fabrique.corpus.codages import UN_OCTET, a_un_octet
 from fabrique.emplacements import dossier_data
 from fabrique.erreurs import ErreurFabrique
+from fabrique.ligne_de_commande import principal
 
 QUESTION, REPONSE = (
     "Où régler l’écharpe du préfet à l’été ?",
@@ -111,3 +112,25 @@ def test_un_utf16_coupe_dit_sa_ligne(tmp_path):
     chemin.write_bytes((JSONL * 3).encode("utf-16")[:-3])
     with pytest.raises(ErreurFabrique, match="abîmé ou coupé"):
         lire_corpus(chemin)
+
+
+def test_finetune_refuse_un_texte_mal_decode_et_dit_le_reste(tmp_path, capsys):
+    """Les mêmes règles d'encodage que ``controler``, avant de charger quoi que ce soit de lourd."""
+    chemin = tmp_path / "c.jsonl"
+    sain = {"instruction": "E\u0301crit ?", "output": "Oui."}
+    chemin.write_text(json.dumps(sain), encoding="utf-8")
+    verifier_encodage(chemin)
+    assert f"{chemin}, ligne 1 : des accents" in capsys.readouterr().out
+    abime = {"instruction": "Où ?", "output": "C’est dÃ©jÃ\u00a0 fermé."}
+    chemin.write_text(f"{json.dumps(sain)}\n{json.dumps(abime)}\n", encoding="utf-8")
+    options = [
+        "--dataset",
+        str(chemin),
+        "--lora_out_dir",
+        str(tmp_path / "s"),
+        "--model",
+        "falcon-poche",
+    ]
+    assert principal(["finetune", *options]) == 1
+    assert f"{chemin}, ligne 2, champ « output » : des caractères" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()

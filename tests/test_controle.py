@@ -157,13 +157,13 @@ def dans_la_reponse(texte, regle, gravite=E):
     return Degat(en_jsonl(avec(l6={"output": texte})), un(regle, gravite, 6, "output"))
 
 
-def dans_deux_jeux(premier: dict, second: dict, champ: str) -> Degat:
+def dans_deux_jeux(premier: dict, second: dict, champ: str, autres_constats: list = ()) -> Degat:
     """Deux exemples qui se ressemblent, l'un à apprendre, l'autre à l'épreuve."""
     autres = [
         exemple | {"jeu": "entrainement", "licence": "CC-BY-4.0"} for exemple in (*SAINS, premier)
     ]
     contenu = en_jsonl([*autres, second | {"jeu": "test", "licence": "CC-BY-4.0"}])
-    return Degat(contenu, un("contamination.jeux", E, 22, champ))
+    return Degat(contenu, [*un("contamination.jeux", E, 22, champ), *autres_constats])
 
 
 JSON_AERE = json.dumps(SAINS, ensure_ascii=False, indent=2)
@@ -242,7 +242,7 @@ DEGATS = {
     ),
     "demi_caractere_dans_un_nom_de_colonne": Degat(
         change(5, '{"\\ud800": "Où ?", "output": "Ici.", "licence": "CC0"}'),
-        un("structure.colonne", E, 5, "instruction"),
+        [("lecture.colonne", A, None, 5, "?"), *un("structure.colonne", E, 5, "instruction")],
     ),
     "formes_melangees": Degat(change(10, json.dumps(BONNE)), un("structure.melange", E, 10, None)),
     # ------------------------------------------------------------ conversations
@@ -380,15 +380,11 @@ DEGATS = {
             ("doublon.exact", E, 21, 21, "instruction"),
         ],
     ),
-    "contamination_par_une_demande_jumelle": Degat(
-        ajoutes(
-            {"instruction": "À qui écrire l’été ?", "output": "Ici.", "jeu": "entrainement"},
-            {"instruction": "a qui ecrire l'ete", "output": "Là.", "jeu": "test"},
-        ),
-        [
-            ("contamination.jeux", E, 22, 22, "instruction"),
-            ("doublon.typographie", A, 22, 22, "instruction"),
-        ],
+    "contamination_par_une_demande_jumelle": dans_deux_jeux(
+        {"instruction": "À qui écrire l’été ?", "output": "Ici."},
+        {"instruction": "a qui ecrire l'ete", "output": "Là."},
+        "instruction",
+        [("doublon.typographie", A, 22, 22, "instruction")],
     ),
     "contamination_evaluation_par_une_demande_jumelle": Degat(
         en_jsonl(SAINS),
@@ -636,7 +632,7 @@ CACHETTES = {
     "apres_une_autre": ({"output": "{p} {p}"}, "personnel."),
     "derriere_des_blancs": (
         {"instruction": f"Qui ?{' ' * 385}{{p}}", "output": LONGUE},
-        "longueur.coupe",
+        "longueur.",
     ),
     "inachevee": (
         {"output": "Voici tout ce que nous savons de cette personne à ce jour : {p} puis"},

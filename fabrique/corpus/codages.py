@@ -138,16 +138,15 @@ def reconnaitre(flux: io.BufferedIOBase) -> Codage | None:
         octets = flux.read(MEGA)
         fini = not octets
         texte = decodeur.decode(octets, fini)
+        if texte.isascii():
+            continue
         bons += len(_FRANCAIS.findall(texte))
         etrangers += len(ETRANGER.findall(texte))
         if len(essai) < ESSAI_MAX:
-            essai += b"\n".join(_LIGNES_A_ACCENTS.findall(octets))
+            essai += b"\n".join(ligne for ligne in octets.splitlines() if not ligne.isascii())
     if bons >= etrangers:
         return UTF8
     return a_un_octet(bytes(essai[:ESSAI_MAX]))
-
-
-_LIGNES_A_ACCENTS = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*")
 
 
 def a_un_octet(octets: bytes) -> Codage | None:

@@ -24,8 +24,15 @@ import pyarrow
 import pyarrow.parquet
 
 from fabrique.corpus.classeurs import Rangee, lire_classeur
-from fabrique.corpus.codages import UTF8, Codage, EnUtf8, codage_large, coupe, octets_etrangers
-from fabrique.corpus.codages import reconnaitre as reconnaitre_codage
+from fabrique.corpus.codages import (
+    UTF8,
+    Codage,
+    EnUtf8,
+    codage_large,
+    coupe,
+    octets_etrangers,
+    reconnaitre as reconnaitre_codage,
+)
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
 from fabrique.erreurs import ErreurFabrique
