@@ -243,11 +243,11 @@ def memoire_etroite(monkeypatch):
     def retrecir(modele) -> list[int]:
         calculer, lots = modele.forward, []
 
-        def manquer(*arguments, input_ids, **options):
+        def manquer(input_ids, *arguments, **options):
             if len(input_ids) > 3:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             lots.append(len(input_ids))
-            return calculer(*arguments, input_ids=input_ids, **options)
+            return calculer(input_ids, *arguments, **options)
 
         monkeypatch.setattr(modele, "forward", manquer)
         return lots
