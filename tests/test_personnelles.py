@@ -168,6 +168,7 @@ TROUVEES = {
         "ne\u0301 le «12 fe\u0301vrier 1984»",
         "né le «12\u202fmars\u202f1984»",
         "née le «12–03–1984»",
+        "ne\u2060\u0301e le «12 mars 1984»",
     ],
 }
 
@@ -233,6 +234,7 @@ EPARGNEES = {
         "l’article LO 123 AB du code",
         "SS-123-AA",
         "le lot 482 TRE 75",
+        "une immatriculation de type 123-AB-45",
     ],
     "passeport": ["le lot 19FV12345", "passeport valable 10 ans, 86 euros en 2024"],
     "carte_identite": [
@@ -251,6 +253,7 @@ EPARGNEES = {
         "née à Lyon, elle y revient en févr. 2020",
         "un acte de naissance délivré le 12 févr. 2023",
         "né le 12 févr. 1884",
+        "l’enfant né entre le 16 septembre 2002 et le 31 décembre 2014",
     ],
 }
 

@@ -56,7 +56,7 @@ _SIGNES = _Signes()
 _INVISIBLE = re.compile(f"[{INVISIBLES}]")
 #: Ce qui fait d'un caractère plusieurs signes, ou aucun.
 _A_COMPOSER = re.compile(f"[\\u0300-\\u036f{INVISIBLES}]")
-_SIGNE_COMPOSE = re.compile(f"[{INVISIBLES}]|.[\\u0300-\\u036f]*", re.DOTALL)
+_SIGNE_COMPOSE = re.compile(f"[{INVISIBLES}]|.(?:[{INVISIBLES}]*[\\u0300-\\u036f])*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,7 @@ def aplanir(texte: str) -> Aplani:
         return Aplani(texte.translate(_SIGNES))
     signes, debuts, fins = [], [], []
     for trouve in _SIGNE_COMPOSE.finditer(texte):
-        if _INVISIBLE.fullmatch(trouve.group()):
-            continue
-        for signe in unicodedata.normalize("NFC", trouve.group()):
+        for signe in unicodedata.normalize("NFC", _INVISIBLE.sub("", trouve.group())):
             signes.append(signe)
             debuts.append(trouve.start())
             fins.append(trouve.end())
@@ -261,9 +259,7 @@ _DATE = rf"""(?:
   | {_AN}-\d\d-\d\d
   | {_JOUR} (?:er)? [ -] (?: {_MOIS} | {_MOIS_ABREGES} ) [ -] {_AN}
 )"""
-_PAS_UNE_NAISSANCE = (
-    r"ou|avant|après|antérieure?|postérieure?|compter|partir|depuis|délivr\w+|datant|établi\w*"
-)
+_PAS_UNE_NAISSANCE = r"ou|entre|avant|après|antérieure?|postérieure?|compter|partir|depuis|délivr\w+|datant|établi\w*"
 _NAISSANCE = _forme(rf"""
     (?i: (?: \b née? \b (?:\(e\)|\.e)? | \b naissance \b | \b ddn \b )
          (?: (?! \b (?:{_PAS_UNE_NAISSANCE}) \b ) (?: [^\d\n.;\0\[] | \(\d[\dab]\d?\) ) ){{0,45}}? \n?
@@ -315,7 +311,7 @@ def _est_d_une_personne(adresse: str) -> bool:
 
 
 # -- Plaque : depuis 2009 (sans I, O, U ni SS), et d'avant quand le contexte le dit ; AA-123-AA,
-#    AA-123-BB, AB-123-CD et 123-AB-01 sont celles des exemples.
+#    AA-123-BB, AB-123-CD, 123-AB-01 et 123-AB-45 sont celles des exemples.
 
 _LETTRES = r"(?!SS)[A-HJ-NP-TV-Z]{2}"
 _PLAQUE = _forme(rf"""
@@ -328,7 +324,7 @@ _MINUSCULE_2009 = r"""
     [a-hj-np-tv-z]{2} (?![\w-])
 """
 _AVANT_2009 = r"""
-    (?! 123[ -]?ABC?[ -]?01\b ) \d{1,4} (?P<t>[ -]?) [A-Z]{2,3} (?P=t) (?:2[AB]|97\d|\d\d) (?![\w-])
+    (?! 123[ -]?ABC?[ -]?(?:01|45)\b ) \d{1,4} (?P<t>[ -]?) [A-Z]{2,3} (?P=t) (?:2[AB]|97\d|\d\d) (?![\w-])
 """
 _PLAQUE_ANNONCEE = _forme(rf"""
     (?i: (?<!\[)\b (?:immatricul\w+|plaques?|véhicule|voiture|moto|scooter) \b ) {_SUITE}{{0,40}}?
