@@ -374,7 +374,12 @@ DEGATS = {
         un("doublon.typographie", A, 21, "instruction"),
     ),
     "doublon_a_l_apostrophe_et_aux_espaces_pres": Degat(
-        ajoutes({"instruction": "L'acte de nais\u00adsance est-il payant\u202f?", "output": QUESTIONS[4][1]}),
+        ajoutes(
+            {
+                "instruction": "L'acte de nais\u00adsance est-il payant\u202f?",
+                "output": QUESTIONS[4][1],
+            }
+        ),
         [
             ("encodage.invisible", A, 21, 21, "instruction"),
             ("doublon.exact", E, 21, 21, "instruction"),
@@ -461,6 +466,17 @@ DEGATS = {
         )
         for nom, (phrase, valeur) in PERSONNELLES.items()
     },
+    "personnel_dans_l_identifiant": Degat(
+        en_jsonl(avec(l6={"id": "jeanne.martin@courriel-invente.fr"})),
+        un("personnel.courriel", E, 6, "id"),
+    ),
+    "personnel_dans_une_colonne_inconnue": Degat(
+        en_jsonl(avec(l6={"auteur": "Jeanne, 06 39 98 12 34"})),
+        [
+            ("lecture.colonne", A, None, 6, "auteur"),
+            ("personnel.telephone", E, 6, 6, "auteur"),
+        ],
+    ),
     "personnel_dans_la_question": Degat(
         en_jsonl(avec(l6={"instruction": "Qui a le 06 39 98 12 34 ?"})),
         un("personnel.telephone", E, 6, "instruction"),

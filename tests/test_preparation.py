@@ -129,7 +129,9 @@ def test_des_parts_impossibles_sont_refusees(ecrire, tmp_path, parts):
 
 def test_un_corpus_tout_abime_est_refuse(ecrire, tmp_path):
     with pytest.raises(ErreurFabrique, match="aucun exemple à garder"):
-        preparer_corpus(ecrire("{", "["), tmp_path / "s.jsonl")
+        preparer_corpus(
+            ecrire(SAINS[0] | {"output": ""}, SAINS[1] | {"jeu": "train"}), tmp_path / "s.jsonl"
+        )
     assert not (tmp_path / "s.jsonl").exists()
 
 
@@ -314,6 +316,14 @@ def test_une_consigne_differente_fait_un_autre_exemple(ecrire, tmp_path):
     """Même question, même réponse, autre consigne : rien n'est à retirer."""
     exemples = [SAINS[0] | {"id": nom, "systeme": nom} for nom in ("Bref.", "Poli.")]
     assert preparer_corpus(ecrire(*exemples), tmp_path / "s.jsonl").doublons == 0
+
+
+def test_une_colonne_inconnue_reste_dans_le_fichier_reparti(ecrire, tmp_path):
+    exemples = [SAINS[0] | {"page": 12, "auteurs": ["Ana", "Bo"]}, SAINS[1]]
+    preparer_corpus(ecrire(*exemples), tmp_path / "s.jsonl")
+    premier, second = map(json.loads, (tmp_path / "s.jsonl").read_text("utf-8").splitlines())
+    assert (premier["page"], premier["auteurs"]) == (12, ["Ana", "Bo"])
+    assert "page" not in second
 
 
 # ---------------------------------------------------------------- les commandes

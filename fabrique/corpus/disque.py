@@ -54,6 +54,7 @@ def _en_rangee(exemple: Exemple) -> dict:
         "contenu": exemple.contenu or {},
         "defauts": defauts,
         "alertes": [asdict(alerte) for alerte in exemple.alertes],
+        "laisse": exemple.laisse,
     }
     texte = json.dumps(objet, default=str)  # une date, des octets : un Parquet en contient
     return {"rang": exemple.rang, "ligne": exemple.ligne, "exemple": texte}

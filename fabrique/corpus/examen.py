@@ -67,7 +67,11 @@ def _examiner_un(
     question = dire = ""
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
-        constats = [*_constats_du_texte(contenu, *situation)]
+        laisse = {c: v if isinstance(v, str) else json.dumps(v) for c, v in lu["laisse"].items()}
+        constats = [
+            *_constats_du_texte(contenu, *situation),
+            *_constats_personnels(laisse | contenu, *situation),
+        ]
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:
@@ -97,7 +101,7 @@ def _examiner_un(
 
 
 def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
-    """Ce que les règles et le repérage des données personnelles trouvent dans chaque champ."""
+    """Ce que les règles trouvent dans chaque champ, les données personnelles masquées."""
     dits, contexte = champs_dits(contenu), personnelles.contexte_de(contenu)
     for champ, texte in textes(contenu):
         masque = personnelles.masquer(texte, contexte)
@@ -106,6 +110,11 @@ def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat
                 continue
             for extrait in regle.trouver(masque):
                 yield Constat(regle.nom, regle.gravite, rang, ligne, champ, extrait, regle.message)
+
+
+def _constats_personnels(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
+    """Les données personnelles de toutes les colonnes, même de celles qu'on n'apprend pas."""
+    contexte = personnelles.contexte_de(contenu)
     for champ, texte in personnelles.textes_et_colonnes(contenu):
         libre = 0  # jamais la fin de la donnée précédente dans l'extrait
         for regle, debut, fin in sorted(personnelles.reperer(texte, contexte), key=lambda t: t[1]):
@@ -167,9 +176,7 @@ LONGUEURS = {
 }
 
 
-def _jetons(
-    contenu: dict, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[int, bool]:
+def _jetons(contenu: dict, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[int, bool]:
     """Les jetons d'un exemple tel qu'il s'apprend, gabarit compris, et s'il en reste à apprendre.
 
     Une fiche n'a pas de gabarit : ses textes seuls comptent.

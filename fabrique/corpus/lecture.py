@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from fabrique.corpus.constats import Alerte, Constat
 from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes
-from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, reconnaitre
+from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, non_repris, reconnaitre
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
 from fabrique.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
@@ -35,6 +35,7 @@ class Exemple:
         defauts: ce qui l'empêche de servir ; vide s'il est bon.
         erreur: la phrase à montrer quand il ne se lit même pas.
         alertes: ce que la lecture a deviné ou laissé de côté.
+        laisse: les colonnes laissées de côté, telles que le fichier les porte.
     """
 
     rang: int
@@ -44,6 +45,7 @@ class Exemple:
     defauts: tuple[Defaut, ...] = ()
     erreur: ErreurFabrique | None = None
     alertes: tuple[Alerte, ...] = ()
+    laisse: dict = field(default_factory=dict)
 
 
 def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Dataset:
@@ -113,7 +115,9 @@ def _lire_hub(depot: str, revision: str | None) -> Iterator[Ligne]:
     try:
         with hub_ou_cache():
             corpus = datasets.load_dataset(depot, revision=revision, split="train")
-    except Exception as cause:  # hors ligne, dépôt absent, accès refusé : datasets en lève de toute sorte
+    except (
+        Exception
+    ) as cause:  # hors ligne, dépôt absent, accès refusé : datasets en lève de toute sorte
         raise ErreurFabrique(
             "le corpus ne se charge pas depuis le hub (réseau, nom, ou accès)",
             "Vérifiez le nom, ou téléchargez le fichier et donnez son chemin",
@@ -128,9 +132,12 @@ def lire_exemples(lignes: Iterable[Ligne]) -> Iterator[Exemple]:
     rang, dites = 0, set()
     for ligne in lignes:
         alertes = tuple(_nouvelles(chain(ligne.alertes, _alertes_de_champs(ligne)), dites))
+        laisse = {}
+        if isinstance(ligne.contenu, dict):
+            laisse = non_repris(ligne.contenu, reconnaitre(ligne.contenu))
         for exemple in _exemples(ligne):
             rang += 1
-            yield Exemple(rang, ligne.numero, alertes=alertes, **exemple)
+            yield Exemple(rang, ligne.numero, alertes=alertes, laisse=laisse, **exemple)
             alertes = ()
 
 

@@ -312,7 +312,8 @@ def _ecrire(corpus: Dataset, jeux: dict[int, str], sortie: Path) -> None:
         for rangee in corpus:
             rang = rangee["rang"]
             if rang in jeux:
-                contenu = {"id": str(rang), **_contenu(rangee), "jeu": jeux[rang]}
+                lu = json.loads(rangee["exemple"])
+                contenu = {"id": str(rang), **lu["laisse"], **lu["contenu"], "jeu": jeux[rang]}
                 flux.write(json.dumps(contenu, ensure_ascii=False) + "\n")
     mettre_en_place(partiel, sortie)
 
