@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -120,16 +121,22 @@ class Ressemblance:
     jaccard: float
 
 
+#: Combien de textes comparés restent en mémoire : quelques dizaines de Mo au plus.
+RELUS = 4096
+
+
 class Index:
     """Les textes déjà vus, interrogeables par ressemblance.
 
     Args:
         seuil: indice de Jaccard à partir duquel deux textes se ressemblent.
-        relire: rend le texte d'une clé ; l'index ne garde que des résumés.
+        relire: rend le texte d'une clé ; l'index ne garde que des résumés, et les suites des
+            derniers textes comparés, qui reviennent souvent.
     """
 
     def __init__(self, seuil: float, relire: Callable[[Hashable], str]) -> None:
-        self.seuil, self.relire = seuil, relire
+        self.seuil = seuil
+        self.suites_de = lru_cache(RELUS)(lambda cle: suites(relire(cle)))
         self.lsh = MinHashLSH(num_perm=PERMUTATIONS, params=BANDES)
 
     def voisines(
@@ -144,7 +151,7 @@ class Index:
             if passer(cle):
                 continue
             siennes = suites(texte) if siennes is None else siennes
-            indice = jaccard(siennes, suites(self.relire(cle)))
+            indice = jaccard(siennes, self.suites_de(cle))
             if indice >= self.seuil:
                 yield Ressemblance(cle, indice)
 
