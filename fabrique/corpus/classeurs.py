@@ -266,19 +266,29 @@ def _nombre(valeur: int | float, format: str) -> str | None:
     ).strip()
 
 
-def _decouper(section: str) -> list[tuple[str, str]] | None:
-    """Les éléments d'une section, genre et texte ; rien si l'un d'eux nous échappe."""
+def _analyser(motif: re.Pattern[str], format: str) -> list[tuple[str, str]] | None:
+    """Les éléments d'un format, genre et texte, d'un bout à l'autre ; rien si l'un d'eux nous échappe."""
     elements, rang = [], 0
-    while rang < len(section):
-        trouve = _ELEMENTS.match(section, rang)
+    while rang < len(format):
+        trouve = motif.match(format, rang)
         if not trouve:
             return None
-        genre, rang = trouve.lastgroup, trouve.end()
-        if genre in ("chiffre", "point", "virgule", "pourcent"):
-            elements.append((genre, trouve[0]))
-        elif genre not in ("couleur", "remplissage"):
-            elements.append(("texte", INSECABLE if genre == "blanc" else trouve[genre]))
+        elements.append((trouve.lastgroup, trouve[trouve.lastgroup]))
+        rang = trouve.end()
     return elements
+
+
+def _decouper(section: str) -> list[tuple[str, str]] | None:
+    """Les éléments d'une section de nombre : chiffres, signes de calcul et texte à recopier."""
+    elements = _analyser(_ELEMENTS, section)
+    if elements is None:
+        return None
+    calculs = ("chiffre", "point", "virgule", "pourcent")
+    return [
+        (genre if genre in calculs else "texte", INSECABLE if genre == "blanc" else texte)
+        for genre, texte in elements
+        if genre not in ("couleur", "remplissage")
+    ]
 
 
 def _sans_piege(entiers: str, decimales: str) -> bool:
@@ -333,13 +343,9 @@ _TEMPS = re.compile(
 
 def _date(valeur: datetime | date | time | timedelta, format: str) -> str | None:
     """Une date ou une heure sous un format ; rien si un code nous échappe (« AM/PM », par exemple)."""
-    codes, rang = [], 0
-    while rang < len(format):
-        trouve = _TEMPS.match(format, rang)
-        if not trouve:
-            return None
-        genre, rang = trouve.lastgroup, trouve.end()
-        codes.append((genre, trouve[genre]))
+    codes = _analyser(_TEMPS, format)
+    if codes is None:
+        return None
     textes = [_element(codes, rang, valeur) for rang in range(len(codes))]
     return None if None in textes else "".join(textes).strip()
 
