@@ -229,8 +229,8 @@ def _lire_jsonl(chemin: Path) -> Iterator[Ligne]:
     yield from _lire_json(chemin)
 
 
-#: Un objet ouvert sur sa ligne et fini plus bas, ou un tableau.
-_AERE = re.compile(rb"\[|\{[ \t]*\r?\n|\{[^\r\n]*[^}\s][ \t]*,[ \t]*\r?\n")
+#: Un tableau, ou un objet dont la ligne suivante continue les champs.
+_AERE = re.compile(rb'\[|\{[ \t]*\r?\n\s*["}]|\{[^\r\n]*[^}\s][ \t]*,[ \t]*\r?\n\s*"')
 
 
 def _objets(flux: io.BufferedReader, chemin: Path) -> Iterator[Ligne]:
