@@ -525,7 +525,7 @@ def test_une_couche_inconnue_est_refusee(petit, corpus, tmp_path):
 
 def test_un_corpus_sans_exemple_a_apprendre_est_refuse(petit, corpus, tmp_path):
     sans = corpus.map(lambda exemple: {"jeu": "test"}, keep_in_memory=True)
-    with pytest.raises(ErreurFabrique, match="aucun exemple à apprendre"):
+    with pytest.raises(ErreurFabrique, match="rien à apprendre"):
         fabrique.entrainer(petit[1], petit[0], lire_corpus(sans), Reglages(), tmp_path / "s")
 
 

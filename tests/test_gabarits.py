@@ -116,7 +116,10 @@ def test_un_modele_sans_gabarit_recoit_celui_d_alpaca(tokenizer, monkeypatch):
 
 # ---------------------------------------------------------------- plusieurs tours
 
-texte_libre = st.text(st.characters(codec="utf-8"), min_size=1, max_size=15)
+#: Sans jeton spécial : hypothesis propose parfois ceux qu'il a lus dans nos fichiers.
+texte_libre = st.text(st.characters(codec="utf-8"), min_size=1, max_size=15).filter(
+    lambda texte: not any(special in texte for special in SPECIAUX)
+)
 
 
 @st.composite

@@ -156,8 +156,13 @@ def test_interrompre_arrete_la_generation_aussitot(petit, monkeypatch):
         return calculer(*arguments, **options)
 
     monkeypatch.setattr(modele, "forward", calculer_puis_interrompre)
-    with pytest.raises(KeyboardInterrupt):
-        fabrique.generer(modele, tokenizer, "Oui ?", afficher=False)
+    # Lancé en arrière-plan par un script, Python naît sourd à Ctrl-C.
+    avant = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fabrique.generer(modele, tokenizer, "Oui ?", afficher=False)
+    finally:
+        signal.signal(signal.SIGINT, avant)
     assert fils == [threading.main_thread()] * 3
 
 
