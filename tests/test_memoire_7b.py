@@ -47,7 +47,7 @@ def test_une_promesse_tenue_n_a_pas_de_defaut():
     [
         ({"couches_4bits": 0}, "128 couches"),
         ({"parametres_entraines": 10}, "2\u202f359\u202f296"),
-        ({"anonyme": int(MEMOIRE_COLAB) + 1}, "12,7"),
+        ({"anonyme": int(MEMOIRE_COLAB) + 1}, "13,6"),
     ],
 )
 def test_une_promesse_rompue_se_dit(change, dit):

@@ -376,7 +376,7 @@ def test_un_adaptateur_appris_ailleurs_est_refuse(petit, tokenizer, tmp_path):
     torch.manual_seed(0)
     autre = FalconForCausalLM(petite_configuration(tokenizer, hidden_size=128))
     dossier = adaptateur_enregistre(autre, tmp_path / "adaptateur")
-    with pytest.raises(ErreurFabrique, match="n’a pas été appris sur ce modèle"):
+    with pytest.raises(ErreurFabrique, match="ne s’applique pas à ce modèle"):
         fabrique.charger_adaptateur(petit[1], dossier)
 
 
