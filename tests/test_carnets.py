@@ -54,7 +54,8 @@ CELLULES = {
     "faute dans une fonction du carnet": "def essai():\n    return modele\nessai()",
     "faute d'une bibliothèque": "bibliotheque.lire()",
     "autre erreur": "1 / 0",
-    "arrêt": "import signal\nsignal.raise_signal(signal.SIGINT)",
+    "arrêt": "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "signal.raise_signal(signal.SIGINT)",
     "importation": "import paquet_absent",
     "ensuite": "print('le noyau continue')",
 }
