@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from outils.tester import ENVIRONNEMENT, RACINE
+from outils.tester import DELAI_PAR_CELLULE, ENVIRONNEMENT, RACINE
 
 #: Les sorties volumineuses ou propres à la machine qu'un carnet enregistré ne garde pas.
 METADONNEES_RETIREES = ("widgets", "signature")
@@ -26,7 +26,7 @@ def executer(carnet: Path) -> float:
     contenu = nbformat.read(carnet, as_version=4)
     os.environ.update(ENVIRONNEMENT)
     debut = time.monotonic()
-    NotebookClient(contenu, timeout=600, resources={"metadata": {"path": str(travail)}}).execute()
+    NotebookClient(contenu, timeout=DELAI_PAR_CELLULE, resources={"metadata": {"path": str(travail)}}).execute()
     duree = time.monotonic() - debut
     nettoyer(contenu)
     nbformat.write(contenu, carnet)

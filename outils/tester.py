@@ -34,7 +34,9 @@ ENVIRONNEMENT = {
 UN_FIL = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 #: Ce qu'un carnet peut occuper de mémoire vive, avec une marge, en octets.
 MEMOIRE_PAR_OUVRIER = 4 * 1024**3
-NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
+#: Secondes laissées à une cellule : une machine quatre fois plus lente que la nôtre y suffit encore.
+DELAI_PAR_CELLULE = 1200
+NBVAL = ["--nbval-lax", f"--nbval-cell-timeout={DELAI_PAR_CELLULE}", "-p", "no:cacheprovider"]
 SOLUTIONS = "tests/test_solutions.py::test_les_solutions_sont_justes"
 JUMEAU = "tests/test_jumeau.py::test_le_carnet_passe_sur_le_jumeau"
 #: Ce que « make test-vite » vérifie en moins de trois minutes : le cœur du paquet, sans long apprentissage.

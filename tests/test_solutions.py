@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from outils.tester import ENVIRONNEMENT, RACINE
+from outils.tester import DELAI_PAR_CELLULE, ENVIRONNEMENT, RACINE
 
 CARNETS = sorted((RACINE / "notebooks").glob("*.ipynb"))
 
@@ -38,7 +38,7 @@ def solutions_fausses(carnet: NotebookNode, dossier: Path) -> dict[str, str]:
         assert solution, f"cellule {rang + 1} : exercice sans solution"
         carnet.cells[rang].source = solution
     ressources = {"metadata": {"path": str(dossier)}}
-    NotebookClient(carnet, timeout=600, kernel_name="python3", resources=ressources).execute()
+    NotebookClient(carnet, timeout=DELAI_PAR_CELLULE, kernel_name="python3", resources=ressources).execute()
     dits = {f"cellule {rang + 1}": texte_des_sorties(carnet.cells[rang]) for rang, _ in corriges}
     return {cellule: texte.strip() for cellule, texte in dits.items() if "Juste" not in texte}
 
