@@ -456,8 +456,8 @@ ECHECS = {
     "tokenizer inconnu": (["--texte", "a", "--tokenizer", "inconnu"], "le tokenizer « inconnu »"),
     "dossier sans tokenizer": (["--texte", "a", "--tokenizer", "."], "tokenizer.json"),
     "hub sans empreinte": (["--texte", "a", "--tokenizer", "gpt2/gpt2"], "révision"),
-    "prix négatif": (["--texte", "a", "--prix", "-1"], "le prix (-1)"),
-    "fenêtre vide": (["--texte", "a", "--contexte", "0"], "au moins un jeton"),
+    "prix négatif": (["--texte", "a", "--prix", "-1"], "« -1 » ne convient pas"),
+    "fenêtre vide": (["--texte", "a", "--contexte", "0"], "« 0 » ne convient pas"),
     "demi-caractère": (["--texte", DEMI], "demi-caractère"),
 }
 
