@@ -6,13 +6,11 @@ import json
 import math
 from pathlib import Path
 
-import pytest
-
 from fabrique.carnets import lire_paris, parier, reveler
 
 
 def test_une_coupure_pendant_l_ecriture_ne_perd_aucun_pari(tmp_path, monkeypatch):
-    """Le disque se remplit à mi-chemin : le fichier d'avant est entier."""
+    """Le disque se remplit à mi-chemin : le fichier d'avant est entier, le pari neuf en mémoire."""
     fichier = tmp_path / "paris.json"
     parier("durée", 1, 2, fichier)
     avant = fichier.read_bytes()
@@ -24,10 +22,9 @@ def test_une_coupure_pendant_l_ecriture_ne_perd_aucun_pari(tmp_path, monkeypatch
 
     with monkeypatch.context() as plein:
         plein.setattr(Path, "write_text", couper)
-        with pytest.raises(OSError, match="No space left"):
-            parier("perte", 3, 4, fichier)
+        parier("perte", 3, 4, fichier)
     assert fichier.read_bytes() == avant
-    assert list(lire_paris(fichier)) == ["durée"]
+    assert list(lire_paris(fichier)) == ["durée", "perte"]
     assert json.loads(avant)[0]["bas"] == 1
 
 

@@ -217,7 +217,8 @@ def _tel_quel(valeur: int | float) -> str:
     """Le nombre en entier, à la virgule."""
     if isinstance(valeur, float) and valeur.is_integer() and abs(valeur) < 1e15:
         valeur = int(valeur)
-    return str(valeur).replace(".", ",")
+    chiffres = str(valeur)
+    return chiffres.replace(".", ",")
 
 
 def _general(valeur: int | float) -> str | None:
@@ -226,7 +227,8 @@ def _general(valeur: int | float) -> str | None:
     if entiers > CHIFFRES_MAX or 0 < abs(valeur) < 1e-4:
         return None
     arrondi = f"{valeur:.{max(0, CHIFFRES_MAX - 1 - entiers)}f}"
-    return (arrondi.rstrip("0").rstrip(".") if "." in arrondi else arrondi).replace(".", ",")
+    chiffres = arrondi.rstrip("0").rstrip(".") if "." in arrondi else arrondi
+    return chiffres.replace(".", ",")
 
 
 #: Les éléments d'un format de nombre.
