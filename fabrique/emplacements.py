@@ -106,7 +106,7 @@ def hub_joignable() -> bool:
 def hub_ou_cache() -> Iterator[None]:
     """Lit le hub s'il répond, et sinon le seul cache, comme sous ``HF_HUB_OFFLINE``.
 
-    Sans cela, chaque fichier cherché coûte 24 s et six lignes de relances en anglais.
+    Sans cela, chaque fichier cherché se paie de longues relances, en anglais.
     """
     from huggingface_hub import constants
 

@@ -241,8 +241,8 @@ def optimiseurs(modele: FalconForCausalLM, learning_rate: float) -> list[torch.o
 class Muon(torch.optim.Muon):
     """Muon, calculé dans le type des gradients quand la machine ne fait qu'imiter le bf16.
 
-    torch le calcule toujours en bf16, que la plupart des processeurs imitent : un pas y prenait une
-    minute au lieu de quatre secondes. Même algorithme, mêmes réglages, mêmes états.
+    torch le calcule toujours en bf16, que la plupart des processeurs imitent, bien plus lentement
+    qu'ils ne calculent en fp32. Même algorithme, mêmes réglages, mêmes états.
     """
 
     @torch.no_grad()
@@ -283,7 +283,7 @@ def orthogonaliser(
 
 
 def bf16_natif(appareil: str) -> bool:
-    """Vrai si l'appareil calcule en bf16 au lieu de l'imiter, vingt fois moins vite qu'en fp32."""
+    """Vrai si l'appareil calcule en bf16 au lieu de l'imiter, bien plus lentement que le fp32."""
     if appareil == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -3,8 +3,8 @@
 Dans l'ordre : la marque de tête (UTF-8, UTF-16, UTF-32), les zéros d'un UTF-16 sans marque,
 l'UTF-8, puis quatre codages à un octet par signe. Entre ceux-là, le seul juge est le texte qu'on
 obtient : chaque accent doit être à sa place dans un mot français. La bibliothèque
-charset-normalizer, essayée sur les corpus livrés, lisait en Windows-1252 un CP850 sur trois quand
-le texte tenait en une ligne ; nous préférons refuser que d'apprendre de faux accents.
+charset-normalizer, essayée sur les corpus livrés, prenait souvent un CP850 pour du Windows-1252
+quand le texte tenait en une ligne ; nous préférons refuser que d'apprendre de faux accents.
 """
 
 from __future__ import annotations
