@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,14 @@ from fabrique.entrainement.disque import ecriture_expliquee
 from fabrique.entrainement.reprise import empreinte_du_dossier, verifier_dossier
 from fabrique.erreurs import ErreurFabrique
 from fabrique.figures import en_francais
-from fabrique.gabarits import ASSISTANT, UTILISATEUR, coder, debut_de_suite, neutraliser
+from fabrique.gabarits import (
+    ASSISTANT,
+    UTILISATEUR,
+    coder,
+    debut_de_suite,
+    neutraliser,
+    verifier_unicode,
+)
 from fabrique.jetons import entrainer_tokenizer
 from fabrique.modeles import parler_moins
 from fabrique.suivi import Barre, ecran_vivant, en_duree, sans_la_barre
@@ -171,17 +179,40 @@ def presentations(document: Document, questions: bool = False) -> list[list[str]
     return lectures + conversation
 
 
+#: Combien de morceaux le tokenizer découpe par appel : assez pour occuper tous les cœurs.
+MORCEAUX_A_LA_FOIS = 512
+
+
 def ruban(
     documents: list[Document], tokenizer: PreTrainedTokenizerBase, questions: bool = False
 ) -> np.ndarray:
     """Met bout à bout les identifiants : début, document, fin, début, document, fin…"""
-    identifiants: list[np.ndarray] = [np.array([], dtype=np.uint16)]
-    for document in documents:
-        for morceaux in presentations(_neutre(document, tokenizer), questions):
-            ids = [i for morceau in morceaux for i in coder(morceau, tokenizer)]
-            ids = [*debut_de_suite(tokenizer), *ids, tokenizer.eos_token_id]
-            identifiants.append(np.array(ids, dtype=np.uint16))
-    return np.concatenate(identifiants)
+    lectures = [
+        lecture
+        for document in documents
+        for lecture in presentations(_neutre(document, tokenizer), questions)
+    ]
+    morceaux = [morceau for lecture in lectures for morceau in lecture]
+    verifier_unicode("".join(morceaux))
+    codes = (
+        code.ids
+        for debut in range(0, len(morceaux), MORCEAUX_A_LA_FOIS)
+        for code in tokenizer.backend_tokenizer.encode_batch_fast(
+            morceaux[debut : debut + MORCEAUX_A_LA_FOIS], add_special_tokens=False
+        )
+    )
+    identifiants = [
+        np.array(
+            [
+                *debut_de_suite(tokenizer),
+                *chain.from_iterable(islice(codes, len(lecture))),
+                tokenizer.eos_token_id,
+            ],
+            dtype=np.uint16,
+        )
+        for lecture in lectures
+    ]
+    return np.concatenate([np.array([], dtype=np.uint16), *identifiants])
 
 
 def _neutre(document: Document, tokenizer: PreTrainedTokenizerBase) -> Document:

@@ -19,6 +19,8 @@ from xml.etree import ElementTree
 
 import psutil
 
+from outils.corriges import glisser_dans
+
 RACINE = Path(__file__).resolve().parent.parent
 COPIES = RACINE / "build" / "carnets"
 #: Les comptes rendus de pytest, un par commande.
@@ -37,7 +39,6 @@ MEMOIRE_PAR_OUVRIER = 4 * 1024**3
 #: Secondes laissées à une cellule : une machine quatre fois plus lente que la nôtre y suffit encore.
 DELAI_PAR_CELLULE = 1200
 NBVAL = ["--nbval-lax", f"--nbval-cell-timeout={DELAI_PAR_CELLULE}", "-p", "no:cacheprovider"]
-SOLUTIONS = "tests/test_solutions.py::test_les_solutions_sont_justes"
 JUMEAU = "tests/test_jumeau.py::test_le_carnet_passe_sur_le_jumeau"
 #: Ce que « make test-vite » vérifie en moins de trois minutes : le cœur du paquet, sans long apprentissage.
 ESSENTIELS = (
@@ -55,13 +56,16 @@ ESSENTIELS = (
 
 
 def copier_carnets(motif: str = "*") -> list[Path]:
-    """Copie les carnets voulus dans un dossier neuf ; rend leurs chemins."""
+    """Copie les carnets voulus dans un dossier neuf, leurs solutions glissées ; rend leurs chemins."""
     shutil.rmtree(COPIES, ignore_errors=True)
     COPIES.mkdir(parents=True)
     carnets = sorted((RACINE / "notebooks").glob(f"{motif}.ipynb"))
     if not carnets:
         sys.exit(f"Aucun carnet ne correspond à « {motif} ».")
-    return [Path(shutil.copy(carnet, COPIES)) for carnet in carnets]
+    copies = [Path(shutil.copy(carnet, COPIES)) for carnet in carnets]
+    for copie in copies:
+        glisser_dans(copie)
+    return copies
 
 
 def ouvriers() -> int:
@@ -73,13 +77,12 @@ def ouvriers() -> int:
 def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[list[str]]:
     """Les commandes à lancer, les plus longues d'abord.
 
-    Chaque carnet est exécuté trois fois : tel quel sous nbval, avec ses solutions, puis sur le
-    jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``).
+    Chaque carnet est exécuté deux fois : sous nbval, chaque exercice suivi de sa solution ; puis
+    tel quel sur le jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``).
     """
     if paquet:
-        yield pytest("tests", "--deselect", SOLUTIONS, "--deselect", JUMEAU)
+        yield pytest("tests", "--deselect", JUMEAU)
     for carnet in sorted(carnets, reverse=True):
-        yield pytest(f"{SOLUTIONS}[{carnet.stem}]")
         yield pytest(*NBVAL, str(carnet))
         yield pytest(f"{JUMEAU}[{carnet.stem}]")
     if style:

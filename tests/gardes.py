@@ -17,12 +17,9 @@ from html.parser import HTMLParser
 import nbformat
 from nbformat import NotebookNode
 
-COMPAREE, IGNOREE, EXERCICE, EN_ERREUR = (
-    "nbval-check-output",
-    "nbval-ignore-output",
-    "exercice",
-    "raises-exception",
-)
+from outils.corriges import EXERCICE, JUSTE, exercices
+
+COMPAREE, IGNOREE, EN_ERREUR = "nbval-check-output", "nbval-ignore-output", "raises-exception"
 ETIQUETTES = {COMPAREE, IGNOREE, EXERCICE, EN_ERREUR}
 #: Ce qu'une cellule peut porter en métadonnées : « tag » au lieu de « tags » se verrait.
 METADONNEES = {"tags", "jupyter", "collapsed", "scrolled"}
@@ -150,23 +147,6 @@ def prose(markdown: str) -> str:
     texte = re.sub(r"</?[a-zA-Z][^>]*>", "", texte)
     texte = re.sub(r"<?\bhttps?://[^\s>)»]+>?", "x", texte)
     return html.unescape(texte)
-
-
-def solution(cellule: NotebookNode) -> str | None:
-    """Le code d'une solution repliée, ou None si la cellule n'en contient pas."""
-    if cellule.cell_type != "markdown" or "<details" not in cellule.source:
-        return None
-    bloc = re.search(r"^```python[ \t]*\n(.*?)^```[ \t]*$", cellule.source, flags=re.M | re.S)
-    return bloc.group(1).rstrip() if bloc else None
-
-
-def exercices(carnet: NotebookNode) -> list[tuple[int, str | None]]:
-    """Le rang (depuis 0) de chaque cellule ``exercice`` et sa solution, lue dans la suivante."""
-    return [
-        (numero - 1, solution(carnet.cells[numero]) if numero < len(carnet.cells) else None)
-        for numero, cellule in numerotees(carnet, "code")
-        if EXERCICE in etiquettes(cellule)
-    ]
 
 
 def cellule_de_preparation(carnet: NotebookNode) -> NotebookNode | None:
@@ -453,7 +433,7 @@ def exercices_corriges(carnet: NotebookNode) -> list[str]:
             )
         if "verifier(" not in cellule.source:
             defauts.append(f"cellule {rang + 1} : exercice sans verifier(…)")
-        if "Juste" in texte_des_sorties(cellule):
+        if JUSTE in texte_des_sorties(cellule):
             defauts.append(f"cellule {rang + 1} : exercice déjà résolu")
     return defauts
 

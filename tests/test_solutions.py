@@ -1,57 +1,17 @@
-"""Chaque carnet s'exécute d'un bout à l'autre, ses exercices remplacés par leurs solutions."""
+"""Sous nbval, chaque exercice est suivi de sa solution : une solution fausse arrête le carnet."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import nbformat
 import pytest
-from gardes import exercices, texte_des_sorties
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from outils.tester import DELAI_PAR_CELLULE, ENVIRONNEMENT, RACINE
-
-CARNETS = sorted((RACINE / "notebooks").glob("*.ipynb"))
-
-
-@pytest.fixture(autouse=True)
-def _sans_gpu_ni_reseau(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Le profil de poche, sans réseau, et le paquet du dépôt plutôt qu'un autre."""
-    for nom, valeur in ENVIRONNEMENT.items():
-        monkeypatch.setenv(nom, valeur)
-    assert os.environ["FABRIQUE_PROFIL"] == "poche"
-    assert os.environ["PYTHONPATH"].split(os.pathsep)[0] == str(RACINE)
-
-
-def solutions_fausses(carnet: NotebookNode, dossier: Path) -> dict[str, str]:
-    """Exécute le carnet corrigé ; rend ce que disent les exercices dont la solution est fausse.
-
-    Raises:
-        CellExecutionError: une cellule, solution ou non, échoue.
-    """
-    corriges = exercices(carnet)
-    for rang, solution in corriges:
-        assert solution, f"cellule {rang + 1} : exercice sans solution"
-        carnet.cells[rang].source = solution
-    ressources = {"metadata": {"path": str(dossier)}}
-    NotebookClient(carnet, timeout=DELAI_PAR_CELLULE, kernel_name="python3", resources=ressources).execute()
-    dits = {f"cellule {rang + 1}": texte_des_sorties(carnet.cells[rang]) for rang, _ in corriges}
-    return {cellule: texte.strip() for cellule, texte in dits.items() if "Juste" not in texte}
-
-
-@pytest.mark.parametrize("carnet", CARNETS, ids=lambda carnet: carnet.stem)
-def test_les_solutions_sont_justes(carnet: Path, tmp_path: Path):
-    """Une seule exécution par carnet, dans un dossier neuf : elle vaut aussi « Tout exécuter »."""
-    contenu = nbformat.read(carnet, as_version=4)
-    assert exercices(contenu), "aucun exercice"
-    try:
-        assert solutions_fausses(contenu, tmp_path) == {}
-    except CellExecutionError as erreur:
-        pytest.fail(f"{carnet.name} ne s’exécute plus :\n{erreur}", pytrace=False)
+from outils.corriges import exercices, glisser, glisser_dans
 
 
 def carnet_d_un_exercice(correction: str) -> NotebookNode:
@@ -63,18 +23,45 @@ def carnet_d_un_exercice(correction: str) -> NotebookNode:
             new_markdown_cell(
                 f"<details>\n\n```python\n{correction}\n{verification}\n```\n</details>"
             ),
+            new_code_cell("print(reponse)"),
         ]
     )
 
 
-def test_une_solution_fausse_est_vue(tmp_path: Path):
-    """La solution est exécutée, et non l'énoncé."""
-    assert solutions_fausses(carnet_d_un_exercice("reponse = 2"), tmp_path) == {}
-    fausses = solutions_fausses(carnet_d_un_exercice("reponse = 3"), tmp_path)
-    assert fausses == {"cellule 1": "Pas encore."}
+def executer(carnet: NotebookNode, dossier: Path) -> list[str]:
+    """Ce qu'écrit chaque cellule de code."""
+    ressources = {"metadata": {"path": str(dossier)}}
+    NotebookClient(carnet, timeout=60, kernel_name="python3", resources=ressources).execute()
+    code = [cellule for cellule in carnet.cells if cellule.cell_type == "code"]
+    return ["".join(sortie.text for sortie in cellule.outputs).strip() for cellule in code]
 
 
-def test_une_solution_qui_echoue_est_vue(tmp_path: Path):
-    """Une erreur dans une solution arrête le carnet."""
+def test_l_enonce_puis_sa_solution_sont_executes(tmp_path: Path):
+    """L'énoncé garde sa sortie ; la solution ne montre rien, et la suite la voit."""
+    carnet = glisser(carnet_d_un_exercice("reponse = 2"))
+    assert executer(carnet, tmp_path) == ["Pas encore.", "", "", "2"]
+
+
+@pytest.mark.parametrize("correction", ["reponse = 3", "reponse = 1 / 0"])
+def test_une_solution_fausse_ou_qui_echoue_arrete_le_carnet(correction: str, tmp_path: Path):
     with pytest.raises(CellExecutionError):
-        solutions_fausses(carnet_d_un_exercice("reponse = 1 / 0"), tmp_path)
+        executer(glisser(carnet_d_un_exercice(correction)), tmp_path)
+
+
+def test_un_carnet_sans_exercice_ou_sans_solution_est_refuse():
+    with pytest.raises(ValueError, match="aucun exercice"):
+        glisser(new_notebook(cells=[new_code_cell("1")]))
+    with pytest.raises(ValueError, match="cellule 1 : exercice sans solution"):
+        glisser(new_notebook(cells=[new_code_cell("1", metadata={"tags": ["exercice"]})]))
+
+
+def test_les_solutions_se_glissent_sur_place(tmp_path: Path):
+    """Le fichier écrit se relit, ses exercices compris ; c'est lui que nbval exécute."""
+    chemin = tmp_path / "carnet.ipynb"
+    nbformat.write(carnet_d_un_exercice("reponse = 2"), chemin)
+    glisser_dans(chemin)
+    relu = nbformat.read(chemin, as_version=4)
+    assert len(exercices(relu)) == 1
+    assert next(c.source.splitlines()[0] for c in relu.cells if "_corrige" in c.source).startswith(
+        "%%capture"
+    )
