@@ -12,6 +12,7 @@ from datasets import Dataset
 from hypothesis import given, strategies as st
 
 from fabrique.corpus import COLONNES, jeu, lire_corpus, repartir
+from fabrique.corpus.formats import demande
 from fabrique.erreurs import DONNEES, ErreurFabrique
 
 LIGNES = [
@@ -271,6 +272,44 @@ def test_repartir_ne_perd_ni_ne_double_aucun_exemple(nombre, part, graine):
     assert len(validation) == voulus
     assert sorted([*appris["id"], *validation["id"]]) == sorted(corpus["id"])
     assert repartir(corpus, part, graine)[1]["id"][:] == validation["id"][:]
+
+
+#: Trois façons d'écrire une même demande : l'apostrophe, l'accent, l'espace, l'invisible.
+FACONS = (
+    "À l’école n° {}, où s’inscrire ?",
+    "A l'ecole n° {}, ou s'inscrire\u00a0?",
+    "À l’é\u200bcole n° {}, où s’inscrire ?",
+)
+
+
+@pytest.mark.parametrize("forme", ["instructions", "conversations"])
+@pytest.mark.parametrize("validation", [0.3, 4])
+@pytest.mark.parametrize("graine", range(5))
+def test_des_demandes_jumelles_restent_du_meme_cote(forme, validation, graine):
+    demandes = [facon.format(numero) for numero in range(6) for facon in FACONS]
+    if forme == "instructions":
+        lignes = [{"instruction": d, "output": f"Porte {n}."} for n, d in enumerate(demandes)]
+    else:
+        tours = [
+            [{"role": "user", "content": d}, {"role": "assistant", "content": f"Porte {n}."}]
+            for n, d in enumerate(demandes)
+        ]
+        lignes = [{"messages": messages} for messages in tours]
+    corpus = lire_corpus(Dataset.from_list(lignes))
+    appris, tenus = repartir(corpus, validation, graine)
+    assert len(tenus) == 3
+    numeros = [{re.search(r"n° (\d)", demande(e))[1] for e in cote} for cote in (appris, tenus)]
+    assert not numeros[0] & numeros[1]
+    assert sorted([*appris["id"], *tenus["id"]]) == sorted(corpus["id"])
+
+
+def test_sans_jumelles_le_tirage_est_celui_du_melange():
+    corpus = lire_corpus(
+        Dataset.from_list([{"instruction": f"Guichet {n} ?", "output": "Oui."} for n in range(20)])
+    )
+    appris, validation = repartir(corpus, 5, 42)
+    melange = corpus.shuffle(seed=42)["id"][:]
+    assert [*validation["id"], *appris["id"]] == melange
 
 
 def test_la_colonne_jeu_prime_sur_la_part_demandee():

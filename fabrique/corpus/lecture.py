@@ -16,8 +16,9 @@ import datasets
 from datasets import Dataset
 
 from fabrique.corpus.constats import Alerte, Constat
+from fabrique.corpus.doublons import jumeler
 from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes
-from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, non_repris, reconnaitre
+from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, demande, non_repris, reconnaitre
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
 from fabrique.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
 from fabrique.erreurs import MACHINE, ErreurFabrique
@@ -248,10 +249,12 @@ def repartir(corpus: Dataset, validation: float, graine: int = 42) -> tuple[Data
     """Répartit un corpus entre entraînement et validation.
 
     La colonne ``jeu``, quand elle est remplie, décide seule ; sinon ``validation`` donne la
-    part (inférieure à 1) ou le nombre d'exemples mis de côté, tirés au hasard.
+    part (inférieure à 1) ou le nombre d'exemples mis de côté, tirés au hasard. Des demandes
+    jumelles, les mêmes à la typographie près, vont toutes du même côté.
 
     Returns:
-        Le jeu d'entraînement et le jeu de validation (vide si ``validation`` vaut 0).
+        Le jeu d'entraînement et le jeu de validation (vide si ``validation`` vaut 0). Il manque
+        des exemples au second quand les jumelles qui restent sont trop nombreuses pour y tenir.
 
     Raises:
         ErreurFabrique: colonne ``jeu`` remplie par endroits seulement, ou rien à apprendre.
@@ -275,4 +278,17 @@ def repartir(corpus: Dataset, validation: float, graine: int = 42) -> tuple[Data
             "Baissez --val_set_size",
         )
     melange = corpus.shuffle(seed=graine, keep_in_memory=True)
-    return melange.select(range(nombre, len(corpus))), melange.select(range(nombre))
+    mis_de_cote: list[int] = []
+    for ensemble in _jumelles(melange):
+        if len(mis_de_cote) + len(ensemble) <= nombre:
+            mis_de_cote += ensemble
+    appris = sorted(set(range(len(melange))) - set(mis_de_cote))
+    return melange.select(appris), melange.select(mis_de_cote)
+
+
+def _jumelles(corpus: Dataset) -> Iterable[list[int]]:
+    """Les rangs des exemples (depuis 0), réunis par demande ; qui n'en a pas reste seul."""
+    ensembles: dict[str | int, list[int]] = {}
+    for rang, exemple in enumerate(corpus):
+        ensembles.setdefault(jumeler(demande(exemple)) or rang, []).append(rang)
+    return ensembles.values()
