@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 
 from fabrique.cartes import carte_de
@@ -69,14 +70,19 @@ def affiner(
     for alerte in choisir_profil(examiner(sortie)).avertissements:
         print(f"Attention : {alerte}")
     tokenizer, reseau = charger(modele, quantification, revision=revision)
-    a_comparer = len(validation) > 1
-    avant = pertes(reseau, tokenizer, validation) if a_comparer else None
+    avant = pertes(reseau, tokenizer, validation)
+    a_comparer = np.isfinite(avant).sum() > 1
     with energie_relevee(mesurer_energie):
         resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie)
     print(resultat)
     if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
         print(f"Validation : perte {en_francais(ecart.avant, 3)} → {en_francais(ecart.apres, 3)}")
+    if sans_perte := int(np.isnan(avant).sum()):
+        print(
+            f"{sans_perte} exemple(s) de validation n’y comptent pas\u00a0: il n’y reste rien à "
+            "apprendre (question trop longue, ou réponses de poids nul)."
+        )
     compare = "" if revision else bilan(modele, resultat, carte_de(examiner().gpu))
     if compare:
         print(compare)

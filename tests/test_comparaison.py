@@ -31,6 +31,7 @@ from fabrique.evaluation.comparaison import (
 )
 from fabrique.evaluation.incertitude import moyenne
 from fabrique.evaluation.metriques import COMPARAISONS, MESURES
+from fabrique.evaluation.rapport import _hors_de_la_perplexite
 
 COURT = {"max_new_tokens": 24}
 
@@ -65,7 +66,9 @@ def test_un_corpus_su_par_coeur_a_toutes_les_bonnes_notes(qui_sait, corpus):
 
 def test_la_perplexite_est_celle_d_une_somme_ecrite_a_la_main(petit, corpus, de_base):
     tokenizer, modele = petit
-    jetons = np.array([len(tokenizer.encode(t, add_special_tokens=False)) for t in corpus["output"]])
+    jetons = np.array(
+        [len(tokenizer.encode(t, add_special_tokens=False)) for t in corpus["output"]]
+    )
     nats = pertes_a_la_main(modele, tokenizer, corpus, avec_fin=False) * jetons
     octets = sum(len(texte.encode()) for texte in corpus["output"])
     attendue = math.exp(nats.sum() / jetons.sum())
@@ -75,7 +78,28 @@ def test_la_perplexite_est_celle_d_une_somme_ecrite_a_la_main(petit, corpus, de_
     )
 
 
-def test_les_reponses_sont_celles_de_leur_question_quel_que_soit_le_lot(par_coeur, corpus, qui_sait):
+def test_une_reference_toute_coupee_ne_pese_ni_sur_la_perplexite_ni_sur_son_temoin(petit, corpus):
+    """La demande trop longue est en tête, et sert aussi de témoin à une autre question."""
+    tokenizer, modele = petit
+    longue = "Lisez bien tout ceci. " * 60
+    avec = corpus.add_item({**corpus[0], "id": "longue", "instruction": longue})
+    options = {**COURT, "cutoff_len": 60}
+    seule, obtenue = (evaluer(modele, tokenizer, c, **options) for c in (corpus, avec))
+    for nom in ("perplexite", "bits_par_octet"):
+        assert obtenue.valeur(nom) == pytest.approx(seule.valeur(nom), rel=1e-5)
+        comptes = obtenue.temoins[nom].denominateurs
+        assert (comptes == 0).sum() == 2  # elle-même, et celle qui reçoit sa demande
+        assert np.isfinite(obtenue.temoins[nom].numerateurs).all()
+        assert not obtenue.temoins[nom].numerateurs[comptes == 0].any()
+    ((_, phrase),) = _hors_de_la_perplexite(obtenue)
+    assert phrase.startswith(f"1 question(s) sur {len(avec)}")
+    assert phrase.endswith(" longue")
+    assert _hors_de_la_perplexite(seule) == []
+
+
+def test_les_reponses_sont_celles_de_leur_question_quel_que_soit_le_lot(
+    par_coeur, corpus, qui_sait
+):
     tokenizer, modele = par_coeur
     par_deux = evaluer(modele, tokenizer, corpus, lot=2, **COURT)
     assert [e["reponse"] for e in par_deux.exemples] == [e["reponse"] for e in qui_sait.exemples]
@@ -88,13 +112,16 @@ def test_le_temoin_est_la_note_avec_la_reference_des_autres(qui_sait, corpus):
     assert pas == [2, 5, 8]
     for nom, mesure in COMPARAISONS.items():
         attendus = [
-            mesure(r, r) - np.mean([mesure(r, references[(rang + p) % len(references)]) for p in pas])
+            mesure(r, r)
+            - np.mean([mesure(r, references[(rang + p) % len(references)]) for p in pas])
             for rang, r in enumerate(references)
         ]
         assert qui_sait.temoins[nom].numerateurs == pytest.approx(attendus, abs=1e-9)
 
 
-@pytest.mark.parametrize(("questions", "attendus"), [(1, []), (2, [1]), (3, [1, 2]), (200, [50, 100, 150])])
+@pytest.mark.parametrize(
+    ("questions", "attendus"), [(1, []), (2, [1]), (3, [1, 2]), (200, [50, 100, 150])]
+)
 def test_un_temoin_n_est_jamais_la_question_elle_meme(questions, attendus):
     assert decalages(questions) == attendus
 
@@ -102,7 +129,9 @@ def test_un_temoin_n_est_jamais_la_question_elle_meme(questions, attendus):
 def test_le_format_le_style_et_les_citations_ne_se_mesurent_que_s_il_y_en_a(par_coeur, corpus):
     tokenizer, modele = par_coeur
     simple = evaluer(modele, tokenizer, corpus, **COURT)
-    assert not {"format", "s_long", "citations_precision", "citations_exactes"} & simple.releves.keys()
+    assert (
+        not {"format", "s_long", "citations_precision", "citations_exactes"} & simple.releves.keys()
+    )
     demande = evaluer(modele, tokenizer, corpus, parties=("^Oui",), **COURT)
     assert demande.valeur("format") == pytest.approx(1 / len(corpus))
     ancien = [e | {"output": "Ouy, ſur l’heure [fiche-a]."} for e in corpus]
@@ -213,7 +242,12 @@ def _muet(nom: str, reponses: list[str], references: list[str]) -> Evaluation:
     f1 = COMPARAISONS["f1"]
     notes = [f1(dite, attendue) for dite, attendue in zip(reponses, references, strict=True)]
     ailleurs = [
-        np.mean([f1(dite, references[(rang + pas) % len(references)]) for pas in decalages(len(references))])
+        np.mean(
+            [
+                f1(dite, references[(rang + pas) % len(references)])
+                for pas in decalages(len(references))
+            ]
+        )
         for rang, dite in enumerate(reponses)
     ]
     exemples = [

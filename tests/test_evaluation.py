@@ -8,6 +8,7 @@ import torch
 from conftest import ajouter_adaptateur
 from hypothesis import given, strategies as st
 
+from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
 from fabrique.gabarits import ASSISTANT, DEBUT, UTILISATEUR
 
@@ -66,7 +67,34 @@ def test_l_adaptateur_eteint_mesure_la_base(par_coeur, corpus):
     assert pertes(affine, tokenizer, corpus).mean() > base.mean() + 0.5
 
 
+@pytest.mark.parametrize("avec_fin", [False, True])
+def test_un_exemple_ou_rien_ne_reste_a_apprendre_n_a_pas_de_perte(petit, corpus, avec_fin):
+    """Sa question remplit la longueur lue : zéro aurait abaissé la moyenne."""
+    tokenizer, modele = petit
+    trop_long = {"instruction": "Lisez bien tout ceci. " * 60, "input": "", "output": "Lu."}
+    options = {"avec_fin": avec_fin, "cutoff_len": 60}
+    seuls = pertes(modele, tokenizer, corpus, **options)
+    obtenues = pertes(modele, tokenizer, [trop_long, *corpus], **options)
+    assert np.isnan(obtenues).tolist() == [True] + [False] * len(corpus)
+    np.testing.assert_allclose(obtenues[1:], seuls, rtol=0, atol=1e-4)
+
+
 # ---------------------------------------------------------------- comparer
+
+
+def test_les_exemples_sans_perte_sont_ecartes_et_comptes():
+    ecart = comparer_pertes(np.array([2.0, np.nan, 4.0]), np.array([1.0, np.nan, 2.0]))
+    assert (ecart.avant, ecart.apres, ecart.gain) == (3, 1.5, 0.5)
+    assert (ecart.exemples, ecart.ecartes) == (2, 1)
+    with pytest.raises(ErreurFabrique, match="1 exemple à comparer, 2 écartés"):
+        comparer_pertes(np.array([2.0, np.nan, np.nan]), np.array([1.0, np.nan, np.nan]))
+
+
+def test_un_modele_dont_la_perte_n_est_plus_un_nombre_ne_passe_pas_pour_une_coupure():
+    ecart = comparer_pertes(np.array([2.0, 3.0]), np.array([1.0, np.nan]))
+    assert (ecart.exemples, ecart.ecartes) == (2, 0)
+    assert np.isnan(ecart.apres)
+
 
 pertes_positives = st.lists(st.floats(0.1, 10), min_size=2, max_size=30).map(np.array)
 

@@ -172,9 +172,9 @@ def evaluer(
     obtenues, secondes = _repondre(modele, tokenizer, exemples, nom, options, journal)
     textes, references = [texte for texte, _ in obtenues], [reponse(e) for e in exemples]
     mesurer = partial(pertes, modele, tokenizer, adaptateur=adaptateur, cutoff_len=cutoff_len)
-    tailles = tailles_des_reponses(tokenizer, exemples, cutoff_len)
+    compter = partial(tailles_des_reponses, tokenizer, cutoff_len=cutoff_len)
     releves, temoins = _mesurer_les_mots(textes, references)
-    nats, nats_propres = _mesurer_les_pertes(mesurer, exemples, *tailles)
+    nats, nats_propres = _mesurer_les_pertes(mesurer, compter, exemples)
     formes = _mesurer_les_formes(obtenues, references, parties, fiches)
     return Evaluation(
         nom=nom,
@@ -291,10 +291,14 @@ def _comparer(compter, textes: list[str], references: list[str]) -> Releve:
 
 
 def _mesurer_les_pertes(
-    mesurer, exemples: list[dict], jetons: np.ndarray, octets: np.ndarray
+    mesurer, compter, exemples: list[dict]
 ) -> tuple[dict[str, Releve], dict[str, Releve]]:
-    """Perplexité et bits par octet des références ; leur témoin pose la question d'un autre."""
-    nats = mesurer(exemples) * jetons
+    """Perplexité et bits par octet des références ; leur témoin pose la question d'un autre.
+
+    Une référence que la coupure a toute emportée compte zéro jeton : elle ne pèse nulle part.
+    """
+    jetons, octets = compter(exemples)
+    nats = np.where(jetons > 0, mesurer(exemples) * jetons, 0)
     releves = {
         "perplexite": Releve(nats, jetons, exponentielle=True),
         "bits_par_octet": Releve(nats / np.log(2), octets),
@@ -304,10 +308,11 @@ def _mesurer_les_pertes(
         return releves, {}
     demandes = [{c: e.get(c) for c in ("instruction", "input", "systeme")} for e in exemples]
     ailleurs = [e | d for e, d in zip(exemples, demandes[pas:] + demandes[:pas], strict=True)]
-    dus = mesurer(ailleurs) * jetons - nats
+    lues = (jetons > 0) & (compter(ailleurs)[0] > 0)
+    dus = np.where(lues, mesurer(ailleurs) * jetons - nats, 0)
     return releves, {
-        "perplexite": Releve(dus, jetons),
-        "bits_par_octet": Releve(dus / np.log(2), octets),
+        "perplexite": Releve(dus, jetons * lues),
+        "bits_par_octet": Releve(dus / np.log(2), octets * lues),
     }
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus.formats import reponse
 from fabrique.entrainement.exemples import LotSansPerteInutile
+from fabrique.erreurs import ErreurFabrique
 from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
 from fabrique.generation import base_ou_affine, generer_par_lots, par_lots
 
@@ -23,7 +24,8 @@ class ComparaisonPertes:
     """Perte moyenne par exemple (nats par jeton de réponse, jeton de fin exclu), et son écart.
 
     ``gain`` est la baisse relative de la perte moyenne ; ``ic95`` son intervalle à 95 %, par
-    rééchantillonnage apparié des exemples.
+    rééchantillonnage apparié des exemples. ``ecartes`` compte ceux qui n'ont pas de perte : il n'y
+    reste rien à apprendre.
     """
 
     avant: float
@@ -31,6 +33,7 @@ class ComparaisonPertes:
     gain: float
     ic95: tuple[float, float]
     exemples: int
+    ecartes: int = 0
 
 
 @torch.inference_mode()
@@ -53,7 +56,8 @@ def pertes(
         lot: combien d'exemples sont lus ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
-        Un tableau de forme (nombre d'exemples,), en nats par jeton.
+        Un tableau de forme (nombre d'exemples,), en nats par jeton ; NaN pour un exemple où il ne
+        reste rien à apprendre : question qui remplit ``cutoff_len``, ou réponses de poids nul.
     """
     assembler = LotSansPerteInutile(tokenizer, modele)
     exemples = [exemple_en_jetons(tokenizer, e, cutoff_len) for e in corpus]
@@ -69,7 +73,7 @@ def pertes(
         par_jeton = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), etiquettes.flatten(), ignore_index=SANS_PERTE, reduction="none"
         ).view(etiquettes.shape)
-        comptes = (etiquettes != SANS_PERTE).sum(dim=1).clamp(min=1)
+        comptes = (etiquettes != SANS_PERTE).sum(dim=1)
         return (par_jeton.sum(dim=1) / comptes).cpu().numpy()
 
     valeurs = np.zeros(len(exemples))
@@ -94,10 +98,21 @@ def tailles_des_reponses(
 
 
 def comparer_pertes(avant: np.ndarray, apres: np.ndarray, graine: int = 0) -> ComparaisonPertes:
-    """Compare deux pertes mesurées sur les mêmes exemples.
+    """Compare deux pertes mesurées sur les mêmes exemples ; ceux qui n'en ont pas sont écartés.
 
     Source : Efron et Tibshirani, 1993, pour le rééchantillonnage apparié (scipy).
+
+    Raises:
+        ErreurFabrique: moins de deux exemples ont une perte.
     """
+    mesures = ~(np.isnan(avant) & np.isnan(apres))
+    ecartes = len(avant) - int(mesures.sum())
+    avant, apres = avant[mesures], apres[mesures]
+    if len(avant) < 2:
+        raise ErreurFabrique(
+            f"{len(avant)} exemple à comparer, {ecartes} écartés : il n’y reste rien à apprendre",
+            "Donnez au moins deux exemples, ou augmentez cutoff_len",
+        )
     intervalle = bootstrap(
         (avant, apres),
         lambda a, b, axis=-1: 1 - b.mean(axis=axis) / a.mean(axis=axis),
@@ -113,6 +128,7 @@ def comparer_pertes(avant: np.ndarray, apres: np.ndarray, graine: int = 0) -> Co
         gain=float(1 - apres.mean() / avant.mean()),
         ic95=(float(intervalle.low), float(intervalle.high)),
         exemples=len(avant),
+        ecartes=ecartes,
     )
 
 

@@ -222,9 +222,23 @@ def _origine(rapport: Rapport) -> list[Rangee]:
             for nom, v in (origine | reglages).items()
             if v is not None
         ),
+        *_hors_de_la_perplexite(rapport.affine),
         ("versions", versions),
         ("durée", en_duree(rapport.duree_s)),
     ]
+
+
+def _hors_de_la_perplexite(evaluation: Evaluation) -> list[Rangee]:
+    """Les questions dont la référence n'a pas pu être lue, nommées ; rien s'il n'y en a pas."""
+    if "perplexite" not in evaluation.releves:
+        return []
+    jetons = evaluation.releves["perplexite"].denominateurs
+    nommees = [str(e["id"]) for e, n in zip(evaluation.exemples, jetons, strict=True) if not n]
+    phrase = (
+        f"{len(nommees)} question(s) sur {len(jetons)}, où il ne reste rien de la référence (demande "
+        f"trop longue, ou réponses de poids nul)\u00a0: {', '.join(nommees)}"
+    )
+    return [("hors de la perplexité et des bits par octet", phrase)] if nommees else []
 
 
 # ---------------------------------------------------------------- la page
