@@ -7,7 +7,7 @@ relevé, génération comprise. ``--relever`` refait ce compte ; il est gardé d
 
 L'arithmétique, pour les poids P des blocs de Falcon-7B :
 
-- lire un jeton demande 2 × P calculs, l'apprendre 4 × P (``fabrique.cout``) ;
+- lire un jeton demande 2 × P calculs, l'apprendre 4 × P (``fabrique.recettes.cout``) ;
 - à chaque passage, bitsandbytes déplie les poids : il les lit en 4 bits et les écrit en 16 ;
   apprendre les déplie une seconde fois, au retour ;
 - écrire un jeton relit tous les poids, dépliés quand plusieurs questions avancent ensemble, en
@@ -36,13 +36,13 @@ from nbformat.v4 import new_code_cell
 from transformers import FalconForCausalLM
 from transformers.models.falcon.modeling_falcon import FalconModel
 
-from fabrique.cartes import CARTES
-from fabrique.cout import BITS_NF4, CALCULS, compter
-from fabrique.emplacements import ecrire_json
 from fabrique.entrainement import Reglages
-from fabrique.figures import en_francais
-from fabrique.machine import T4
-from fabrique.modeles import charger, charger_tokenizer, parler_moins
+from fabrique.machine.cartes import CARTES
+from fabrique.machine.profil import T4
+from fabrique.modeles.chargement import charger, charger_tokenizer, parler_moins
+from fabrique.recettes.cout import BITS_NF4, CALCULS, compter
+from fabrique.socle.emplacements import ecrire_json
+from fabrique.socle.figures import en_francais
 from outils.jumeau import LARGEUR, configuration, poser
 from outils.tester import ENVIRONNEMENT, RACINE
 

@@ -19,11 +19,11 @@ from fabrique.corpus import lire_corpus
 from fabrique.corpus.formats import demande
 from fabrique.evaluation import evaluer
 from fabrique.evaluation.epreuve import au_plus
-from fabrique.figures import en_francais
-from fabrique.gabarits import coder, texte_de_la_demande
-from fabrique.generation import SANS_REGLE_CACHEE, generer_par_lots
-from fabrique.machine import POCHE
-from fabrique.modeles import charger
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger
+from fabrique.modeles.gabarits import coder, texte_de_la_demande
+from fabrique.modeles.generation import SANS_REGLE_CACHEE, generer_par_lots
+from fabrique.socle.figures import en_francais
 
 
 @dataclass

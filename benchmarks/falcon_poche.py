@@ -24,19 +24,19 @@ from rich.table import Table
 
 from fabrique.corpus import lire_corpus
 from fabrique.entrainement import Reglages, entrainer
-from fabrique.evaluation.metriques import distinct, f1, mots, rouge_l
-from fabrique.figures import en_francais
-from fabrique.gabarits import coder
-from fabrique.generation import generer_par_lots
-from fabrique.machine import POCHE
-from fabrique.modeles import charger
-from fabrique.preentrainement import (
+from fabrique.entrainement.preentrainement import (
     Document,
     ReglagesPreentrainement,
     bits_par_octet,
     lire_documents,
     separer,
 )
+from fabrique.evaluation.metriques import distinct, f1, mots, rouge_l
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger
+from fabrique.modeles.gabarits import coder
+from fabrique.modeles.generation import generer_par_lots
+from fabrique.socle.figures import en_francais
 
 #: Longueur, en mots, d'une redite ; longueur d'une réponse, en jetons, au plus.
 REDITE, JETONS = 6, 120

@@ -21,10 +21,10 @@ from pathlib import Path
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from tokenizers import Tokenizer
 
-from fabrique.emplacements import FALCON_POCHE
-from fabrique.figures import en_francais
+from fabrique.entrainement.preentrainement import ReglagesPreentrainement, lire_documents, separer
 from fabrique.jetons import Decoupeur, Fertilite, fertilite, ouvrir
-from fabrique.preentrainement import ReglagesPreentrainement, lire_documents, separer
+from fabrique.socle.emplacements import FALCON_POCHE
+from fabrique.socle.figures import en_francais
 
 CODE = "code-general-de-la-fonction-publique"
 #: Caractères lus au début de chaque roman : le benchmark tient en quelques minutes.

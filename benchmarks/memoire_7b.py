@@ -36,13 +36,15 @@ from transformers import (
 )
 
 from fabrique.corpus import lire_corpus
-from fabrique.cout import CONFIGURATION_7B
 from fabrique.entrainement import Reglages, entrainer
-from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.figures import en_francais
-from fabrique.generation import generer_par_lots
-from fabrique.machine import GO, T4, en_go
-from fabrique.modeles import charger, charger_tokenizer, couches_quatre_bits, memoire
+from fabrique.machine.profil import T4
+from fabrique.modeles.chargement import charger, charger_tokenizer, couches_quatre_bits
+from fabrique.modeles.generation import generer_par_lots
+from fabrique.modeles.memoire import memoire
+from fabrique.recettes.cout import CONFIGURATION_7B
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import GO, en_go
 
 COUCHES = CONFIGURATION_7B["num_hidden_layers"]
 #: Mémoire vive d'une machine Colab gratuite, et mémoire de sa T4.

@@ -18,11 +18,11 @@ from pathlib import Path
 from datasets import Dataset
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.emplacements import ecrire_json
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.evaluation import comparer_pertes, pertes
-from fabrique.machine import POCHE
-from fabrique.modeles import charger
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger
+from fabrique.socle.emplacements import ecrire_json
 
 
 def pertes_apres(corpus: Dataset, test: Dataset, epochs: float) -> tuple:

@@ -25,11 +25,11 @@ from safetensors import safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.figures import en_francais
-from fabrique.gabarits import coder, texte_de_la_demande
-from fabrique.modeles import charger, reparation_falcon
-from fabrique.preentrainement import bits_par_octet
-from fabrique.quantification import FORMATS, format_de, octets, poids_retrouves
+from fabrique.entrainement.preentrainement import bits_par_octet
+from fabrique.modeles.chargement import charger, reparation_falcon
+from fabrique.modeles.gabarits import coder, texte_de_la_demande
+from fabrique.modeles.quantification import FORMATS, format_de, octets, poids_retrouves
+from fabrique.socle.figures import en_francais
 
 #: La référence d'abord, puis du plus fin au plus grossier. GPTQ s'y ajoute avec --gptq.
 COMPARES = ("aucune", "int8", "nf4_simple", "nf4", "fp4")

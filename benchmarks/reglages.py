@@ -22,9 +22,9 @@ from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.evaluation import mesurer_reponses, pertes
 from fabrique.evaluation.metriques import f1
-from fabrique.figures import en_francais
-from fabrique.machine import POCHE
-from fabrique.modeles import charger
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger
+from fabrique.socle.figures import en_francais
 
 
 def essayer(appris: Dataset, evalues: Dataset, changements: dict, reponses: bool) -> list[str]:

@@ -18,10 +18,10 @@ from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.evaluation import pertes
 from fabrique.evaluation.style import mesurer_style
-from fabrique.figures import en_francais
-from fabrique.generation import generer_par_lots
-from fabrique.machine import POCHE
-from fabrique.modeles import charger
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger
+from fabrique.modeles.generation import generer_par_lots
+from fabrique.socle.figures import en_francais
 
 #: Ceux du carnet 03. Une réponse écrite par nous compte 95 jetons en médiane ; le modèle, laissé à
 #: lui-même, s’arrête bien avant : il en écrit ici au moins 80.

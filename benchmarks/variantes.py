@@ -21,11 +21,13 @@ from datasets import Dataset
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.entrainement.disque import taille_d_un_point
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import pertes
-from fabrique.figures import BLEU, ROUGE, en_francais, en_scientifique, nouvelle_figure
-from fabrique.machine import POCHE, en_mo
-from fabrique.modeles import charger, memoire
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger
+from fabrique.modeles.memoire import memoire
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.figures import BLEU, ROUGE, en_francais, en_scientifique, nouvelle_figure
+from fabrique.socle.nombres import en_mo
 
 #: Une ligne du tableau : son nom, ce qu'elle change.
 VARIANTES = {

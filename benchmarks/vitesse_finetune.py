@@ -35,9 +35,10 @@ from fabrique.entrainement import OrdreParLongueur, Reglages, entrainer, memoire
 from fabrique.entrainement.exemples import exemples_en_jetons
 from fabrique.evaluation import pertes
 from fabrique.evaluation.incertitude import intervalle_de_l_ecart, moyenne
-from fabrique.figures import en_francais
-from fabrique.machine import GO, PROFILS, Profil, en_go
-from fabrique.modeles import charger, charger_tokenizer
+from fabrique.machine.profil import PROFILS, Profil
+from fabrique.modeles.chargement import charger, charger_tokenizer
+from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import GO, en_go
 
 #: La recette de 2023 relisait quatre fois 1 200 exemples pour 4 800 appris.
 PART_EVALUEE, EVALUATIONS_DE_2023 = 0.25, 4

@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fabrique.emplacements import ecrire_signe, verifier_sortie
-from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique, Nombre
+from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
+from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique, Nombre
 
 #: Les mots de l'aide que typer écrit en anglais.
 TRADUCTIONS = {
@@ -88,7 +88,8 @@ Json = Annotated[bool, typer.Option("--json", help="N’imprime qu’un objet JS
 @application.command(cls=Commande)
 def machine(en_json: Json = False) -> None:
     """Décrit la machine, les versions et le profil choisi."""
-    from fabrique.machine import choisir_profil, decrire, examiner
+    from fabrique.machine.materiel import examiner
+    from fabrique.machine.profil import choisir_profil, decrire
 
     vue = examiner()
     profil = choisir_profil(vue)
@@ -153,9 +154,9 @@ def finetune(
     ] = False,
 ) -> None:
     """Affine un modèle : les options de la commande falcontune de 2023."""
-    from fabrique.affinage import affiner
     from fabrique.entrainement import Reglages
-    from fabrique.modeles import choisir_poids
+    from fabrique.modeles.catalogue import choisir_poids
+    from fabrique.recettes.affinage import affiner
 
     if data_type != "alpaca":
         raise ErreurFabrique(
@@ -206,7 +207,7 @@ def generer(
     temperature: Annotated[float, _nombre("--temperature", QUANTITE, "0 : sans tirage.")] = 0.0,
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
-    from fabrique import generation, modeles
+    from fabrique.modeles import chargement as modeles, generation
 
     if adaptateur:
         modeles.verifier_adaptateur(adaptateur)
@@ -336,7 +337,7 @@ def preentrainer(
     ] = False,
 ) -> None:
     """Préentraîne un petit Falcon sur vos textes ; relancée, la commande reprend."""
-    from fabrique.preentrainement import (
+    from fabrique.entrainement.preentrainement import (
         ReglagesPreentrainement,
         lire_source,
         preentrainer,
@@ -391,7 +392,7 @@ def jetons(
     en_json: Json = False,
 ) -> None:
     """Compte les jetons d’un texte ou d’un corpus, par tokenizer ; dit ce qu’ils coûtent."""
-    from fabrique.jetons import rapport
+    from fabrique.jetons import compte as rapport
 
     with redirect_stdout(sys.stderr if en_json else sys.stdout):  # « lu en Windows-1252 », à côté
         examen = rapport.examiner(fichier, tokenizer, prix, contexte, texte)
@@ -414,7 +415,7 @@ def fusionner(
     ] = "float32",
 ) -> None:
     """Fusionne un adaptateur dans les poids 16 bits de sa base, et vérifie le résultat."""
-    from fabrique import fusion
+    from fabrique.service import fusion
 
     print(fusion.fusionner(model, adaptateur, sortie, revision or None, calcul))
 
@@ -460,8 +461,8 @@ def cout(
     en_json: Json = False,
 ) -> None:
     """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO2 ; et le prix d’une API."""
-    from fabrique import cout as estimation
     from fabrique.entrainement import Reglages
+    from fabrique.recettes import cout as estimation
 
     # Le coût se compte un lot à la fois : son option est --mbatch_size.
     with _options_nommees(batch_size="--mbatch_size"):
@@ -515,9 +516,9 @@ def controler(
     en_json: Json = False,
 ) -> None:
     """Dit tout ce qu’il y a à corriger dans un corpus ; code 1 s’il y a des erreurs."""
-    from fabrique.corpus import rapport
+    from fabrique.corpus import compte_rendu as rapport
     from fabrique.corpus.controle import controler as examiner
-    from fabrique.modeles import charger_tokenizer
+    from fabrique.modeles.chargement import charger_tokenizer
 
     if page:
         verifier_sortie(page, fichier, *filter(None, [evaluation]))
@@ -588,7 +589,7 @@ def demo(
     ),
 ) -> None:
     """Affine le Falcon de poche en 4 bits et montre ce que cela change."""
-    from fabrique.demo import demontrer
+    from fabrique.recettes.demo import demontrer
 
     demontrer(sortie)
 
@@ -610,7 +611,7 @@ def verifier(
     en_json: Json = False,
 ) -> None:
     """Dit si cette machine est prête pour l’atelier ; code 2 s’il y a à corriger."""
-    from fabrique.atelier import verification
+    from fabrique.cours.atelier import verification
 
     constats = []
     with redirect_stdout(sys.stderr if en_json else sys.stdout):
@@ -637,8 +638,8 @@ def kit(
     ] = ["3.11", "3.12", "3.13"],  # noqa: B006
 ) -> None:
     """Réunit tout le cours dans un dossier, pour l’installer ensuite sans réseau."""
-    from fabrique.atelier.kit import construire
-    from fabrique.machine import en_go
+    from fabrique.cours.atelier.kit import construire
+    from fabrique.socle.nombres import en_go
 
     taille = construire(dossier, plateforme, python)
     print(f"Kit écrit dans {dossier} : {en_go(taille)}. Mode d’emploi : LISEZMOI.txt.")

@@ -9,7 +9,7 @@ import csv
 import sys
 from pathlib import Path
 
-from fabrique.figures import BLEU, ORANGE, ROSE, VERT, en_francais, nouvelle_figure
+from fabrique.socle.figures import BLEU, ORANGE, ROSE, VERT, en_francais, nouvelle_figure
 
 NOMS = {
     "bpo_service_public": ("fiches service-public.fr", BLEU),

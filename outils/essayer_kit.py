@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fabrique.atelier.kit import construire
-from fabrique.machine import en_go
+from fabrique.cours.atelier.kit import construire
+from fabrique.socle.nombres import en_go
 from outils.tester import RACINE
 
 TRAVAIL = RACINE / "build" / "essai_kit"

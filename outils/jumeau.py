@@ -23,7 +23,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import FalconConfig, FalconForCausalLM, GenerationConfig
 
 from fabrique.corpus import lire_corpus
-from fabrique.modeles import CATALOGUE, parler_moins
+from fabrique.modeles.catalogue import CATALOGUE
+from fabrique.modeles.chargement import parler_moins
 
 FIN = "<|endoftext|>"
 #: Les jetons spéciaux de Falcon-7B, d'identifiants 0 à 10 ; celui de fin porte le 11.

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from fabrique.corpus import controler
+from fabrique.corpus.compte_rendu import chiffres
 from fabrique.corpus.constats import Controle
-from fabrique.corpus.rapport import chiffres
-from fabrique.emplacements import dossier_data
-from fabrique.modeles import charger_tokenizer
+from fabrique.modeles.chargement import charger_tokenizer
+from fabrique.socle.emplacements import dossier_data
 
 NOTICE = dossier_data() / "LISEZMOI.md"
 _BLOC = re.compile(r"(<!-- chiffres:(\w+) -->\n).*?(<!-- fin -->)", re.DOTALL)

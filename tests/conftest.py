@@ -29,9 +29,9 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM  # noqa: E402
 
 import fabrique  # noqa: E402
-from fabrique.emplacements import FALCON_POCHE  # noqa: E402
-from fabrique.gabarits import exemple_en_jetons  # noqa: E402
-from fabrique.modeles import parler_moins  # noqa: E402
+from fabrique.modeles.chargement import parler_moins  # noqa: E402
+from fabrique.modeles.gabarits import exemple_en_jetons  # noqa: E402
+from fabrique.socle.emplacements import FALCON_POCHE  # noqa: E402
 from outils.jumeau import poser as poser_le_jumeau  # noqa: E402
 
 # Les mêmes exemples à chaque lancement, et jamais d'échec pour une question de vitesse.

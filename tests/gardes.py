@@ -325,7 +325,7 @@ def images_decrites(carnet: NotebookNode) -> list[str]:
             fragments.append(vu.get("text/html", ""))
             defauts += [
                 f"cellule {numero} : sortie {genre} brute, sans texte alternatif ; passez par "
-                "fabrique.figures.montrer"
+                "fabrique.socle.figures.montrer"
                 for genre in vu
                 if genre.startswith("image/")
             ]

@@ -15,9 +15,10 @@ from test_fusion import logits
 from transformers import FalconConfig, FalconForCausalLM
 
 import fabrique
-from fabrique.erreurs import ErreurFabrique
 from fabrique.ligne_de_commande import principal
-from fabrique.modeles import empreinte_de_la_base, verifier_adaptateur
+from fabrique.modeles.adaptateurs import verifier_adaptateur
+from fabrique.modeles.origine import empreinte_de_la_base
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 def _adaptateur_de(dossier_modele, sortie):

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from fabrique import machine
-from fabrique.atelier import installer, verification
-from fabrique.atelier.verification import Constat
+from fabrique.cours.atelier import installer, verification
+from fabrique.cours.atelier.verification import Constat
 from fabrique.ligne_de_commande import principal
+from fabrique.machine import profil as machine
 from outils.tester import RACINE
 
 FICHIER = Path(verification.__file__)

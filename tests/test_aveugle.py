@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import aveugle
 from fabrique.evaluation.aveugle import (
     Lecture,
@@ -20,6 +19,7 @@ from fabrique.evaluation.aveugle import (
     panneau,
 )
 from fabrique.evaluation.paires import Part, apparier, part_de_la_seconde
+from fabrique.socle.erreurs import ErreurFabrique
 
 QUESTIONS = [{"instruction": f"Question <{rang}> ?"} for rang in range(12)]
 PAIRES = apparier(QUESTIONS, [f"un{r}" for r in range(12)], [f"deux{r}" for r in range(12)])

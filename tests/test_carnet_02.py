@@ -16,13 +16,13 @@ import pytest
 import torch
 from datasets import Dataset
 
-from fabrique import secret
-from fabrique.abimer import DEGATS, SAINS, corpus_abime, versions_abimees
 from fabrique.corpus import controler, jeu, lire_corpus, selectionner
-from fabrique.emplacements import dossier_data
+from fabrique.cours import secret
+from fabrique.cours.abimer import DEGATS, SAINS, corpus_abime, versions_abimees
+from fabrique.cours.salle import SIGNATURE, signatures
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
-from fabrique.gabarits import coder, texte_envoye
-from fabrique.salle import SIGNATURE, signatures
+from fabrique.modeles.gabarits import coder, texte_envoye
+from fabrique.socle.emplacements import dossier_data
 
 RACINE = Path(__file__).resolve().parent.parent
 DONNEES = RACINE.parent / "shared" / "donnees"

@@ -10,17 +10,18 @@ import torch
 from scipy.stats import binom
 
 import fabrique
-from fabrique.evaluation import jumelles, metriques as m
+from fabrique.cours import jumelles
+from fabrique.cours.jumelles import AUTORITE, JUMELLES, SOIN
+from fabrique.cours.rangement import representations
+from fabrique.cours.salle import sans_signature
+from fabrique.evaluation import metriques as m
 from fabrique.evaluation.aveugle import lecture_de_secours
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.evaluation.juge import consigne, faire_juger, lire_avis, matiere
 from fabrique.evaluation.juge_force import GRILLE_BREVE, JugeForce
-from fabrique.evaluation.jumelles import AUTORITE, JUMELLES, SOIN
 from fabrique.evaluation.paires import Part, apparier
-from fabrique.evaluation.rangement import representations
-from fabrique.figures import tracer_intervalles
-from fabrique.gabarits import coder
-from fabrique.salle import sans_signature
+from fabrique.modeles.gabarits import coder
+from fabrique.socle.figures import tracer_intervalles
 
 # ---------------------------------------------------------------- les nombres cités
 

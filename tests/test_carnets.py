@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fabrique import carnets
-from fabrique.carnets import lire_paris, parier, reveler
+from fabrique.cours import carnets
+from fabrique.cours.carnets import lire_paris, parier, reveler
 from outils.tester import ENVIRONNEMENT
 
 # ---------------------------------------------------------------- les paris
@@ -62,7 +62,7 @@ CELLULES = {
 NOYAU = """
 import sys, types
 from IPython.core.interactiveshell import InteractiveShell
-from fabrique.erreurs import expliquer_les_pannes
+from fabrique.socle.erreurs import expliquer_les_pannes
 
 noyau = InteractiveShell.instance(colors="NoColor")
 noyau.set_custom_exc((ImportError,), lambda *_, tb_offset=None: print("message de Colab"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fabrique.corpus import controler, convertir, lire_corpus
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 SYSTEME = {"role": "system", "content": "Parlez en alexandrins."}
 

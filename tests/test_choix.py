@@ -2,9 +2,9 @@
 
 import pytest
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.choix import QuestionFermee, choisir, faire_le_bilan, log_probabilites
 from fabrique.evaluation.mesures import pertes
+from fabrique.socle.erreurs import ErreurFabrique
 
 QUESTION = QuestionFermee("Où voter ?", ("Ici.", "Au bureau indiqué sur votre carte électorale."), 1)
 

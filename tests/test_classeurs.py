@@ -7,7 +7,7 @@ from openpyxl import Workbook
 
 from fabrique.corpus import controler, lire_corpus
 from fabrique.corpus.classeurs import montrer
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 JOUR = datetime(2024, 2, 5, 14, 7, 9)
 

@@ -7,9 +7,9 @@ import pytest
 
 from fabrique.corpus import controler, lire_corpus, verifier_encodage
 from fabrique.corpus.codages import UN_OCTET, a_un_octet
-from fabrique.emplacements import dossier_data
-from fabrique.erreurs import ErreurFabrique
 from fabrique.ligne_de_commande import principal
+from fabrique.socle.emplacements import dossier_data
+from fabrique.socle.erreurs import ErreurFabrique
 
 QUESTION, REPONSE = (
     "Où régler l’écharpe du préfet à l’été ?",

@@ -11,7 +11,6 @@ from test_evaluation import pertes_a_la_main
 
 import fabrique
 from fabrique.entrainement import Reglages, entrainer
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.comparaison import (
     FORME_SEULE,
     INDECIS,
@@ -32,6 +31,7 @@ from fabrique.evaluation.comparaison import (
 from fabrique.evaluation.incertitude import moyenne
 from fabrique.evaluation.metriques import COMPARAISONS, MESURES
 from fabrique.evaluation.rapport import _hors_de_la_perplexite
+from fabrique.socle.erreurs import ErreurFabrique
 
 COURT = {"max_new_tokens": 24}
 

@@ -11,13 +11,14 @@ import pytest
 from contraste import MINIMUM, contraste, defauts, defauts_du_style
 from test_rapport_evaluation import fait  # noqa: F401 (un rapport d'évaluation tout prêt)
 
-from fabrique import carnets, figures
-from fabrique.corpus import controle, rapport as rapport_corpus
+from fabrique.corpus import compte_rendu as rapport_corpus, controle
+from fabrique.cours import carnets, experiences
 from fabrique.evaluation import aveugle, rapport as rapport_evaluation
 from fabrique.evaluation.paires import apparier
-from fabrique.jetons import bpe, experiences, ouvrir
+from fabrique.jetons import bpe, ouvrir
 from fabrique.jetons.affichage import decouper, en_html
-from fabrique.suivi import Barre
+from fabrique.socle import figures
+from fabrique.socle.suivi import Barre
 
 RACINE = Path(__file__).resolve().parent.parent
 QUESTIONS = [{"instruction": "Où se refait un passeport ?"}]

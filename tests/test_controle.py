@@ -16,11 +16,11 @@ from test_corpus import en_csv, en_jsonl
 
 from fabrique.corpus import controler, lire_corpus
 from fabrique.corpus.formats import reponse
-from fabrique.emplacements import CORPUS_LIVRES
 from fabrique.entrainement.exemples import exemples_en_jetons
-from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import exemple_en_jetons
 from fabrique.ligne_de_commande import principal
+from fabrique.modeles.gabarits import exemple_en_jetons
+from fabrique.socle.emplacements import CORPUS_LIVRES
+from fabrique.socle.erreurs import ErreurFabrique
 
 E, A = "erreur", "alerte"
 

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings, strategies as st
 
 from fabrique.corpus import conversion, convertir, lire_corpus
 from fabrique.corpus.conversion import ecrire_exemples
-from fabrique.emplacements import dossier_data
-from fabrique.erreurs import ErreurFabrique
 from fabrique.ligne_de_commande import principal
+from fabrique.socle.emplacements import dossier_data
+from fabrique.socle.erreurs import ErreurFabrique
 
 textes = st.text(
     st.sampled_from('aé« »\n ſ🙂\t\\"') | st.characters(codec="utf-8"), min_size=1, max_size=12

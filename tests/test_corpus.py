@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from fabrique.corpus import COLONNES, jeu, lire_corpus, repartir
 from fabrique.corpus.formats import demande
-from fabrique.erreurs import DONNEES, ErreurFabrique
+from fabrique.socle.erreurs import DONNEES, ErreurFabrique
 
 LIGNES = [
     {"instruction": "Où voter ?", "input": "", "output": "À la mairie.", "jeu": "entrainement"},

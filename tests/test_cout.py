@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 import fabrique
-from fabrique.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
-from fabrique.cout import compter, confronter, en_minutes, estimer, prix_api
-from fabrique.erreurs import DONNEES, ErreurFabrique
-from fabrique.gabarits import exemple_en_jetons
 from fabrique.ligne_de_commande import principal
-from fabrique.machine import POCHE, T4
-from fabrique.modeles import charger_tokenizer
+from fabrique.machine.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
+from fabrique.machine.profil import POCHE, T4
+from fabrique.modeles.chargement import charger_tokenizer
+from fabrique.modeles.gabarits import exemple_en_jetons
+from fabrique.recettes.cout import compter, confronter, en_minutes, estimer, prix_api
+from fabrique.socle.erreurs import DONNEES, ErreurFabrique
 
 REGLAGES_T4 = fabrique.Reglages.du_profil(T4)
 

@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fabrique.modeles import CATALOGUE
+from fabrique.modeles.catalogue import CATALOGUE
 from outils import adresse
 from outils.tester import RACINE
 
@@ -163,29 +164,22 @@ def test_aucun_fichier_ne_nomme_un_chemin_de_machine():
 
 # ---------------------------------------------------------------- les flèches vont vers le bas
 
-#: Du haut vers le bas ; un module n'importe que son étage et ceux d'en dessous.
+#: Les douze pièces, du haut vers le bas ; un module n'importe que la sienne et celles d'en dessous.
 ETAGES = (
     {"__main__"},
     {"ligne_de_commande"},
-    {"demo", "affinage", "cout", "energie", "atelier", "__init__"},
-    {
-        "carnets",
-        "exercices",
-        "jeu",
-        "adaptateurs",
-        "schemas",
-        "abimer",
-        "secret",
-        "salle",
-        "graduations",
-    },
+    {"cours"},
+    {"recettes"},
     {"evaluation"},
-    {"entrainement", "preentrainement", "generation", "fusion"},
+    {"entrainement"},
+    {"service"},
+    {"recherche"},
     {"jetons"},
+    {"corpus"},
     {"modeles"},
-    {"corpus", "gabarits"},
-    {"machine", "quantification", "cartes"},
-    {"erreurs", "emplacements", "suivi", "figures"},
+    {"machine"},
+    {"socle"},
+    {"__init__"},
 )
 NIVEAU = {module: rang for rang, etage in enumerate(ETAGES) for module in etage}
 
@@ -237,10 +231,19 @@ def test_chaque_module_a_son_etage():
 def test_les_fleches_vont_vers_le_bas():
     """La section 3 de la conception ; les utilitaires sont tout en bas."""
     lues = set(fleches())
-    assert ("ligne_de_commande", "generation") in lues, "les imports tardifs sont lus aussi"
+    assert ("ligne_de_commande", "modeles") in lues, "les imports tardifs sont lus aussi"
     assert [
         f"{haut} → {bas}" for haut, bas in sorted(lues) if NIVEAU.get(haut, 0) > NIVEAU.get(bas, 99)
     ] == []
+
+
+def test_la_maison_garde_ses_pieces():
+    """Douze pièces, dont la ligne de commande ; jamais deux fichiers du même nom."""
+    pieces = {tete(nom) for nom in modules()} - {"__init__", "__main__"}
+    assert pieces - {"recherche"} == set().union(*ETAGES) - {"__init__", "__main__", "recherche"}
+    assert len(pieces) <= 12
+    noms = Counter(nom.rpartition(".")[2] for nom in modules() if not nom.endswith("__init__"))
+    assert [nom for nom, fois in noms.items() if fois > 1] == []
 
 
 def test_aucun_cycle_d_import():

@@ -14,11 +14,11 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 import fabrique
-from fabrique import modeles
 from fabrique.entrainement import Reglages
 from fabrique.entrainement.adaptateur import poser
 from fabrique.entrainement.entraineur import arguments
-from fabrique.erreurs import ErreurFabrique
+from fabrique.modeles import chargement as modeles
+from fabrique.socle.erreurs import ErreurFabrique
 
 RACINE = Path(__file__).resolve().parent.parent
 #: Huit exemples, lots de quatre, deux époques : quatre pas pleins, sans hasard.

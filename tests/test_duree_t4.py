@@ -16,8 +16,8 @@ from benchmarks.duree_t4 import (
     suivre,
 )
 from fabrique.evaluation import pertes
-from fabrique.generation import generer_par_lots
-from fabrique.machine import JUMEAU
+from fabrique.machine.profil import JUMEAU
+from fabrique.modeles.generation import generer_par_lots
 
 RACINE = Path(__file__).resolve().parent.parent
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabrique.emplacements import (
+from fabrique.socle.emplacements import (
     SIGNATURES,
     ecrire_signe,
     ecrire_texte,
@@ -10,7 +10,7 @@ from fabrique.emplacements import (
     mettre_en_place,
     verifier_sortie,
 )
-from fabrique.erreurs import DONNEES, ErreurFabrique
+from fabrique.socle.erreurs import DONNEES, ErreurFabrique
 
 
 def test_un_fichier_signe_se_remplace(tmp_path):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from fabrique.energie import energie_relevee
-from fabrique.erreurs import ErreurFabrique
+from fabrique.machine.energie import energie_relevee
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 def test_sans_demande_rien_n_est_releve(capsys, monkeypatch):

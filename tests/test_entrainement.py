@@ -16,13 +16,14 @@ from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 
 import fabrique
-from fabrique import entrainement, suivi
+from fabrique import entrainement
 from fabrique.corpus import lire_corpus, repartir
 from fabrique.entrainement import OrdreParLongueur, Reglages, dernier_point_de_reprise
 from fabrique.entrainement.adaptateur import poser, verifier_modele
-from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 from fabrique.evaluation import pertes
-from fabrique.gabarits import FIN, exemple_en_jetons
+from fabrique.modeles.gabarits import FIN, exemple_en_jetons
+from fabrique.socle import suivi
+from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique
 
 #: Onze exemples, lots de deux, deux époques : douze pas ; le hasard (extinction) est de la partie.
 REGLAGES = {

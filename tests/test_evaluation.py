@@ -8,9 +8,9 @@ import torch
 from conftest import ajouter_adaptateur
 from hypothesis import given, strategies as st
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
-from fabrique.gabarits import ASSISTANT, DEBUT, UTILISATEUR
+from fabrique.modeles.gabarits import ASSISTANT, DEBUT, UTILISATEUR
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 def pertes_a_la_main(modele, tokenizer, corpus, avec_fin):

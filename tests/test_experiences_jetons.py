@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from fabrique.cours.experiences import montrer_coupes, montrer_fusions, permuter, perte_moyenne
 from fabrique.jetons import bpe, ouvrir
-from fabrique.jetons.experiences import montrer_coupes, montrer_fusions, permuter, perte_moyenne
 from outils.tester import RACINE
 
 CARNET = nbformat.read(RACINE / "notebooks" / "01_tokenisation.ipynb", as_version=4)

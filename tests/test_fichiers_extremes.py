@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 
 from fabrique.corpus import controler, fichiers
 from fabrique.corpus.fichiers import lire_lignes
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 RACINE = Path(__file__).resolve().parent.parent
 MEGA = 1 << 20
@@ -47,7 +47,7 @@ for nom in ("fabrique", "fabrique.corpus"):
     sys.modules[nom] = types.ModuleType(nom)
     sys.modules[nom].__path__ = [nom.replace(".", "/")]
 from fabrique.corpus.fichiers import lire_lignes
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 def memoire():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

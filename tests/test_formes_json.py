@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from fabrique.corpus import controler, lire_corpus, repartir
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 OBJETS = [{"instruction": f"Où est l’abri {n} ?", "output": f"Au quai {n}."} for n in range(3)]
 COLONNES = {nom: {str(n): o[nom] for n, o in enumerate(OBJETS)} for nom in OBJETS[0]}

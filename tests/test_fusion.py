@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, FalconForCausalLM
 
 import fabrique
-from fabrique import fusion, modeles
-from fabrique.erreurs import DONNEES, ErreurFabrique
-from fabrique.fusion import CALCULS, TOLERANCE, exporter, fusionner
 from fabrique.ligne_de_commande import principal
+from fabrique.modeles import chargement as modeles
+from fabrique.service import fusion
+from fabrique.service.fusion import CALCULS, TOLERANCE, exporter, fusionner
+from fabrique.socle.erreurs import DONNEES, ErreurFabrique
 
 
 @pytest.fixture

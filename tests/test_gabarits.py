@@ -3,9 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from fabrique.emplacements import FALCON_POCHE
-from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import (
+from fabrique.modeles.gabarits import (
     ASSISTANT,
     DEBUT,
     FIN,
@@ -22,6 +20,8 @@ from fabrique.gabarits import (
     texte_de_la_demande,
     texte_envoye,
 )
+from fabrique.socle.emplacements import FALCON_POCHE
+from fabrique.socle.erreurs import ErreurFabrique
 
 SPECIAUX = [DEBUT, FIN, REMPLISSAGE, SYSTEME, UTILISATEUR, ASSISTANT]
 EXEMPLE = {

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import fabrique
-from fabrique import generation
-from fabrique.erreurs import ErreurFabrique
+from fabrique.cours.jumelles import JUMELLES, ecarts
+from fabrique.cours.rangement import representations
 from fabrique.evaluation import pertes
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
-from fabrique.evaluation.jumelles import JUMELLES, ecarts
-from fabrique.evaluation.rangement import representations
-from fabrique.gabarits import coder, texte_envoye
-from fabrique.generation import fenetre, generer_par_lots, par_lots
+from fabrique.modeles import generation
+from fabrique.modeles.gabarits import coder, texte_envoye
+from fabrique.modeles.generation import fenetre, generer_par_lots, par_lots
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 def test_la_reponse_s_arrete_au_jeton_de_fin(par_coeur, corpus):

@@ -5,8 +5,8 @@ import html
 import numpy as np
 import pytest
 
-from fabrique import graduations
-from fabrique.quantification import niveaux_nf4
+from fabrique.cours import graduations
+from fabrique.modeles.quantification import niveaux_nf4
 
 
 @pytest.fixture

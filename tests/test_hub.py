@@ -11,10 +11,10 @@ import pytest
 from huggingface_hub import constants
 
 import fabrique
-from fabrique import emplacements
-from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.jetons.lecture import ouvrir
-from fabrique.modeles import ErreurReseau, charger_tokenizer
+from fabrique.jetons.decoupeurs import ouvrir
+from fabrique.modeles.chargement import ErreurReseau, charger_tokenizer
+from fabrique.socle import emplacements
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 EMPREINTE = "a" * 40
 #: Tout ce qui se lit sur le hub : un modèle, un tokenizer, un corpus.
@@ -87,7 +87,7 @@ def test_un_reseau_qui_tombe_en_route_se_dit(monkeypatch):
         raise ErreurReseau("coupé")
 
     assert not issubclass(ErreurReseau, OSError)
-    monkeypatch.setattr(fabrique.modeles.AutoTokenizer, "from_pretrained", tomber)
+    monkeypatch.setattr(fabrique.modeles.chargement.AutoTokenizer, "from_pretrained", tomber)
     with pytest.raises(ErreurFabrique, match="injoignable"):
         charger_tokenizer("compte/absent", EMPREINTE)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.incertitude import (
     Releve,
     holm,
@@ -20,6 +19,7 @@ from fabrique.evaluation.incertitude import (
     questions_necessaires,
     releve,
 )
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 def test_un_releve_rapporte_des_sommes():

@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 import fabrique
-from fabrique import emplacements
 from fabrique.entrainement import (
     EntraineurParLongueur,
     Reglages,
@@ -33,8 +32,9 @@ from fabrique.entrainement import (
     reprise,
 )
 from fabrique.entrainement.reprise import est_complet
-from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
 from fabrique.ligne_de_commande import principal
+from fabrique.socle import emplacements
+from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique
 
 RACINE = Path(__file__).resolve().parent.parent
 #: Onze exemples, lots de deux, deux époques : douze pas ; le hasard (extinction) est de la partie.
@@ -218,7 +218,7 @@ def test_un_dossier_qui_n_est_pas_a_nous_est_refuse_et_rien_n_y_change(
     dossier_petit, fichier_corpus, tmp_path, monkeypatch, capsys, noms
 ):
     """Code 1, avant que le modèle soit chargé, et le remède dit où aller."""
-    monkeypatch.setattr("fabrique.modeles._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr("fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé"))
     sortie = tmp_path / "à vous"
     avant = etranger(sortie, *noms)
     commande = ["finetune", f"--model={dossier_petit}", f"--dataset={fichier_corpus}"]

@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given, strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 
-from fabrique.emplacements import FALCON_POCHE, dossier_data
-from fabrique.erreurs import ErreurFabrique
 from fabrique.jetons import (
     Decoupeur,
     Jeton,
@@ -29,6 +27,8 @@ from fabrique.jetons.affichage import FONDS, en_html, en_terminal, en_texte
 from fabrique.jetons.bpe import SIGNES, apprendre, couper, en_bibliotheque
 from fabrique.jetons.mesure import SOSIES, rapport
 from fabrique.ligne_de_commande import principal
+from fabrique.socle.emplacements import FALCON_POCHE, dossier_data
+from fabrique.socle.erreurs import ErreurFabrique
 
 RACINE = Path(__file__).resolve().parent.parent
 REELS = RACINE.parent / "shared" / "donnees" / "tokenizers"

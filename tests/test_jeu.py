@@ -8,7 +8,7 @@ import pytest
 
 import fabrique
 from fabrique.corpus import jeu
-from fabrique.jeu import (
+from fabrique.cours.jeu import (
     PHRASES,
     jouer,
     points_du_modele,

@@ -19,8 +19,6 @@ from pathlib import Path
 import pytest
 from transformers.utils.import_utils import is_serve_available
 
-from fabrique.emplacements import FALCON_POCHE
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.juge import (
     GRILLE,
     AvisIllisible,
@@ -43,6 +41,8 @@ from fabrique.evaluation.paires import (
     part_de_la_plus_longue,
     relire_lignes,
 )
+from fabrique.socle.emplacements import FALCON_POCHE
+from fabrique.socle.erreurs import ErreurFabrique
 
 CLE = "cle-secrete-de-test-0123456789"
 

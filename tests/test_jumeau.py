@@ -23,16 +23,16 @@ from transformers import PreTrainedTokenizerFast
 
 import fabrique
 from benchmarks.duree_t4 import executer, lire_releve, secondes
-from fabrique.emplacements import FALCON_POCHE
-from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.evaluation import jumelles
-from fabrique.evaluation.rangement import representations
-from fabrique.figures import en_francais
-from fabrique.gabarits import coder, debut_de_suite, texte_envoye
-from fabrique.jeu import probabilite_du_mot, probabilites
+from fabrique.cours import jumelles
+from fabrique.cours.jeu import probabilite_du_mot, probabilites
+from fabrique.cours.rangement import representations
+from fabrique.entrainement.preentrainement import Document, bits_par_octet, ruban
 from fabrique.ligne_de_commande import principal
-from fabrique.machine import JUMEAU, T4
-from fabrique.preentrainement import Document, bits_par_octet, ruban
+from fabrique.machine.profil import JUMEAU, T4
+from fabrique.modeles.gabarits import coder, debut_de_suite, texte_envoye
+from fabrique.socle.emplacements import FALCON_POCHE
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.figures import en_francais
 from outils.jumeau import FIN, SPECIAUX, poser
 
 RACINE = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fabrique.atelier import installer, kit
-from fabrique.erreurs import ErreurFabrique
+from fabrique.cours.atelier import installer, kit
+from fabrique.socle.erreurs import ErreurFabrique
 from outils.tester import RACINE
 
 

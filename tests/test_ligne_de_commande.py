@@ -211,7 +211,7 @@ NOMBRES = {
 def test_un_nombre_impossible_nomme_son_option_avant_tout_chargement(
     capsys, monkeypatch, commande, option, valeur
 ):
-    monkeypatch.setattr("fabrique.modeles._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr("fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé"))
     monkeypatch.setattr("fabrique.corpus.lecture.ouvrir", lambda *_: pytest.fail("lu"))
     phrase = echouer(capsys, [*commande.split(), *NOMBRES[commande][0], f"{option}={valeur}"])
     assert phrase.startswith(f"l’option {option} : ")
@@ -223,7 +223,7 @@ def test_un_nombre_impossible_nomme_son_option_avant_tout_chargement(
 def test_une_virgule_decimale_se_comprend(monkeypatch, tape):
     """Sur toute option à virgule : ici le taux, l'extinction et la part de validation."""
     recus = []
-    monkeypatch.setattr("fabrique.affinage.affiner", lambda *a: recus.append(a[3]))
+    monkeypatch.setattr("fabrique.recettes.affinage.affiner", lambda *a: recus.append(a[3]))
     options = [f"--lr={tape}", "--lora_dropout=0,1", "--val_set_size=0,25", "--epochs=1,5"]
     assert principal(["finetune", *A_REMPLIR, *options]) == 0
     lus = recus[0]
@@ -253,7 +253,7 @@ def test_une_virgule_decimale_se_comprend(monkeypatch, tape):
 )
 def test_les_couches_se_lisent_quel_que_soit_l_interpreteur(monkeypatch, tape, lu):
     recus = []
-    monkeypatch.setattr("fabrique.affinage.affiner", lambda *a: recus.append(a[3]))
+    monkeypatch.setattr("fabrique.recettes.affinage.affiner", lambda *a: recus.append(a[3]))
     assert principal(["finetune", *A_REMPLIR, f"--target_modules={tape}"]) == 0
     assert recus[0].target_modules == lu
 
@@ -273,7 +273,7 @@ def test_les_couches_se_lisent_quel_que_soit_l_interpreteur(monkeypatch, tape, l
 def test_une_couche_mal_ecrite_est_dite_avant_tout_chargement(
     capsys, monkeypatch, dossier_petit, fichier_corpus, tmp_path, tape, dit
 ):
-    monkeypatch.setattr("fabrique.modeles._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr("fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé"))
     commande = finetune(dossier_petit, fichier_corpus, tmp_path / "s")
     phrase = echouer(capsys, [*commande, f"--target_modules={tape}"])
     assert phrase.startswith("l’option --target_modules : ")

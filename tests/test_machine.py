@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fabrique import machine as m
-from fabrique.cout import compter, estimer_memoire
 from fabrique.entrainement import Reglages
-from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.machine import en_go, en_mo
+from fabrique.machine import profil as m
+from fabrique.recettes.cout import compter, estimer_memoire
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import en_go, en_mo
 
 SANS_GPU = m.Machine(None, 0, False, 12 * m.GO, 50 * m.GO, 2, False, {"peft": "0.20.0"})
 T4 = dataclasses.replace(SANS_GPU, gpu="Tesla T4", memoire_gpu=15 * m.GO)

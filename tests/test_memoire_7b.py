@@ -23,7 +23,7 @@ from benchmarks.vitesse_finetune import (
     remplissage,
     tableau as vitesses,
 )
-from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 TENUE = Mesure(
     couches_4bits=128,

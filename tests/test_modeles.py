@@ -18,15 +18,11 @@ from transformers import AutoModelForCausalLM, FalconForCausalLM
 from transformers.models.falcon import modeling_falcon
 
 import fabrique
-from fabrique import modeles
-from fabrique.erreurs import DONNEES, MACHINE, ErreurFabrique
-from fabrique.modeles import (
-    couches_quatre_bits,
-    memoire,
-    parler_moins,
-    reparation_falcon,
-    sans_adaptateur,
-)
+from fabrique.modeles import chargement as modeles
+from fabrique.modeles.adaptateurs import sans_adaptateur
+from fabrique.modeles.chargement import couches_quatre_bits, parler_moins, reparation_falcon
+from fabrique.modeles.memoire import memoire
+from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique
 
 # ---------------------------------------------------------------- la réparation de Falcon
 

@@ -12,8 +12,8 @@ import pytest
 
 from fabrique.corpus import lire_corpus
 from fabrique.corpus.formats import textes
-from fabrique.emplacements import CORPUS_LIVRES
 from fabrique.evaluation.aveugle import lecture_de_secours
+from fabrique.socle.emplacements import CORPUS_LIVRES
 from outils.tester import RACINE
 
 DONNEES = RACINE.parent / "shared" / "donnees"

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from fabrique.carnets import lire_paris, parier, reveler
+from fabrique.cours.carnets import lire_paris, parier, reveler
 
 
 def test_une_coupure_pendant_l_ecriture_ne_perd_aucun_pari(tmp_path, monkeypatch):

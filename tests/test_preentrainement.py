@@ -15,10 +15,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, FalconForCausalLM
 
 import fabrique
-from fabrique import preentrainement, suivi
-from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import ASSISTANT, DEBUT, FIN, UTILISATEUR
-from fabrique.preentrainement import (
+from fabrique.entrainement import preentrainement
+from fabrique.entrainement.preentrainement import (
     Document,
     ReglagesPreentrainement,
     Source,
@@ -35,6 +33,9 @@ from fabrique.preentrainement import (
     tirer_lot,
     typographier,
 )
+from fabrique.modeles.gabarits import ASSISTANT, DEBUT, FIN, UTILISATEUR
+from fabrique.socle import suivi
+from fabrique.socle.erreurs import ErreurFabrique
 
 REGLAGES = ReglagesPreentrainement(
     couches=2,

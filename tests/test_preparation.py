@@ -14,8 +14,8 @@ from test_controle import LONGUE, PERSONNELLES, PRESQUE, PRESQUE_LA_QUESTION, QU
 from fabrique.corpus import controler, lire_corpus, preparer_corpus, pseudonymiser
 from fabrique.corpus.doublons import identite, jumeler, normaliser
 from fabrique.corpus.preparation import Deplacement, Retrait
-from fabrique.erreurs import ErreurFabrique
 from fabrique.ligne_de_commande import principal
+from fabrique.socle.erreurs import ErreurFabrique
 
 TAILLES = {"impôts": 43, "vote": 20, "santé": 7, "": 11, "logement": 1}
 SAINS = [

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import fabrique
-from fabrique import modeles
-from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.modeles import couches_quatre_bits, memoire
-from fabrique.quantification import (
+from fabrique.modeles import chargement as modeles
+from fabrique.modeles.chargement import couches_quatre_bits
+from fabrique.modeles.memoire import memoire
+from fabrique.modeles.quantification import (
     FORMATS,
     configuration,
     format_de,
@@ -23,6 +23,7 @@ from fabrique.quantification import (
     octets,
     poids_retrouves,
 )
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 BITSANDBYTES = ("nf4", "nf4_simple", "fp4", "int8")
 COUCHE = "transformer.h.0.mlp.dense_h_to_4h"

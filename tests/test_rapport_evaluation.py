@@ -17,13 +17,13 @@ import fabrique
 from fabrique import Reglages
 from fabrique.corpus import repartir
 from fabrique.corpus.formats import demande, empreinte_de_la_demande
-from fabrique.emplacements import SIGNATURES, ecrire_json
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import comparaison, epreuve, harnais, journal, rapport
 from fabrique.evaluation.comparaison import comparer
 from fabrique.evaluation.metriques import COMPARAISONS
 from fabrique.ligne_de_commande import principal
-from fabrique.modeles import inscrire_origine
+from fabrique.modeles.origine import inscrire_origine
+from fabrique.socle.emplacements import SIGNATURES, ecrire_json
+from fabrique.socle.erreurs import ErreurFabrique
 
 REFERENCES = [f"Adressez la demande <{n}> au service & au guichet {n}." for n in range(20)]
 

@@ -18,7 +18,7 @@ SONDE = """
 import json
 import bitsandbytes
 import fabrique
-from fabrique.emplacements import FALCON_POCHE, dossier_data
+from fabrique.socle.emplacements import FALCON_POCHE, dossier_data
 
 corpus = fabrique.lire_corpus("demarches")
 tokenizer, modele = fabrique.charger("falcon-poche", quantification="nf4", silencieux=True)

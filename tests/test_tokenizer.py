@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from fabrique.gabarits import ASSISTANT, DEBUT, FIN, GABARIT_POCHE, REMPLISSAGE
 from fabrique.jetons import entrainer_tokenizer
+from fabrique.modeles.gabarits import ASSISTANT, DEBUT, FIN, GABARIT_POCHE, REMPLISSAGE
 
 tout_texte = st.text(st.characters(codec="utf-8"))
 #: Du français plausible : élisions, guillemets, espaces insécables, nombres, ligatures.

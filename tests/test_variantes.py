@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 import fabrique
 from fabrique.entrainement import Reglages
 from fabrique.entrainement.exemples import LotSansPerteInutile, exemples_en_jetons
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation import pertes
+from fabrique.socle.erreurs import ErreurFabrique
 
 REGLAGES = Reglages(
     batch_size=4, mbatch_size=4, epochs=2, learning_rate=1e-2, warmup_steps=1, val_set_size=0

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 from rich.console import Console
 
-from fabrique import demo, emplacements
-from fabrique.atelier import kit, verification
-from fabrique.emplacements import programme
-from fabrique.erreurs import ErreurFabrique
+from fabrique.cours.atelier import kit, verification
+from fabrique.recettes import demo
+from fabrique.socle import emplacements
+from fabrique.socle.emplacements import programme
+from fabrique.socle.erreurs import ErreurFabrique
 
 RACINE = Path(__file__).resolve().parent.parent
 

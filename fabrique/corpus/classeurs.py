@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 MEGA = 1 << 20
 INSECABLE = "\u00a0"

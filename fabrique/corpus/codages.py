@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 MEGA = 1 << 20
 

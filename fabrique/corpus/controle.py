@@ -15,9 +15,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from fabrique.corpus.comparaison import Comparaison, constats_d_ensemble
 from fabrique.corpus.constats import ERREUR, Constat, Controle
-from fabrique.corpus.disque import en_defaut, poser
 from fabrique.corpus.examen import (
     EXEMPLES_PAR_PROCESSUS,
     constat_de,
@@ -25,8 +23,10 @@ from fabrique.corpus.examen import (
     examiner,
 )
 from fabrique.corpus.lecture import REMPLIR_JEU, dire_alertes, lire_exemples, ouvrir, sans_jeu
-from fabrique.erreurs import ErreurFabrique
-from fabrique.suivi import derriere_une_barre
+from fabrique.corpus.rapprochement import Comparaison, constats_d_ensemble
+from fabrique.corpus.table import en_defaut, poser
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.suivi import derriere_une_barre
 
 
 def controler(

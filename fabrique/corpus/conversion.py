@@ -13,8 +13,8 @@ from datasets import Dataset
 
 from fabrique.corpus.formats import ANNEXES, METADONNEES, SEPARATION
 from fabrique.corpus.lecture import lire_corpus
-from fabrique.emplacements import ecrire_signe, verifier_sortie
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
+from fabrique.socle.erreurs import ErreurFabrique
 
 _GARDEES = ("id", *METADONNEES, *(a for a in ANNEXES if a != "systeme"))
 

@@ -20,7 +20,7 @@ from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, s
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
 from fabrique.corpus.lecture import Exemple
 from fabrique.corpus.structure import entier, montrer
-from fabrique.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
+from fabrique.modeles.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
 
 #: En dessous, deux réponses identiques sont naturelles (« Oui. », une catégorie, une date).
 MOTS_COMPARABLES = 12

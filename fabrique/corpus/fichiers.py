@@ -35,7 +35,7 @@ from fabrique.corpus.codages import (
 )
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet")
 

@@ -20,8 +20,8 @@ from fabrique.corpus.doublons import jumeler
 from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes
 from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, demande, non_repris, reconnaitre
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
-from fabrique.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
-from fabrique.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,18 @@ import numpy as np
 from datasets import Dataset
 from scipy.cluster.hierarchy import DisjointSet
 
-from fabrique.corpus.comparaison import SEUIL_PROCHE
 from fabrique.corpus.conversion import ecrire_exemples
-from fabrique.corpus.disque import poser
 from fabrique.corpus.doublons import Index, empreinte, identite, jumeler
 from fabrique.corpus.examen import resume
 from fabrique.corpus.formats import demande, reponse
 from fabrique.corpus.lecture import ouvrir
 from fabrique.corpus.personnelles import Pseudonymes, reperer
+from fabrique.corpus.rapprochement import SEUIL_PROCHE
 from fabrique.corpus.structure import JEUX
-from fabrique.emplacements import mettre_en_place
-from fabrique.erreurs import ErreurFabrique
-from fabrique.suivi import derriere_une_barre
+from fabrique.corpus.table import poser
+from fabrique.socle.emplacements import mettre_en_place
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.suivi import derriere_une_barre
 
 #: Des jumelles réparties à la main dans deux jeux vont toutes dans le plus jugé des deux.
 _DU_PLUS_JUGE = ("test", "validation", "entrainement")

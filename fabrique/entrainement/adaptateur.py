@@ -12,14 +12,10 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from fabrique.entrainement.reglages import Reglages
-from fabrique.erreurs import ErreurFabrique
-from fabrique.modeles import (
-    charger_adaptateur,
-    couches_quatre_bits,
-    sans_adaptateur,
-    sous_fsdp,
-)
-from fabrique.quantification import format_de
+from fabrique.modeles.adaptateurs import charger_adaptateur, sans_adaptateur
+from fabrique.modeles.chargement import couches_quatre_bits, sous_fsdp
+from fabrique.modeles.quantification import format_de
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 def poser(modele: PreTrainedModel, reglages: Reglages) -> PreTrainedModel | PeftModel:

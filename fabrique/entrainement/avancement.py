@@ -8,8 +8,8 @@ import time
 
 from transformers import TrainerCallback
 
-from fabrique.figures import en_francais, en_scientifique
-from fabrique.suivi import Barre
+from fabrique.socle.figures import en_francais, en_scientifique
+from fabrique.socle.suivi import Barre
 
 
 class Arret:

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 
 from fabrique.entrainement.adaptateur import parametres_entraines
 from fabrique.entrainement.reglages import Reglages
-from fabrique.erreurs import MACHINE, ErreurFabrique
-from fabrique.machine import en_go, en_mo
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import en_go, en_mo
 
 #: Les petits fichiers d'un point (états du hasard, journal, notice), en octets.
 PETITS_FICHIERS = 1_000_000

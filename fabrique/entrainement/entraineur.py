@@ -23,7 +23,7 @@ from fabrique.entrainement.reprise import (
     mettre_en_place,
     retirer_les_anciens,
 )
-from fabrique.erreurs import Divergence, ErreurFabrique
+from fabrique.socle.erreurs import Divergence, ErreurFabrique
 
 REMEDE_DIVERGENCE = (
     "Divisez le taux d’apprentissage (learning_rate, --lr) par dix, dans un autre dossier ; les "

@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import SANS_PERTE, couper, exemple_en_jetons
+from fabrique.modeles.gabarits import SANS_PERTE, couper, exemple_en_jetons
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
 from fabrique.corpus.formats import empreinte_de_la_demande
-from fabrique.emplacements import dossier_durable, ecrire_signe
 from fabrique.entrainement.adaptateur import (
     parametres_entraines,
     poser,
@@ -47,8 +46,10 @@ from fabrique.entrainement.resultat import (
     memoire_pic,
     signer,
 )
-from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
-from fabrique.modeles import couches_quatre_bits, inscrire_origine, parler_moins
+from fabrique.modeles.chargement import couches_quatre_bits, parler_moins
+from fabrique.modeles.origine import inscrire_origine
+from fabrique.socle.emplacements import dossier_durable, ecrire_signe
+from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
 
 
 @seul_le_premier_parle()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, replace
 
-from fabrique.erreurs import ErreurFabrique, Nombre
-from fabrique.machine import Profil
+from fabrique.machine.profil import Profil
+from fabrique.socle.erreurs import ErreurFabrique, Nombre
 
 #: Les façons d'apprendre : LoRA, ses deux variantes, ou tous les poids.
 METHODES = ("lora", "rslora", "dora", "complet")

@@ -17,11 +17,11 @@ from safetensors import safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import sort_checkpoints
 
-from fabrique import emplacements
-from fabrique.emplacements import ecrire_json, meme_endroit, sur_drive
 from fabrique.entrainement.reglages import Reglages
-from fabrique.erreurs import MACHINE, Divergence, ErreurFabrique
-from fabrique.modeles import couches_quatre_bits
+from fabrique.modeles.chargement import couches_quatre_bits
+from fabrique.socle import emplacements
+from fabrique.socle.emplacements import ecrire_json, meme_endroit, sur_drive
+from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
 
 #: Les dossiers où un point s'écrit avant d'être mis en place, et où il finit : à nous par leur nom.
 EN_COURS, A_JETER = ".fabrique-en-cours", ".fabrique-a-jeter"

@@ -13,11 +13,11 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.emplacements import ecrire_signe
 from fabrique.entrainement.reglages import Reglages
-from fabrique.machine import en_go
-from fabrique.modeles import nom_public
-from fabrique.suivi import en_duree
+from fabrique.modeles.catalogue import nom_public
+from fabrique.socle.emplacements import ecrire_signe
+from fabrique.socle.nombres import en_go
+from fabrique.socle.suivi import en_duree
 
 
 @dataclass
@@ -85,7 +85,7 @@ class ResultatEntrainement:
 
     def tracer(self) -> None:
         """Trace la perte et le taux d'apprentissage au fil des pas, avec leur texte alternatif."""
-        from fabrique.figures import courbe_de_perte
+        from fabrique.socle.figures import courbe_de_perte
 
         courbe_de_perte(self.historique)
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from IPython.display import display
 from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.paires import (
     EGALITE,
     PREMIERE,
@@ -31,7 +30,8 @@ from fabrique.evaluation.paires import (
     ajouter_ligne,
     relire_lignes,
 )
-from fabrique.suivi import dans_un_carnet
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.suivi import dans_un_carnet
 
 #: Ce que le lecteur peut répondre, et la place qu'il désigne.
 CHOIX = {"1": PREMIERE, "0": EGALITE, "2": SECONDE}

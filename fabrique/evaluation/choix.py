@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.incertitude import intervalle, moyenne
-from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
-from fabrique.generation import base_ou_affine, par_lots
+from fabrique.modeles.gabarits import SANS_PERTE, exemple_en_jetons
+from fabrique.modeles.generation import base_ou_affine, par_lots
+from fabrique.socle.erreurs import ErreurFabrique
 
 #: À quoi rapporter la log-probabilité d'une réponse.
 PAR = ("jeton", "octet", "reponse")

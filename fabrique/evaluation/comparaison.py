@@ -20,7 +20,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.corpus import lire_corpus
 from fabrique.corpus.formats import demande, reponse
 from fabrique.entrainement import Reglages, entrainer
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.incertitude import (
     SEUIL,
     Intervalle,
@@ -49,9 +48,10 @@ from fabrique.evaluation.metriques import (
     respecte,
 )
 from fabrique.evaluation.style import mesurer_style
-from fabrique.generation import generer_par_lots
-from fabrique.modeles import memoire
-from fabrique.suivi import Barre
+from fabrique.modeles.generation import generer_par_lots
+from fabrique.modeles.memoire import memoire
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.suivi import Barre
 
 #: Combien d'autres questions prêtent leur référence au témoin.
 TEMOINS = 3

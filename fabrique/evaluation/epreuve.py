@@ -15,12 +15,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from fabrique.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.corpus.formats import empreinte_de_la_demande
-from fabrique.emplacements import empreinte
 from fabrique.entrainement import Reglages
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.comparaison import (
     Ecart,
     Evaluation,
@@ -32,20 +29,20 @@ from fabrique.evaluation.comparaison import (
     octets_des_poids,
 )
 from fabrique.evaluation.journal import Journal
-from fabrique.figures import en_francais
-from fabrique.machine import examiner
-from fabrique.modeles import (
+from fabrique.machine.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
+from fabrique.machine.materiel import examiner
+from fabrique.modeles.adaptateurs import (
     FICHIERS_DE_L_ADAPTATEUR,
-    Origine,
-    charger,
     charger_adaptateur,
-    empreinte_de_la_base,
-    lire_origine,
-    nom_public,
     sans_adaptateur,
-    trouver,
     verifier_adaptateur,
 )
+from fabrique.modeles.catalogue import nom_public, trouver
+from fabrique.modeles.chargement import charger
+from fabrique.modeles.origine import Origine, empreinte_de_la_base, lire_origine
+from fabrique.socle.emplacements import empreinte
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.figures import en_francais
 
 BIBLIOTHEQUES = (
     "torch",

@@ -18,8 +18,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fabrique.erreurs import ErreurFabrique
-from fabrique.modeles import charger, charger_adaptateur
+from fabrique.modeles.adaptateurs import charger_adaptateur
+from fabrique.modeles.chargement import charger
+from fabrique.socle.erreurs import ErreurFabrique
 
 TACHES = Path(__file__).parent / "taches_lm_eval"
 

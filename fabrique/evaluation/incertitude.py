@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import bootstrap, norm, permutation_test
 
-from fabrique.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import ErreurFabrique
 
 #: Rééchantillonnages d'un intervalle, permutations d'un test, et combien à la fois en mémoire.
 TIRAGES, PERMUTATIONS, LOT = 2000, 4999, 500

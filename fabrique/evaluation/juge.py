@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.paires import (
     EGALITE,
     PREMIERE,
@@ -36,9 +35,10 @@ from fabrique.evaluation.paires import (
     part_de_la_seconde,
     relire_lignes,
 )
-from fabrique.gabarits import en_messages
-from fabrique.generation import generer
-from fabrique.suivi import Barre, en_duree
+from fabrique.modeles.gabarits import en_messages
+from fabrique.modeles.generation import generer
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.suivi import Barre, en_duree
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus.formats import reponse
 from fabrique.entrainement.exemples import LotSansPerteInutile
-from fabrique.erreurs import ErreurFabrique
-from fabrique.gabarits import SANS_PERTE, exemple_en_jetons
-from fabrique.generation import base_ou_affine, generer_par_lots, par_lots
+from fabrique.modeles.gabarits import SANS_PERTE, exemple_en_jetons
+from fabrique.modeles.generation import base_ou_affine, generer_par_lots, par_lots
+from fabrique.socle.erreurs import ErreurFabrique
 
 
 @dataclass(frozen=True)

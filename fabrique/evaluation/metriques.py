@@ -21,7 +21,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fabrique.corpus.regles import langue as reconnaitre_langue
 from fabrique.corpus.selection import citations, sources_citees
-from fabrique.figures import en_francais
+from fabrique.socle.figures import en_francais
 
 # ---------------------------------------------------------------- une seule écriture
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
-from fabrique.gabarits import en_messages
+from fabrique.modeles.gabarits import en_messages
 
 PREMIERE, EGALITE, SECONDE = -1, 0, 1
 #: Combien de fois on rééchantillonne les paires pour l'intervalle d'un kappa.

@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fabrique.emplacements import ecrire_signe, verifier_sortie
-from fabrique.erreurs import ErreurFabrique
 from fabrique.evaluation.comparaison import (
     FORME_SEULE,
     INDECIS,
@@ -19,7 +17,9 @@ from fabrique.evaluation.comparaison import (
 )
 from fabrique.evaluation.epreuve import Rapport
 from fabrique.evaluation.metriques import MESURES
-from fabrique.figures import (
+from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.figures import (
     BLEU,
     NOIR,
     ORANGE,
@@ -29,8 +29,8 @@ from fabrique.figures import (
     nouvelle_figure,
     tracer_intervalles,
 )
-from fabrique.machine import en_mo
-from fabrique.suivi import en_duree
+from fabrique.socle.nombres import en_mo
+from fabrique.socle.suivi import en_duree
 
 #: Exemples montrés de chaque côté : gagnés, perdus.
 MONTRES = 3

@@ -7,7 +7,7 @@ from .affichage import (
 from .apprentissage import (
     entrainer_tokenizer as entrainer_tokenizer,
 )
-from .lecture import (
+from .decoupeurs import (
     Decoupeur as Decoupeur,
     ouvrir as ouvrir,
 )

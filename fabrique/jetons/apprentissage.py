@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from fabrique.gabarits import (
+from fabrique.modeles.gabarits import (
     ASSISTANT,
     DEBUT,
     FIN,

@@ -15,8 +15,8 @@ from itertools import pairwise
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from fabrique.gabarits import verifier_unicode
 from fabrique.jetons.apprentissage import DECOUPE_FRANCAISE
+from fabrique.modeles.gabarits import verifier_unicode
 
 #: Deux suites d'octets voisines qui n'en feront plus qu'une.
 Fusion = tuple[bytes, bytes]

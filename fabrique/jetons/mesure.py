@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import bootstrap
 
-from fabrique.erreurs import ErreurFabrique
-from fabrique.jetons.lecture import Decoupeur
+from fabrique.jetons.decoupeurs import Decoupeur
+from fabrique.socle.erreurs import ErreurFabrique
 
 #: Rééchantillonnages d'un intervalle, et nombre de valeurs tirées ensemble (mémoire bornée).
 TIRAGES, VALEURS_PAR_LOT = 2000, 4_000_000

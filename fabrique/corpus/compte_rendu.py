@@ -1,0 +1,146 @@
+"""Le rapport de contrôle, pour le terminal, pour un carnet, et en une page à transmettre."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fabrique.corpus.constats import ERREUR, Constat, Controle
+from fabrique.socle.figures import BLEU, VERT, en_image, nouvelle_figure
+
+#: Constats montrés par règle, à l'écran ; le JSON et la page les ont tous.
+MONTRES = 3
+
+
+def resumer(controle: Controle) -> str:
+    """Le rapport en texte : les comptes, puis les premiers constats de chaque règle."""
+    lignes = [
+        f"{controle.fichier} : {controle.exemples} exemples ({controle.forme}), "
+        f"{len(controle.erreurs)} erreur(s), {len(controle.alertes)} alerte(s).",
+        *(f"  {nom} : {valeur}" for nom, valeur in chiffres(controle)),
+    ]
+    for regle, constats in par_regle(controle).items():
+        signe = "✗" if constats[0].gravite == ERREUR else "!"
+        lignes.append(f"{signe} {regle} ({constats[0].gravite}) : {len(constats)}")
+        lignes += [f"    {_phrase(constat)}" for constat in constats[:MONTRES]]
+        if len(constats) > MONTRES:
+            lignes.append(f"    … et {len(constats) - MONTRES} autre(s) : ajoutez --json ou --html")
+    if not controle.constats:
+        lignes.append("Rien à corriger.")
+    return "\n".join(lignes)
+
+
+def par_regle(controle: Controle) -> dict[str, list[Constat]]:
+    """Les constats groupés par règle : les erreurs d'abord, les plus nombreuses en tête."""
+    comptes = Counter((c.gravite != ERREUR, c.regle) for c in controle.constats)
+    ordre = sorted(comptes, key=lambda cle: (cle[0], -comptes[cle], cle[1]))
+    return {regle: [c for c in controle.constats if c.regle == regle] for _, regle in ordre}
+
+
+def chiffres(controle: Controle) -> Iterator[tuple[str, str]]:
+    """Les mesures en clair, une par ligne."""
+    mesures = controle.mesures
+    if mesures.jeux:
+        yield "jeux", ", ".join(f"{nom} {nombre}" for nom, nombre in mesures.jeux.items())
+    if mesures.categories:
+        plus = max(mesures.categories.values()) / controle.exemples
+        nombre = len(mesures.categories)
+        yield "catégories", f"{nombre}, la plus grande fait {_part(plus)}"
+    if mesures.avec_contexte:
+        yield "avec un texte joint", _part(mesures.avec_contexte / controle.exemples)
+    yield "mots par réponse", _etendue(mesures.mots)
+    if any(mesures.jetons):
+        yield "jetons par exemple", _etendue(mesures.jetons)
+    yield "suites de quatre mots distinctes", _part(mesures.suites_distinctes)
+    proche = f"{mesures.jaccard_max:.2f}".replace(".", ",") if mesures.jaccard_max else "sous 0,70"
+    yield "plus forte ressemblance (Jaccard)", proche
+
+
+def _part(valeur: float) -> str:
+    return f"{100 * valeur:.1f}\u00a0%".replace(".", ",")
+
+
+def _etendue(valeurs: list[int]) -> str:
+    bas, milieu, haut = np.percentile(valeurs, [0, 50, 100]).astype(int)
+    return f"{bas} à {haut}, médiane {milieu}"
+
+
+def _phrase(constat: Constat) -> str:
+    lieux = [f"ligne {constat.ligne}"] if constat.ligne else []
+    lieux += [f"champ « {constat.champ} »"] if constat.champ else []
+    extrait = f" — « {constat.extrait} »" if constat.extrait else ""
+    return f"{', '.join(lieux) or 'fichier'} : {constat.message}{extrait}"
+
+
+# ---------------------------------------------------------------- la page
+
+_STYLE = """
+:root{color-scheme:light}body{font-family:system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
+color:#161616;background:#fff}
+table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:bold;padding:.5rem 0}
+th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;vertical-align:top}
+th{color:#161616;background:#eee}img{max-width:100%}
+.erreur{color:#a00000;background:#fff;font-weight:bold}.alerte{color:#6a4a00;background:#fff}
+"""
+
+
+def en_page(controle: Controle) -> str:
+    """Le rapport en une page HTML autonome : comptes, histogrammes, tous les constats."""
+    titre = f"Contrôle de {Path(controle.fichier).name}"
+    etat = "Aucune erreur." if not controle.erreurs else f"{len(controle.erreurs)} erreur(s)."
+    return (
+        f'<!DOCTYPE html><html lang="fr"><head><meta charset="utf-8"><title>{_h(titre)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f"<main><h1>{_h(titre)}</h1><p>{controle.exemples} exemples ({_h(controle.forme)}). {etat} "
+        f"{len(controle.alertes)} alerte(s).</p>"
+        + _tableau("Mesures", ("mesure", "valeur"), chiffres(controle))
+        + "".join(_histogrammes(controle))
+        + _tableau("Catégories", ("catégorie", "exemples"), controle.mesures.categories.items())
+        + _tableau(
+            "Constats",
+            ("gravité", "règle", "ligne", "champ", "extrait", "message"),
+            [(c.gravite, c.regle, c.ligne or "", c.champ or "", c.extrait, c.message)
+             for c in controle.constats],
+        )
+        + "</main></body></html>"
+    )
+
+
+def _h(valeur: object) -> str:
+    return html.escape(str(valeur))
+
+
+def _tableau(titre: str, colonnes: tuple[str, ...], rangees) -> str:
+    """Un tableau HTML ; rien si aucune rangée."""
+    corps = "".join(
+        f'<tr class="{_h(rangee[0])}">' + "".join(f"<td>{_h(v)}</td>" for v in rangee) + "</tr>"
+        for rangee in rangees
+    )
+    entete = "".join(f'<th scope="col">{_h(colonne)}</th>' for colonne in colonnes)
+    return f"<table><caption>{_h(titre)}</caption><tr>{entete}</tr>{corps}</table>" if corps else ""
+
+
+def _histogrammes(controle: Controle) -> Iterator[str]:
+    """Les longueurs en images, avec leur texte alternatif."""
+    mesures = controle.mesures
+    for nom, valeurs, couleur in (
+        ("Mots par réponse", mesures.mots, BLEU),
+        ("Jetons par exemple", mesures.jetons, VERT),
+    ):
+        if any(valeurs):
+            yield f"<h2>{nom}</h2>" + en_image(histogramme(nom, valeurs, couleur), f"{nom} : {_etendue(valeurs)}")
+
+
+def histogramme(nom: str, valeurs: list[int], couleur: str = BLEU):
+    """La répartition des longueurs, du plus court au 99ᵉ centile."""
+    milieu = int(np.median(valeurs))
+    figure, axe = nouvelle_figure(f"{nom} : la moitié des exemples en a moins de {milieu}")
+    haut = max(1, int(np.percentile(valeurs, 99)))
+    axe.hist(np.clip(valeurs, 0, haut), bins=min(40, haut), color=couleur)
+    axe.set_xlabel(nom.lower())
+    axe.set_ylabel("exemples")
+    return figure

@@ -1,0 +1,1 @@
+"""taches_lm_eval"""

@@ -1,0 +1,6 @@
+"""La machine et le profil : tout ce qui dépend du matériel se décide ici."""
+
+import lazy_loader
+
+# Rien n’est chargé d’avance : __init__.pyi dit où chaque nom se trouve.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

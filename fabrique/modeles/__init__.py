@@ -1,0 +1,6 @@
+"""Les modèles : les trouver, les charger, leur poser un adaptateur, les faire écrire."""
+
+import lazy_loader
+
+# Rien n’est chargé d’avance : __init__.pyi dit où chaque nom se trouve.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

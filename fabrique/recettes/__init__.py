@@ -1,0 +1,1 @@
+"""Les enchaînements : affiner d’un bout à l’autre, la démonstration, le coût."""

@@ -1,0 +1,148 @@
+"""La démonstration : affiner le Falcon de poche en 4 bits et montrer ce que cela change."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from datasets import Dataset
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from fabrique.corpus import jeu, lire_corpus
+from fabrique.entrainement import Reglages, entrainer, memoire_pic
+from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
+from fabrique.machine.profil import POCHE
+from fabrique.modeles.chargement import charger, couches_quatre_bits
+from fabrique.modeles.generation import generer
+from fabrique.socle.emplacements import ecrire_signe, programme, verifier_sortie
+from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_go
+from fabrique.socle.suivi import en_duree
+
+#: Trois questions du jeu de test, montrées avant et après, de domaines différents.
+CATEGORIES_MONTREES = ("identite", "logement", "retraite")
+#: Deux passages, à un taux plus doux que celui du profil : au même taux, le second raccourcirait les
+#: réponses (choisi sur le jeu de validation, benchmarks/RESULTATS.md).
+REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
+#: Le premier carnet, depuis la racine du cours.
+CARNET = Path("notebooks", "00_demarrage.ipynb")
+
+
+def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
+    """Affine, mesure avant et après sur le jeu de test, écrit ``rapport.json``.
+
+    Returns:
+        Le contenu de ``rapport.json`` (section « contrats » de la conception).
+    """
+    verifier_sortie(sortie / "rapport.json")
+    depart, console = time.monotonic(), Console(highlight=False)
+    tokenizer, modele = charger(POCHE.modele, quantification=POCHE.quantification)
+    corpus = lire_corpus("demarches")
+    test = jeu(corpus, "test")
+    montres = exemples_montres(test)
+    console.print("\nMesure avant apprentissage, sur des questions jamais apprises…")
+    perte_avant = pertes(modele, tokenizer, test)
+    avant = [_repondre(modele, tokenizer, exemple) for exemple in montres]
+    resultat = entrainer(modele, tokenizer, corpus, REGLAGES, sortie / "adaptateur")
+    console.print("\nMesure après apprentissage…")
+    ecart = comparer_pertes(perte_avant, pertes(resultat.modele, tokenizer, test))
+    reponses = mesurer_reponses(resultat.modele, tokenizer, test)
+    apres = [reponses.textes[test["id"].index(exemple["id"])] for exemple in montres]
+    for exemple, reponse_avant, reponse_apres in zip(montres, avant, apres, strict=True):
+        _montrer(console, exemple, reponse_avant, reponse_apres)
+    rapport = {
+        "couches_4bits": len(couches_quatre_bits(resultat.modele)),
+        "perte_avant": round(ecart.avant, 4),
+        "perte_apres": round(ecart.apres, 4),
+        "gain": round(ecart.gain, 4),
+        "gain_ic95": [round(borne, 4) for borne in ecart.ic95],
+        "taux_fin": round(reponses.taux_fin, 4),
+        "longueur_mediane": reponses.longueur_mediane,
+        "longueur_reference": reponses.longueur_reference,
+        "jetons_par_seconde": round(resultat.jetons_par_seconde, 1),
+        "memoire_pic": memoire_pic(),
+        "duree_s": round(time.monotonic() - depart, 1),
+        "questions_de_test": len(test),
+        "adaptateur": str(resultat.dossier),
+    }
+    ecrire_signe(
+        sortie / "rapport.json", json.dumps(rapport, ensure_ascii=False, indent=2)
+    )
+    _conclure(console, rapport, resultat.duree_s, sortie)
+    return rapport
+
+
+def exemples_montres(test: Dataset) -> list[dict]:
+    """Le premier exemple du jeu de test, sans texte joint, de chaque catégorie montrée."""
+    return [
+        next(e for e in test if e["categorie"] == categorie and not e["input"])
+        for categorie in CATEGORIES_MONTREES
+    ]
+
+
+def _repondre(modele, tokenizer, exemple: dict) -> str:
+    return generer(
+        modele,
+        tokenizer,
+        exemple["instruction"],
+        exemple["input"],
+        max_new_tokens=80,
+        afficher=False,
+    )
+
+
+def _montrer(console: Console, exemple: dict, avant: str, apres: str) -> None:
+    console.print(
+        Panel(
+            f"[bold]{_echapper(exemple['instruction'])}[/]\n\n"
+            f"[bold]Avant[/]\n{_echapper(avant)} […]\n\n[bold]Après[/]\n{_echapper(apres)}"
+        )
+    )
+
+
+def _echapper(texte: str) -> str:
+    return texte.replace("[", r"\[")
+
+
+def _conclure(console: Console, rapport: dict, duree_apprentissage: float, sortie: Path) -> None:
+    table = Table(title="Ce que le réglage fin a changé", show_header=False)
+    bas, haut = (en_francais(100 * borne, 1) for borne in rapport["gain_ic95"])
+    avant, apres = (en_francais(rapport[cle], 3) for cle in ("perte_avant", "perte_apres"))
+    longueurs = [en_francais(rapport[f"longueur_{de}"]) for de in ("mediane", "reference")]
+    lignes = [
+        ("Couches en 4 bits", str(rapport["couches_4bits"])),
+        (
+            f"Perte sur {rapport['questions_de_test']} réponses inconnues",
+            f"{avant} → {apres} nats par jeton",
+        ),
+        (
+            "Baisse relative",
+            f"{en_francais(100 * rapport['gain'], 1)}\u00a0% (à 95\u00a0% : {bas} à {haut}\u00a0%)",
+        ),
+        ("Réponses closes par la fin", f"{en_francais(100 * rapport['taux_fin'])}\u00a0%"),
+        ("Longueur médiane", f"{longueurs[0]} jetons (références : {longueurs[1]})"),
+        ("Jetons utiles par seconde", en_francais(rapport["jetons_par_seconde"])),
+        ("Mémoire au plus haut", en_go(rapport["memoire_pic"])),
+        (
+            "Durée",
+            f"{en_duree(rapport['duree_s'])}, dont apprentissage {en_duree(duree_apprentissage)}",
+        ),
+        ("Adaptateur", rapport["adaptateur"]),
+        ("Rapport", str(sortie / "rapport.json")),
+    ]
+    for nom, valeur in lignes:
+        table.add_row(nom, _echapper(valeur))
+    console.print(table)
+    console.print(
+        "\nEt maintenant :\n"
+        f"  {programme('fabrique')} generer --model falcon-poche --adaptateur {rapport['adaptateur']} "
+        '--instruction "Comment obtenir un passeport ?"\n'
+        f"  {programme('jupyter')} lab {CARNET}\n"
+        f"  {programme('python')} -m outils.tester\n"
+        "La deuxième ouvre le cours, la troisième vérifie tout.\n",
+        soft_wrap=True,
+        markup=False,
+    )

@@ -1,0 +1,1 @@
+"""Faire servir un modèle affiné : le fusionner."""

@@ -1,0 +1,1 @@
+from .erreurs import Divergence as Divergence, ErreurFabrique as ErreurFabrique
