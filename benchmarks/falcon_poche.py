@@ -122,7 +122,9 @@ def apres_reglage_fin(nom: str, corpus: str, questions: list[Document]) -> dict[
 def main() -> None:
     """Mesure et imprime."""
     analyse = argparse.ArgumentParser(description=__doc__)
-    analyse.add_argument("documents", type=Path, help="les fiches dont huit sont celles de la notice")
+    analyse.add_argument(
+        "documents", type=Path, help="les fiches dont huit sont celles de la notice"
+    )
     analyse.add_argument("--fiches", type=Path, help="fiches dont une sur dix a été mise de côté")
     analyse.add_argument("--modele", action="append", help="nom ou dossier ; à répéter")
     analyse.add_argument("--affiner", default="", help="corpus du réglage fin")
@@ -143,7 +145,9 @@ def main() -> None:
         table.add_column(Path(nom).name, justify="right")
     for mesure in colonnes[0]:
         table.add_row(mesure, *(en_francais(colonne[mesure], 3) for colonne in colonnes))
-    table.add_row("bits par octet de « xz -9 », notice", en_francais(bits_par_octet_xz(epreuve.notice), 3))
+    table.add_row(
+        "bits par octet de « xz -9 », notice", en_francais(bits_par_octet_xz(epreuve.notice), 3)
+    )
     Console(width=110, highlight=False).print(table)
 
 

@@ -26,7 +26,9 @@ def executer(carnet: Path) -> float:
     contenu = nbformat.read(carnet, as_version=4)
     os.environ.update(ENVIRONNEMENT)
     debut = time.monotonic()
-    NotebookClient(contenu, timeout=DELAI_PAR_CELLULE, resources={"metadata": {"path": str(travail)}}).execute()
+    NotebookClient(
+        contenu, timeout=DELAI_PAR_CELLULE, resources={"metadata": {"path": str(travail)}}
+    ).execute()
     duree = time.monotonic() - debut
     nettoyer(contenu)
     nbformat.write(contenu, carnet)

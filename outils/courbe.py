@@ -27,7 +27,9 @@ def tracer(courbe: Path, image: Path, livres: float) -> None:
     figure, axe = nouvelle_figure(titre, hauteur=4)
     for colonne, (nom, couleur) in NOMS.items():
         axe.plot(jetons, [float(ligne[colonne]) for ligne in lignes], label=nom, color=couleur)
-    axe.plot(jetons[-1], livres, "*", markersize=14, color=BLEU, label="fiches, poids livrés (moyenne)")
+    axe.plot(
+        jetons[-1], livres, "*", markersize=14, color=BLEU, label="fiches, poids livrés (moyenne)"
+    )
     axe.set(xlabel="millions de jetons lus", ylabel="bits par octet (plus bas, mieux c’est)")
     axe.legend(frameon=False)
     figure.savefig(image)

@@ -6,12 +6,17 @@ from fabrique.evaluation.choix import QuestionFermee, choisir, faire_le_bilan, l
 from fabrique.evaluation.mesures import pertes
 from fabrique.socle.erreurs import ErreurFabrique
 
-QUESTION = QuestionFermee("Où voter ?", ("Ici.", "Au bureau indiqué sur votre carte électorale."), 1)
+QUESTION = QuestionFermee(
+    "Où voter ?", ("Ici.", "Au bureau indiqué sur votre carte électorale."), 1
+)
 
 
 def test_les_trois_facons_de_rapporter_disent_la_meme_somme(petit):
     tokenizer, modele = petit
-    par = {p: log_probabilites(modele, tokenizer, QUESTION, par=p) for p in ("reponse", "jeton", "octet")}
+    par = {
+        p: log_probabilites(modele, tokenizer, QUESTION, par=p)
+        for p in ("reponse", "jeton", "octet")
+    }
     jetons = [len(tokenizer.encode(c, add_special_tokens=False)) for c in QUESTION.choix]
     octets = [len(c.encode()) for c in QUESTION.choix]
     assert par["jeton"] * jetons == pytest.approx(par["reponse"], rel=1e-5)

@@ -146,7 +146,9 @@ def test_holm_ne_rend_rien_plus_sur(p):
 
 def test_la_plus_petite_difference_est_celle_de_la_formule():
     """(1,960 + 0,842) × écart type / √n : avec un écart type de 0,25 et 100 questions, 7 points."""
-    assert plus_petite_difference(0.25, 100) == pytest.approx((1.959964 + 0.841621) * 0.025, abs=1e-6)
+    assert plus_petite_difference(0.25, 100) == pytest.approx(
+        (1.959964 + 0.841621) * 0.025, abs=1e-6
+    )
     assert questions_necessaires(0.25, plus_petite_difference(0.25, 100)) == 100
 
 

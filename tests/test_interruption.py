@@ -218,7 +218,9 @@ def test_un_dossier_qui_n_est_pas_a_nous_est_refuse_et_rien_n_y_change(
     dossier_petit, fichier_corpus, tmp_path, monkeypatch, capsys, noms
 ):
     """Code 1, avant que le modèle soit chargé, et le remède dit où aller."""
-    monkeypatch.setattr("fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr(
+        "fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé")
+    )
     sortie = tmp_path / "à vous"
     avant = etranger(sortie, *noms)
     commande = ["finetune", f"--model={dossier_petit}", f"--dataset={fichier_corpus}"]
@@ -253,7 +255,12 @@ def test_un_fichier_depose_dans_notre_dossier_en_cours_n_est_pas_ecrase(
     """L'apprentissage est interrompu ; entre-temps, quelqu'un a rangé là un fichier à lui."""
     sortie = tmp_path / "s"
     shutil.copytree(reference, sortie)
-    for fichier in ("rapport.json", "adapter_model.safetensors", "adapter_config.json", "README.md"):
+    for fichier in (
+        "rapport.json",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "README.md",
+    ):
         (sortie / fichier).unlink()
     etranger(sortie, nom)
     avant = contenu(sortie)

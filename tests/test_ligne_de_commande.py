@@ -124,7 +124,10 @@ def echouer(capsys, arguments, code=1):
 A_REMPLIR = ["--dataset", "demarches", "--lora_out_dir", "sorties/inutile"]
 USAGES = {
     "option inconnue": (["finetune", *A_REMPLIR, "--zele", "3"], "l’option --zele n’existe pas"),
-    "obligatoire absente": (["finetune", "--dataset", "x"], "l’option --lora_out_dir est obligatoire"),
+    "obligatoire absente": (
+        ["finetune", "--dataset", "x"],
+        "l’option --lora_out_dir est obligatoire",
+    ),
     "valeur impossible": (["finetune", *A_REMPLIR, "--epochs", "deux"], "l’option --epochs"),
     "commande inconnue": (["affiner"], "fabrique --help"),
     "argument en trop": (["machine", "encore"], "fabrique --help"),
@@ -211,7 +214,9 @@ NOMBRES = {
 def test_un_nombre_impossible_nomme_son_option_avant_tout_chargement(
     capsys, monkeypatch, commande, option, valeur
 ):
-    monkeypatch.setattr("fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr(
+        "fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé")
+    )
     monkeypatch.setattr("fabrique.corpus.lecture.ouvrir", lambda *_: pytest.fail("lu"))
     phrase = echouer(capsys, [*commande.split(), *NOMBRES[commande][0], f"{option}={valeur}"])
     assert phrase.startswith(f"l’option {option} : ")
@@ -273,7 +278,9 @@ def test_les_couches_se_lisent_quel_que_soit_l_interpreteur(monkeypatch, tape, l
 def test_une_couche_mal_ecrite_est_dite_avant_tout_chargement(
     capsys, monkeypatch, dossier_petit, fichier_corpus, tmp_path, tape, dit
 ):
-    monkeypatch.setattr("fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé"))
+    monkeypatch.setattr(
+        "fabrique.modeles.chargement._charger_poids", lambda *_: pytest.fail("chargé")
+    )
     commande = finetune(dossier_petit, fichier_corpus, tmp_path / "s")
     phrase = echouer(capsys, [*commande, f"--target_modules={tape}"])
     assert phrase.startswith("l’option --target_modules : ")

@@ -49,7 +49,9 @@ def chaines(valeur: object) -> Iterator[str]:
     """Toutes les chaînes d'un objet JSON."""
     if isinstance(valeur, str):
         yield valeur
-    for contenu in valeur.values() if isinstance(valeur, dict) else valeur if isinstance(valeur, list) else ():
+    for contenu in (
+        valeur.values() if isinstance(valeur, dict) else valeur if isinstance(valeur, list) else ()
+    ):
         yield from chaines(contenu)
 
 
@@ -109,7 +111,9 @@ def test_aucune_suite_de_douze_mots_ne_vient_des_textes_d_epreuve():
 def test_une_copie_est_vue():
     """Douze mots recopiés au milieu d'un texte, casse et ponctuation changées."""
     source = "Le petit chat de la voisine dort toute la journée sur le vieux mur du jardin."
-    copie = {"a": "On dit que le petit chat de la voisine dort, toute la journée, sur LE vieux mur !"}
+    copie = {
+        "a": "On dit que le petit chat de la voisine dort, toute la journée, sur LE vieux mur !"
+    }
     assert communes(copie, iter([source]))
     autre = {"a": "Le chien de la voisine, lui, court toute la nuit sur le vieux chemin du bois."}
     assert not communes(autre, iter([source]))
@@ -117,7 +121,9 @@ def test_une_copie_est_vue():
 
 def test_un_nom_officiel_se_cite_mais_pas_une_phrase_autour():
     """Le titre d'un code est permis ; les douze mots qui l'entourent ne le sont pas."""
-    loi = "Selon l’article 3 du code de l’entrée et du séjour des étrangers et du droit d’asile, oui."
+    loi = (
+        "Selon l’article 3 du code de l’entrée et du séjour des étrangers et du droit d’asile, oui."
+    )
     assert communes({"a": loi}, iter([loi]))
     assert not communes({"a": sans_noms(loi)}, iter([loi]))
     suite = f"{loi} Le préfet statue dans un délai de deux mois à compter du dépôt de la demande."

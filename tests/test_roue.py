@@ -62,7 +62,13 @@ def test_la_roue_emporte_tout_et_rien_d_autre(roue: Path):
     emportes = set(zipfile.ZipFile(roue).namelist())
     livres = {
         fichier.relative_to(RACINE).as_posix()
-        for motif in ("**/*.py", "**/*.pyi", "py.typed", "falcon_poche/*", *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")))
+        for motif in (
+            "**/*.py",
+            "**/*.pyi",
+            "py.typed",
+            "falcon_poche/*",
+            *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")),
+        )
         for fichier in (RACINE / "fabrique").glob(motif)
         if fichier.is_file()
     } | {f"fabrique/data/{f.name}" for f in (RACINE / "data").iterdir() if f.is_file()}

@@ -23,7 +23,9 @@ def test_decoder_rend_exactement_le_texte_code(tokenizer, texte):
     assert tokenizer.decode(ids) == texte
 
 
-@given(nombre=st.from_regex(r"[0-9]{1,12}", fullmatch=True), avant=st.sampled_from(["", "le ", "n°"]))
+@given(
+    nombre=st.from_regex(r"[0-9]{1,12}", fullmatch=True), avant=st.sampled_from(["", "le ", "n°"])
+)
 def test_les_chiffres_se_lisent_un_par_un(tokenizer, nombre, avant):
     jetons = tokenizer.tokenize(avant + nombre)
     assert jetons[-len(nombre) :] == list(nombre)

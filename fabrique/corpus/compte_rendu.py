@@ -103,8 +103,10 @@ def en_page(controle: Controle) -> str:
         + _tableau(
             "Constats",
             ("gravité", "règle", "ligne", "champ", "extrait", "message"),
-            [(c.gravite, c.regle, c.ligne or "", c.champ or "", c.extrait, c.message)
-             for c in controle.constats],
+            [
+                (c.gravite, c.regle, c.ligne or "", c.champ or "", c.extrait, c.message)
+                for c in controle.constats
+            ],
         )
         + "</main></body></html>"
     )
@@ -132,7 +134,9 @@ def _histogrammes(controle: Controle) -> Iterator[str]:
         ("Jetons par exemple", mesures.jetons, VERT),
     ):
         if any(valeurs):
-            yield f"<h2>{nom}</h2>" + en_image(histogramme(nom, valeurs, couleur), f"{nom} : {_etendue(valeurs)}")
+            yield f"<h2>{nom}</h2>" + en_image(
+                histogramme(nom, valeurs, couleur), f"{nom} : {_etendue(valeurs)}"
+            )
 
 
 def histogramme(nom: str, valeurs: list[int], couleur: str = BLEU):

@@ -140,7 +140,12 @@ REGLES = (
         "un caractère invisible traîne : retirez-le",
         _motif(_INVISIBLES),
     ),
-    Regle("texte.html", ERREUR, "il reste des balises ou des entités HTML : retirez-les", _motif(_BALISE)),
+    Regle(
+        "texte.html",
+        ERREUR,
+        "il reste des balises ou des entités HTML : retirez-les",
+        _motif(_BALISE),
+    ),
     Regle(
         "texte.assistant",
         ERREUR,

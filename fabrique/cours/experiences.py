@@ -99,7 +99,9 @@ def montrer_fusions(
         suite = couper(texte, fusions[:rang])
         neuf = b"".join(fusions[rang - 1]) if rang else None
         visibles = [(Jeton(0, octets).visible, octets == neuf) for octets in suite]
-        colle = " + ".join(f"«{Jeton(0, o).visible}»" for o in fusions[rang - 1]) if rang else "octets"
+        colle = (
+            " + ".join(f"«{Jeton(0, o).visible}»" for o in fusions[rang - 1]) if rang else "octets"
+        )
         dessin = "│<wbr>".join(
             f'<mark style="{SURLIGNE}">[{html.escape(vu)}]</mark>' if est_neuf else html.escape(vu)
             for vu, est_neuf in visibles
@@ -124,8 +126,10 @@ def tracer_fertilite(mesures: Sequence[Fertilite], titre: str) -> None:
         siennes = [mesure.jetons_par_mot for mesure in mesures if mesure.tokenizer == nom]
         valeurs = [mesure.valeur for mesure in siennes]
         bornes = [mesure.ic95 or (mesure.valeur,) * 2 for mesure in siennes]
-        ecarts = [[v - b[0] for v, b in zip(valeurs, bornes, strict=True)],
-                  [b[1] - v for v, b in zip(valeurs, bornes, strict=True)]]
+        ecarts = [
+            [v - b[0] for v, b in zip(valeurs, bornes, strict=True)],
+            [b[1] - v for v, b in zip(valeurs, bornes, strict=True)],
+        ]
         places = [place + (rang - (len(noms) - 1) / 2) * pas for place in range(len(genres))]
         traits = axe.barh(places, valeurs, pas, xerr=ecarts, color=couleur, label=nom, capsize=2)
         axe.bar_label(traits, [en_francais(v, 2) for v in valeurs], padding=6, fontsize=8)

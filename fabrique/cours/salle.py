@@ -15,7 +15,10 @@ SIGNATURE = Criteres(parties=(r"\AEn bref[ \u00a0\u202f]?:", r"Source[ \u00a0\u2
 _DEBUT, _FIN = (re.compile(partie) for partie in SIGNATURE.parties)
 _DEBUT_SIGNE, _SOURCE_FINALE = (
     re.compile(rf"{debut}{partie}{fin}")
-    for debut, partie, fin in (("", SIGNATURE.parties[0], r"\s*"), (r"\s*", SIGNATURE.parties[1], ""))
+    for debut, partie, fin in (
+        ("", SIGNATURE.parties[0], r"\s*"),
+        (r"\s*", SIGNATURE.parties[1], ""),
+    )
 )
 
 

@@ -220,7 +220,9 @@ def verifier_a_nous(sortie: Path, modele: str | Path) -> None:
         raise ErreurFabrique(
             "le dossier de sortie est un fichier", AUTRE_DOSSIER, sortie, code=MACHINE
         )
-    presents = [f for f in sortie.iterdir() if not (f.name.startswith(".") or f.suffix == ".partiel")]
+    presents = [
+        f for f in sortie.iterdir() if not (f.name.startswith(".") or f.suffix == ".partiel")
+    ]
     if not presents:
         return
     if empreinte_du_dossier(sortie) is None:

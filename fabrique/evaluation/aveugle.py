@@ -259,7 +259,6 @@ def lecture_de_secours() -> tuple[list[Paire], dict[str, int]]:
     }
 
 
-
 def lire_preferences(fichier: Path) -> dict[str, dict[str, int]]:
     """Les préférences de chaque annotateur, par empreinte de paire, égalités comprises.
 

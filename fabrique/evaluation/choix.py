@@ -53,7 +53,8 @@ def log_probabilites(
     """
     if par not in PAR:
         raise ErreurFabrique(
-            f"on ne sait pas rapporter une réponse à « {par} »", f"Choisissez entre {', '.join(PAR)}"
+            f"on ne sait pas rapporter une réponse à « {par} »",
+            f"Choisissez entre {', '.join(PAR)}",
         )
     codes = [
         exemple_en_jetons(
@@ -99,7 +100,8 @@ def choisir(
     """Le rang de la réponse préférée, pour chaque question."""
     options = {"adaptateur": adaptateur, "par": par, "cutoff_len": cutoff_len}
     return [
-        int(log_probabilites(modele, tokenizer, question, **options).argmax()) for question in questions
+        int(log_probabilites(modele, tokenizer, question, **options).argmax())
+        for question in questions
     ]
 
 
@@ -143,13 +145,20 @@ def faire_le_bilan(questions: list[QuestionFermee], choisis: list[int]) -> Bilan
         ic95=(bornes.bas, bornes.haut),
         hasard=float(np.mean([1 / len(q.choix) for q in questions])),
         plus_longue=float(
-            np.mean([(q.bonne in rangs) / len(rangs) for q, rangs in zip(questions, longues, strict=True)])
+            np.mean(
+                [
+                    (q.bonne in rangs) / len(rangs)
+                    for q, rangs in zip(questions, longues, strict=True)
+                ]
+            )
         ),
         choisit_la_plus_longue=float(
             np.mean([c in rangs for c, rangs in zip(choisis, longues, strict=True)])
         ),
         plus_longue_attendue=float(
-            np.mean([len(rangs) / len(q.choix) for q, rangs in zip(questions, longues, strict=True)])
+            np.mean(
+                [len(rangs) / len(q.choix) for q, rangs in zip(questions, longues, strict=True)]
+            )
         ),
     )
 

@@ -48,7 +48,7 @@ def passer_le_harnais(
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise ErreurFabrique(
-            "lm-evaluation-harness n’est pas installé", "Tapez : pip install \"fabrique[harness]\""
+            "lm-evaluation-harness n’est pas installé", 'Tapez : pip install "fabrique[harness]"'
         )
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM

@@ -82,7 +82,9 @@ def intervalle_du_gain(avant: Releve, apres: Releve, graine: int = 0) -> Interva
 
     def gain(rangs: np.ndarray) -> np.ndarray:
         base = avant.valeur(rangs)
-        rapport = np.divide(apres.valeur(rangs), base, out=np.full(base.shape, np.inf), where=base > 0)
+        rapport = np.divide(
+            apres.valeur(rangs), base, out=np.full(base.shape, np.inf), where=base > 0
+        )
         return rapport - 1
 
     with np.errstate(invalid="ignore"):

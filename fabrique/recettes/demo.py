@@ -68,9 +68,7 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
         "questions_de_test": len(test),
         "adaptateur": str(resultat.dossier),
     }
-    ecrire_signe(
-        sortie / "rapport.json", json.dumps(rapport, ensure_ascii=False, indent=2)
-    )
+    ecrire_signe(sortie / "rapport.json", json.dumps(rapport, ensure_ascii=False, indent=2))
     _conclure(console, rapport, resultat.duree_s, sortie)
     return rapport
 

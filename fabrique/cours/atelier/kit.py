@@ -132,7 +132,13 @@ def _depot() -> Path:
 def _construire_la_roue(racine: Path, roues: Path) -> None:
     """La roue du cours, depuis une copie : rien ne s'écrit dans le dépôt."""
     with tempfile.TemporaryDirectory() as copie:
-        for nom in ("pyproject.toml", "setup.py", "README.md", "LICENSE", *racine.glob("requirements*.txt")):
+        for nom in (
+            "pyproject.toml",
+            "setup.py",
+            "README.md",
+            "LICENSE",
+            *racine.glob("requirements*.txt"),
+        ):
             shutil.copy(racine / nom, copie)
         for nom in ("fabrique", "data"):
             sans_caches = shutil.ignore_patterns("__pycache__")
