@@ -206,7 +206,7 @@ def test_piaf_reparti_au_hasard_contamine_tout_le_test():
         assert np.isin(test, appris).mean() > 0.995
 
 
-@pytest.mark.parametrize(("nom", "exemples", "proches"), [("crpa", 63, 23), ("codes", 1736, 130)])
+@pytest.mark.parametrize(("nom", "exemples", "proches"), [("crpa", 63, 23), ("codes", 1736, 118)])
 def test_les_doublons_des_corpus_reels(nom: str, exemples: int, proches: int):
     champs = ("instruction", "input", "output")
     corpus = Dataset.from_list([{c: e[c] for c in champs} for e in instructions(nom)])

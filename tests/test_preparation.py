@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from test_controle import LONGUE, PERSONNELLES, PRESQUE, PRESQUE_LA_QUESTION, QUESTION_LONGUE
 
 from fabrique.corpus import controler, lire_corpus, preparer_corpus, pseudonymiser
-from fabrique.corpus.doublons import identite, jumeler, normaliser
+from fabrique.corpus.doublons import identite, jaccard, jumeler, normaliser, suites
 from fabrique.corpus.preparation import Deplacement, Retrait
 from fabrique.ligne_de_commande import principal
 from fabrique.socle.erreurs import ErreurFabrique
@@ -203,6 +203,27 @@ def test_une_question_ecrite_autrement_est_la_meme(manie, question):
 )
 def test_deux_nombres_differents_font_deux_questions(une, autre):
     assert jumeler(une) != jumeler(autre)
+
+
+def test_une_suite_compte_ses_cinq_caracteres():
+    """Changer un seul des cinq, le dernier compris, en fait une autre suite."""
+    for rang in range(5):
+        for autre in "xyzé漢":
+            assert (
+                jaccard(suites("abcde"), suites("abcde"[:rang] + autre + "abcde"[rang + 1 :])) == 0
+            )
+
+
+@pytest.mark.parametrize(
+    ("un", "autre", "communes", "reunies"),
+    [
+        ("abcdef", "ABCDEG", 1, 3),
+        ("la mairie", "la mairie.", 5, 6),
+        ("une rue", "deux voies", 0, 9),
+    ],
+)
+def test_l_indice_est_celui_des_suites_comptees_a_la_main(un, autre, communes, reunies):
+    assert jaccard(suites(un), suites(autre)) == communes / reunies
 
 
 @given(texte=st.text(max_size=40))

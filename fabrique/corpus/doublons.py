@@ -96,8 +96,9 @@ def suites(texte: str) -> np.ndarray:
     codes = np.pad(codes, (0, max(0, SUITE - len(codes)))).astype(np.uint64)
     hachees = np.zeros(len(codes) - SUITE + 1, np.uint64)
     for rang in range(SUITE):
-        hachees = hachees * _BASE + codes[rang : rang + len(hachees)]
-    return np.unique((hachees >> np.uint64(16)).astype(np.uint32))
+        hachees = (hachees + codes[rang : rang + len(hachees)]) * _BASE
+    # Les 32 bits de poids fort dépendent des cinq caractères, le dernier compris.
+    return np.unique((hachees >> np.uint64(32)).astype(np.uint32))
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
