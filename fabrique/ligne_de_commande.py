@@ -207,16 +207,16 @@ def generer(
     temperature: Annotated[float, _nombre("--temperature", QUANTITE, "0 : sans tirage.")] = 0.0,
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
-    from fabrique.modeles import chargement as modeles, generation
+    from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
+    from fabrique.modeles.chargement import charger
+    from fabrique.modeles.generation import generer as ecrire
 
     if adaptateur:
-        modeles.verifier_adaptateur(adaptateur)
-    tokenizer, modele = modeles.charger(
-        model, quantification, revision=revision or None, silencieux=True
-    )
+        verifier_adaptateur(adaptateur)
+    tokenizer, modele = charger(model, quantification, revision=revision or None, silencieux=True)
     if adaptateur:
-        modele = modeles.charger_adaptateur(modele, adaptateur)
-    generation.generer(
+        modele = charger_adaptateur(modele, adaptateur)
+    ecrire(
         modele,
         tokenizer,
         instruction,

@@ -87,6 +87,7 @@ def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[list[s
         yield pytest(f"{JUMEAU}[{carnet.stem}]")
     if style:
         yield [sys.executable, "-m", "ruff", "check", "."]
+        yield [sys.executable, "-m", "ruff", "format", "--check", "."]
 
 
 def pytest(*arguments: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fabrique.entrainement import Reglages
-from fabrique.machine import profil as m
+from fabrique.machine import fils as f, materiel, profil as m
 from fabrique.recettes.cout import compter, estimer_memoire
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import en_go, en_mo
@@ -71,8 +71,8 @@ def test_un_dossier_sans_ecriture_est_annonce():
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="demande le /proc de Linux")
 def test_examiner_essaie_d_ecrire(tmp_path):
     """Personne n'écrit dans /proc, pas même l'administrateur ; l'essai ne laisse rien ailleurs."""
-    assert not m.examiner("/proc/self").ecriture
-    assert m.examiner(tmp_path).ecriture
+    assert not materiel.examiner("/proc/self").ecriture
+    assert materiel.examiner(tmp_path).ecriture
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,9 +111,9 @@ def test_un_profil_impossible_se_dit(monkeypatch, impose, mot):
 
 def test_examiner_lit_la_carte_et_non_l_emulation(monkeypatch):
     carte = types.SimpleNamespace(name="Tesla T4", total_memory=15 * m.GO, major=7)
-    monkeypatch.setattr(m.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(m.torch.cuda, "get_device_properties", lambda rang: carte)
-    vue = m.examiner()
+    monkeypatch.setattr(materiel.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(materiel.torch.cuda, "get_device_properties", lambda rang: carte)
+    vue = materiel.examiner()
     assert (vue.gpu, vue.bf16) == ("Tesla T4", False)
 
 
@@ -178,7 +178,7 @@ def hote(monkeypatch):
     """Une machine hôte de 64 cœurs et 256 Go, dont 200 libres."""
     memoire = types.SimpleNamespace(total=256 * m.GO, available=200 * m.GO)
     faux = types.SimpleNamespace(virtual_memory=lambda: memoire, Process=ProcessusLibre)
-    monkeypatch.setattr(m, "psutil", faux)
+    monkeypatch.setattr(materiel, "psutil", faux)
 
 
 #: Ce que montre le noyau, et ce qu'il faut en lire : mémoire, mémoire disponible, cœurs.
@@ -243,8 +243,8 @@ def test_memoire_et_coeurs_sont_ceux_du_conteneur(cas, conteneur):
     """La limite la plus petite compte, celle de l'hôte comprise."""
     fichiers, attendus = CONTENEURS[cas]
     racine = conteneur(fichiers)
-    memoire, disponible = m.memoire_accordee(racine), m.memoire_disponible(racine)
-    assert (memoire / m.GO, disponible / m.GO, m.coeurs_accordes(racine)) == attendus
+    memoire, disponible = materiel.memoire_accordee(racine), materiel.memoire_disponible(racine)
+    assert (memoire / m.GO, disponible / m.GO, materiel.coeurs_accordes(racine)) == attendus
 
 
 # ---------------------------------------------------------------- les fils de calcul
@@ -254,7 +254,7 @@ def test_memoire_et_coeurs_sont_ceux_du_conteneur(cas, conteneur):
 def fils(monkeypatch):
     """Le nombre de fils imposé à torch, sans toucher au vrai ; torch en aurait pris huit."""
     poses = [8]
-    monkeypatch.setattr(m, "FILS_DE_TORCH", 8)
+    monkeypatch.setattr(f, "FILS_DE_TORCH", 8)
     monkeypatch.setattr(torch, "set_num_threads", poses.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: poses[-1])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -266,16 +266,16 @@ def fils(monkeypatch):
 )
 def test_le_nombre_de_fils_suit_la_mesure(monkeypatch, fils, a_deux, retenus, dit):
     """Sur des cœurs partagés, deux fils vont jusqu'à sept fois moins vite qu'un seul."""
-    monkeypatch.setattr(m, "duree_avec", lambda nombre: {1: 1.0, 2: a_deux}[nombre])
-    texte = m.choisir_fils(SANS_GPU)
+    monkeypatch.setattr(f, "duree_avec", lambda nombre: {1: 1.0, 2: a_deux}[nombre])
+    texte = f.choisir_fils(SANS_GPU)
     assert fils[-1] == retenus
     assert texte == f"{retenus} (mesuré : 2 fils vont à {dit} la vitesse d’un seul)"
 
 
 def test_le_choix_de_la_personne_est_respecte(monkeypatch, fils):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setattr(m, "duree_avec", pytest.fail)
-    assert "imposé par OMP_NUM_THREADS" in m.choisir_fils(SANS_GPU)
+    monkeypatch.setattr(f, "duree_avec", pytest.fail)
+    assert "imposé par OMP_NUM_THREADS" in f.choisir_fils(SANS_GPU)
     assert fils == [8]
 
 
@@ -284,10 +284,10 @@ def test_le_choix_de_la_personne_est_respecte(monkeypatch, fils):
 )
 def test_sans_choix_a_faire_rien_n_est_mesure(monkeypatch, fils, vue, attendu):
     """Un GPU calcule, ou un seul cœur est accordé : pas plus de fils que de cœurs."""
-    monkeypatch.setattr(m, "duree_avec", pytest.fail)
-    assert m.choisir_fils(vue) == str(fils[-1]) == str(attendu)
+    monkeypatch.setattr(f, "duree_avec", pytest.fail)
+    assert f.choisir_fils(vue) == str(fils[-1]) == str(attendu)
 
 
 def test_la_mesure_est_une_duree(monkeypatch, fils):
-    assert m.duree_avec(1) > 0
+    assert f.duree_avec(1) > 0
     assert fils[-1] == 1

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, FalconForCausalLM
 from transformers.models.falcon import modeling_falcon
 
 import fabrique
-from fabrique.modeles import chargement as modeles
+from fabrique.modeles import catalogue, chargement as modeles
 from fabrique.modeles.adaptateurs import sans_adaptateur
 from fabrique.modeles.chargement import couches_quatre_bits, parler_moins, reparation_falcon
 from fabrique.modeles.memoire import memoire
@@ -330,8 +330,8 @@ def test_un_type_de_calcul_inconnu_est_refuse():
 
 
 def test_les_noms_de_2023_menent_au_catalogue():
-    assert modeles.trouver("falcon-7b-instruct-4bit") == modeles.CATALOGUE["falcon-7b-instruct"]
-    assert modeles.trouver("falcon-7b-4bit") == modeles.CATALOGUE["falcon-7b"]
+    assert modeles.trouver("falcon-7b-instruct-4bit") == catalogue.CATALOGUE["falcon-7b-instruct"]
+    assert modeles.trouver("falcon-7b-4bit") == catalogue.CATALOGUE["falcon-7b"]
 
 
 @pytest.mark.parametrize(
@@ -345,11 +345,11 @@ def test_les_noms_de_2023_menent_au_catalogue():
     ],
 )
 def test_les_poids_nommes_comme_en_2023_ne_cassent_pas_le_catalogue(modele, poids, charge):
-    assert modeles.choisir_poids(modele, poids) == charge
+    assert catalogue.choisir_poids(modele, poids) == charge
 
 
 def test_tout_depot_du_catalogue_a_une_revision_figee():
-    distants = [e for e in modeles.CATALOGUE.values() if e.depot.count("/") == 1]
+    distants = [e for e in catalogue.CATALOGUE.values() if e.depot.count("/") == 1]
     assert len(distants) >= 2
     assert all(re.fullmatch("[0-9a-f]{40}", e.revision or "") for e in distants)
 
