@@ -21,7 +21,7 @@ aide:
 # Rien n'est réinstallé tant que les fichiers de dépendances ne changent pas.
 $(PRET): $(SOURCES)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c contraintes.txt -e ".[dev]"
+	$(PY) -m pip install --quiet --disable-pip-version-check -c contraintes.txt -r requirements.txt -e ".[dev]"
 	@touch $(PRET)
 
 demo: $(PRET)
@@ -53,5 +53,5 @@ site: $(VENV)/.site
 # Le bas des plages, dans un environnement à part.
 test-bornes:
 	test -x .venv-bornes/bin/python || $(PYTHON) -m venv .venv-bornes
-	.venv-bornes/bin/python -m pip install --quiet --disable-pip-version-check -c contraintes-bornes.txt -e ".[dev]"
+	.venv-bornes/bin/python -m pip install --quiet --disable-pip-version-check -c contraintes-bornes.txt -r requirements.txt -e ".[dev]"
 	.venv-bornes/bin/python -m outils.tester --carnet 03_finetuning_falcon_4bit --sans-style

@@ -29,6 +29,17 @@ def _ecarter_un_vieux_torchao() -> None:
 
 _ecarter_un_vieux_torchao()
 
+
+def _version() -> str:
+    """La version installée ; « inconnue » pour un paquet importé sans avoir été installé."""
+    try:
+        return version("fabrique")
+    except PackageNotFoundError:
+        return "inconnue"
+
+
+__version__ = _version()
+
 # Sur processeur, bitsandbytes cherche dès son import un paquet que ce cours n'installe pas.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 

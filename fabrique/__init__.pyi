@@ -1,3 +1,5 @@
+__version__: str
+
 from .corpus import lire_corpus as lire_corpus
 from .entrainement import (
     Reglages as Reglages,

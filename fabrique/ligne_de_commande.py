@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from fabrique import __version__
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique, Nombre
 
@@ -59,6 +60,25 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _dire_la_version(demandee: bool) -> None:
+    if demandee:
+        print(f"fabrique {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def _avant_toute_commande(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_dire_la_version, is_eager=True, help="Dit la version installée."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 #: Ce que les nombres tapés acceptent ; les réglages d'un apprentissage ont leurs propres bornes.
 REEL, ENTIER = Nombre(), Nombre(entier=True)

@@ -1,6 +1,7 @@
 """La commande : celle de 2023 telle quelle, et une phrase française quand ça ne va pas."""
 
 import gzip
+import importlib.metadata
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import fabrique
 from fabrique.ligne_de_commande import principal
 
 RACINE = Path(__file__).resolve().parent.parent
@@ -298,6 +300,14 @@ def test_l_aide_se_lit_et_rend_zero(capsys):
     assert principal(["--help"]) == 0
     aide = capsys.readouterr().out
     assert all(nom in aide for nom in ("machine", "finetune", "generer", "preentrainer", "demo"))
+
+
+def test_la_version_est_celle_du_paquet_installe(capsys):
+    """La même que dans pyproject, et que ce que disent les comptes rendus."""
+    assert principal(["--version"]) == 0
+    installee = importlib.metadata.version("fabrique")
+    assert capsys.readouterr().out == f"fabrique {installee}\n"
+    assert fabrique.__version__ == installee
 
 
 def test_sans_argument_l_aide_s_affiche(capsys):

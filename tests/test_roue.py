@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
 import shutil
@@ -11,10 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from outils.tester import RACINE
 
 SONDE = """
+import email
 import json
 import bitsandbytes
 import fabrique
@@ -43,7 +46,7 @@ def lancer(*commande: str | Path, **options) -> str:
 def roue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """La roue, construite depuis une copie : rien ne s'écrit dans le dépôt."""
     copie = tmp_path_factory.mktemp("depot")
-    for nom in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for nom in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "LICENCES.md"):
         shutil.copy(RACINE / nom, copie)
     for exigences in RACINE.glob("requirements*.txt"):
         shutil.copy(exigences, copie)
@@ -74,6 +77,20 @@ def test_la_roue_emporte_tout_et_rien_d_autre(roue: Path):
     } | {f"fabrique/data/{f.name}" for f in (RACINE / "data").iterdir() if f.is_file()}
     assert livres - emportes == set()
     assert {nom for nom in emportes - livres if ".dist-info/" not in nom} == set()
+
+
+def test_la_roue_dit_ses_deux_licences_et_n_exige_que_ce_qui_sert_a_l_execution(roue: Path):
+    """Les exigences de la roue sont celles du cours, sans ce qui ouvre et teste les carnets."""
+    archive = zipfile.ZipFile(roue)
+    chemin = next(nom for nom in archive.namelist() if nom.endswith(".dist-info/METADATA"))
+    notice = email.message_from_bytes(archive.read(chemin))
+    assert notice["License-Expression"] == "Apache-2.0 AND CC-BY-4.0"
+    assert set(notice.get_all("License-File")) == {"LICENSE", "LICENCES.md"}
+    exigees = {str(Requirement(e)) for e in notice.get_all("Requires-Dist") if "extra ==" not in e}
+    lignes = (RACINE / "requirements.txt").read_text("utf-8").splitlines()
+    cours = {str(Requirement(ligne)) for ligne in lignes if not ligne.startswith("#")}
+    assert exigees < cours
+    assert {Requirement(e).name for e in cours - exigees} == {"jupyter", "nbval"}
 
 
 def test_la_roue_marche_hors_du_depot(roue: Path, tmp_path: Path):

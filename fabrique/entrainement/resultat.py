@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fabrique import __version__
 from fabrique.entrainement.reglages import Reglages
 from fabrique.modeles.catalogue import nom_public
 from fabrique.socle.emplacements import ecrire_signe
@@ -66,6 +67,7 @@ class ResultatEntrainement:
     def en_dictionnaire(self) -> dict:
         """Le compte rendu écrit dans ``rapport.json``."""
         return {
+            "fabrique": __version__,
             "pas": self.pas,
             "pas_faits": self.pas_faits,
             "duree_s": round(self.duree_s, 1),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from fabrique import __version__
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.corpus.formats import empreinte_de_la_demande
 from fabrique.entrainement import Reglages
@@ -162,7 +163,7 @@ def mettre_a_l_epreuve(
     depot = trouver(modele, revision).depot
     empreinte_des_questions = empreinte_du_corpus(test)
     empreintes = {f.name: empreinte(f) for f in fichiers_de_l_adaptateur(adaptateur)}
-    versions = {"python": platform.python_version()} | {
+    versions = {"python": platform.python_version(), "fabrique": __version__} | {
         nom: importlib.metadata.version(nom) for nom in BIBLIOTHEQUES
     }
     if journal:

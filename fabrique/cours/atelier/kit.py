@@ -137,6 +137,7 @@ def _construire_la_roue(racine: Path, roues: Path) -> None:
             "setup.py",
             "README.md",
             "LICENSE",
+            "LICENCES.md",
             *racine.glob("requirements*.txt"),
         ):
             shutil.copy(racine / nom, copie)
