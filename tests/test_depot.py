@@ -246,6 +246,18 @@ def test_la_maison_garde_ses_pieces():
     assert [nom for nom, fois in noms.items() if fois > 1] == []
 
 
+def test_l_architecture_ecrite_est_celle_du_code():
+    """Le dessin nomme les douze pièces, de haut en bas, et chaque chemin cité existe."""
+    texte = (RACINE / "docs/architecture.md").read_text("utf-8")
+    dessin = texte.split("```")[1].strip().splitlines()
+    attendues = [piece for etage in ETAGES[1:-1] for piece in etage]
+    assert [ligne.split()[0] for ligne in dessin] == attendues
+    pieces = "|".join(attendues)
+    cites = re.findall(rf"`((?:{pieces})/\w+)", texte)
+    assert len(cites) > 10
+    assert [c for c in cites if not (RACINE / "fabrique" / f"{c}.py").is_file()] == []
+
+
 def test_aucun_cycle_d_import():
     """À l'intérieur d'un étage non plus."""
     graphe: dict[str, set[str]] = {}
