@@ -16,8 +16,10 @@ from fabrique.cours.rangement import representations
 from fabrique.cours.salle import sans_signature
 from fabrique.evaluation import metriques as m
 from fabrique.evaluation.aveugle import lecture_de_secours
+from fabrique.evaluation.avis import lire_avis
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
-from fabrique.evaluation.juge import consigne, faire_juger, lire_avis, matiere
+from fabrique.evaluation.course import faire_juger
+from fabrique.evaluation.grille import consigne, matiere
 from fabrique.evaluation.juge_force import GRILLE_BREVE, JugeForce
 from fabrique.evaluation.paires import Part, apparier
 from fabrique.modeles.gabarits import coder

@@ -19,16 +19,10 @@ from pathlib import Path
 import pytest
 from transformers.utils.import_utils import is_serve_available
 
-from fabrique.evaluation.juge import (
-    GRILLE,
-    AvisIllisible,
-    JugeDistant,
-    JugeLocal,
-    consigne,
-    faire_juger,
-    lire_avis,
-    matiere,
-)
+from fabrique.evaluation.avis import AvisIllisible, lire_avis
+from fabrique.evaluation.course import faire_juger
+from fabrique.evaluation.grille import GRILLE, consigne, matiere
+from fabrique.evaluation.juges import JugeDistant, JugeLocal
 from fabrique.evaluation.paires import (
     EGALITE,
     PREMIERE,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.evaluation.choix import QuestionFermee, choisir
-from fabrique.evaluation.juge import Critere
+from fabrique.evaluation.grille import Critere
 
 #: Une seule question : un petit modèle n'en tient pas quatre à la fois.
 GRILLE_BREVE = (Critere("pertinence", "Quelle réponse traite le mieux la demande ?"),)
