@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from scipy.integrate import quad
+from scipy.stats import beta, norm
 
 from fabrique.evaluation.incertitude import (
     Releve,
@@ -68,26 +70,25 @@ def test_les_intervalles_couvrent_la_verite_95_fois_sur_100():
     Les notes ressemblent à des F1 : beaucoup de zéros, une longue queue, et la difficulté de la
     question, commune aux deux modèles.
     """
-    hasard = np.random.default_rng(2026)
-    couverts = 0
+    hasard, vrai, couverts = np.random.default_rng(2026), _ecart_vrai(), 0
     for graine in range(600):
         difficulte = hasard.beta(1, 3, 120)
         avant = difficulte * hasard.binomial(1, 0.6, 120)
         apres = np.clip(difficulte + hasard.normal(0.05, 0.1, 120), 0, None)
         bornes = intervalle_de_l_ecart(moyenne(avant), moyenne(apres), graine)
-        couverts += bornes.bas <= VRAI_ECART <= bornes.haut
+        couverts += bornes.bas <= vrai <= bornes.haut
     assert 0.93 <= couverts / 600 <= 0.97
 
 
 def _ecart_vrai() -> float:
-    """L'écart moyen de la simulation, sur quatre millions de questions."""
-    hasard = np.random.default_rng(7)
-    difficulte = hasard.beta(1, 3, 4_000_000)
-    apres = np.clip(difficulte + hasard.normal(0.05, 0.1, 4_000_000), 0, None)
-    return float(apres.mean() - 0.6 * 0.25)
+    """L'écart moyen de la simulation, par intégration : E[max(0, X)] = mΦ(m/σ) + σφ(m/σ)."""
 
+    def apres(difficulte: float) -> float:
+        m, ecart_type = difficulte + 0.05, 0.1
+        positif = m * norm.cdf(m / ecart_type) + ecart_type * norm.pdf(m / ecart_type)
+        return positif * beta.pdf(difficulte, 1, 3)
 
-VRAI_ECART = _ecart_vrai()
+    return quad(apres, 0, 1)[0] - 0.6 * 0.25
 
 
 # ---------------------------------------------------------------- les tests

@@ -46,12 +46,11 @@ def test_une_definition_est_une_phrase(terme: lexique.Terme):
 
 @pytest.mark.parametrize("terme", TERMES, ids=lambda terme: terme.ancre)
 def test_un_terme_est_enseigne_la_ou_le_lexique_le_dit(terme: lexique.Terme):
-    """Le carnet cité emploie le terme."""
+    """Le carnet cité existe, et emploie le terme."""
     for numero in terme.carnets:
-        for carnet in CARNETS:
-            if carnet.name.startswith(numero):
-                texte = "\n".join(source for _, source in cellules(carnet))
-                assert lexique.motif(terme.terme).search(texte), f"absent de {carnet.name}"
+        (carnet,) = (carnet for carnet in CARNETS if carnet.name.startswith(numero))
+        texte = "\n".join(source for _, source in cellules(carnet))
+        assert lexique.motif(terme.terme).search(texte), f"absent de {carnet.name}"
 
 
 # ---------------------------------------------------------------- les textes le suivent
