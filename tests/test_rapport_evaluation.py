@@ -3,6 +3,9 @@
 import importlib.util
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -24,6 +27,7 @@ from fabrique.ligne_de_commande import principal
 from fabrique.modeles.origine import inscrire_origine
 from fabrique.socle.emplacements import SIGNATURES, ecrire_json
 from fabrique.socle.erreurs import ErreurFabrique
+from outils.tester import ENVIRONNEMENT
 
 REFERENCES = [f"Adressez la demande <{n}> au service & au guichet {n}." for n in range(20)]
 
@@ -342,6 +346,50 @@ def test_une_evaluation_interrompue_reprend_ou_elle_en_etait(
     assert len(demandes) == 5
     for un, autre in zip(repris["evaluations"], _lire(page)["evaluations"], strict=True):
         assert un | {"secondes": 0} == autre | {"secondes": 0}
+
+
+#: Répond à deux lots, puis se tue comme le ferait un système à court de mémoire.
+TUEE = """
+import os, signal, sys
+from fabrique.evaluation import comparaison
+from fabrique.ligne_de_commande import principal
+
+vraie, lots = comparaison.generer_par_lots, []
+
+def generer(*arguments, **reglages):
+    if len(lots) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    lots.append(arguments)
+    return vraie(*arguments, **reglages)
+
+comparaison.generer_par_lots = generer
+principal(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows n’a pas de signal 9")
+def test_une_evaluation_tuee_reprend_ou_elle_en_etait(
+    dossier_petit, adaptateur, fichier_corpus, tmp_path, monkeypatch
+):
+    """Un vrai kill -9, dans un autre processus : seuls les lots perdus se redemandent."""
+    page = tmp_path / "r.html"
+    options = ("--rapport", str(page), "--general", str(fichier_corpus))
+    commande = _commande(dossier_petit, adaptateur, fichier_corpus, *options)
+    tuee = subprocess.run(
+        [sys.executable, "-c", TUEE, *commande], env=ENVIRONNEMENT, capture_output=True
+    )
+    assert tuee.returncode == -signal.SIGKILL
+    assert not page.exists()
+    demandes, vraie = [], comparaison.generer_par_lots
+    monkeypatch.setattr(
+        comparaison,
+        "generer_par_lots",
+        lambda *arguments, **reglages: demandes.append(arguments) or vraie(*arguments, **reglages),
+    )
+    assert principal(commande) == 0
+    assert len(demandes) == 3  # cinq lots en tout, dont deux relus
+    assert not (tmp_path / "r.evaluation.jsonl").exists()
+    assert page.exists()
 
 
 def test_d_autres_reglages_ne_relisent_pas_ces_reponses(petit, corpus, tmp_path):
