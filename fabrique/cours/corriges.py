@@ -1,0 +1,643 @@
+"""Les corrigés des « À vous » : ce qui est attendu, les erreurs fréquentes, ce qu'on en retient.
+
+Un exercice a pour clé son carnet et son rang, « 03-4 » ; ``exercices.verifier`` l'y cherche. Un
+indice ou un conseil guide sans donner la réponse : elle est dans la solution repliée du carnet.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from fabrique.corpus import Criteres
+from fabrique.cours.salle import SIGNATURE
+from fabrique.modeles.gabarits import SANS_PERTE
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.figures import en_francais
+
+
+@dataclass(frozen=True)
+class Valeur:
+    """Un exercice dont la réponse est un nombre ou un texte.
+
+    Une fonction, à la place d'une valeur, la calcule depuis ce que la cellule passe à ``verifier``.
+
+    Args:
+        attendu: la bonne réponse.
+        indice: ce qui aide à trouver, sans donner la réponse.
+        bravo: ce qu'il faut retenir, montré quand c'est juste.
+        tolerance: écart permis entre deux nombres, dans leur unité.
+        choix: les réponses permises, quand la question les donne.
+        pieges: des réponses fausses qu'on rencontre, et le conseil de chacune.
+    """
+
+    attendu: object
+    indice: str
+    bravo: str
+    tolerance: float = 0.0
+    choix: tuple[str, ...] = ()
+    pieges: tuple[tuple[object, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Libre:
+    """Un exercice que plusieurs réponses résolvent.
+
+    Args:
+        genre: le ou les types qu'une réponse peut avoir.
+        forme: que faire quand elle en a un autre.
+        manque: ce qui manque à une réponse de ce type ; un texte vide si elle convient.
+        bravo: ce qu'il faut retenir, montré quand c'est juste.
+    """
+
+    genre: type | tuple[type, ...]
+    forme: str
+    manque: Callable[..., str]
+    bravo: str
+
+
+# ---------------------------------------------------------------- les exercices libres
+# Le contrôle et les mesures se chargent à l'exercice qui les emploie : les autres n'attendent pas.
+
+
+def _suite(texte: str) -> str:
+    if "continuer(" in texte:
+        return "Votre appel est entre guillemets : ne gardez ceux-ci qu’autour de votre phrase."
+    return "" if texte.strip() else "La suite est vide : changez le début de votre phrase."
+
+
+def _texte_repare(texte: str) -> str:
+    attendu = "Déclaration de naissance à la mairie déléguée"
+    if "━" in texte:
+        return "Il reste le filet décoratif : remplacez son signe par rien."
+    if not unicodedata.is_normalized("NFC", texte):
+        return "Il reste des accents en deux caractères : recomposez-les."
+    if "\u202f" in texte:
+        return "Il reste des espaces fines : changez chacune par une espace ordinaire."
+    if texte.strip() != attendu:
+        return "Un mot s’est perdu, collé au voisin ou transformé : comparez-les un par un."
+    return ""
+
+
+def _publiables(gardes: Sequence[str]) -> str:
+    lettres = {str(lettre).strip().upper() for lettre in gardes}
+    if not lettres or not lettres <= {"A", "B", "C"}:
+        return "Écrivez entre accolades les lettres que vous gardez, chacune entre guillemets."
+    if "C" in lettres:
+        return "Un corpus sans licence : qui vous a permis de le publier ?"
+    if "B" in lettres:
+        return (
+            "NC veut dire « pas d’usage commercial » : pourrez-vous le garantir "
+            "pour tous ceux qui le reprendront ?"
+        )
+    return ""
+
+
+def _sans_balises(fonction: Callable[[str], str]) -> str:
+    essais = {"<p>Le guichet</p>&nbsp;": "Le guichet", "a&nbsp;<b>b</b>": "a b", "a < b": "a < b"}
+    for essai, attendu in essais.items():
+        try:
+            rendu = fonction(essai)
+        except Exception as erreur:  # le code de l'apprenant peut échouer de toutes les façons
+            return f"Sur « {essai} », votre fonction s’arrête : {type(erreur).__name__}, {erreur}."
+        if not isinstance(rendu, str):
+            return "Votre fonction ne rend pas de texte : finissez par « return »."
+        if rendu.replace("\u00a0", " ") != attendu:
+            return f"De « {essai} », votre fonction fait « {rendu} »."
+    return ""
+
+
+def _bornes(criteres: Criteres) -> str:
+    if criteres.mots_min > criteres.mots_max:
+        return "Les deux bornes sont échangées."
+    if criteres.mots_min != 60:
+        return "La borne du bas n’est pas celle de l’énoncé : donnez-la par son nom, mots_min."
+    if criteres.mots_max != 120:
+        return "La borne du haut n’est pas celle de l’énoncé : donnez-la par son nom, mots_max."
+    return ""
+
+
+def _exemple_signe(exemple: dict) -> str:
+    from datasets import Dataset
+
+    from fabrique.corpus import controler, lire_corpus
+
+    manquants = [c for c in ("instruction", "output", "licence") if c not in exemple]
+    if manquants:
+        return f"Il manque au dictionnaire : {', '.join(manquants)}."
+    if not all(isinstance(texte, str) for texte in (*exemple, *exemple.values())):
+        return "Chaque nom et chaque valeur du dictionnaire s’écrivent entre guillemets."
+    for partie, conseil in zip(
+        SIGNATURE.parties,
+        (
+            "La signature manque au début de la réponse.",
+            "La signature manque à la fin : la source vient en dernier, sur la dernière ligne.",
+        ),
+        strict=True,
+    ):
+        if any(Criteres(parties=(partie,)).motifs(exemple["output"])):
+            return conseil
+    try:
+        constats = controler(lire_corpus(Dataset.from_list([exemple]))).constats
+    except ErreurFabrique as erreur:
+        return str(erreur)
+    return f"Le contrôle dit : {constats[0].message}." if constats else ""
+
+
+def _fausse_et_bien_notee(texte: str, reference: str) -> str:
+    from fabrique.evaluation.metriques import f1
+
+    if "douze" in texte.casefold():
+        return "« douze » a déjà servi : changez un autre mot."
+    if "pas" in texte.casefold().split():
+        return "La négation a déjà servi : changez plutôt un mot."
+    note = f1(texte, reference)
+    if note == 1:
+        return "Ce sont les mots mêmes de la référence : il faut une réponse fausse."
+    if note <= 0.9:
+        return f"Son F1 est de {en_francais(100 * note)} % : restez plus près de la référence."
+    return ""
+
+
+def _assez_longue(texte: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    nombre = len(tokenizer.tokenize(texte))
+    return "" if nombre > 10 else f"Elle n’en fait que {nombre} : allongez-la."
+
+
+# ---------------------------------------------------------------- ce qu'un carnet doit calculer
+
+
+def _meilleure_epoque(epoques: list[int], pertes: Mapping[str, list], nom: str) -> int:
+    return epoques[_creux(pertes[nom])]
+
+
+def _creux(valeurs: Sequence[float]) -> int:
+    """Le rang, depuis 0, de la plus petite valeur."""
+    return int(np.argmin(valeurs))
+
+
+def _compte(etiquettes: Sequence[int]) -> int:
+    return sum(etiquette != SANS_PERTE for etiquette in etiquettes)
+
+
+# ---------------------------------------------------------------- les corrigés
+
+CORRIGES: dict[str, Valeur | Libre] = {
+    # ------------------------------------------------------------ 00 Démarrage
+    "00-1": Libre(
+        genre=str,
+        forme="Appelez fabrique.continuer, avec le début de votre phrase entre guillemets.",
+        manque=_suite,
+        bravo="Relisez la suite : vous prévient-elle que la démarche n’existe pas ?",
+    ),
+    "00-2": Valeur(
+        attendu=math.log(2),
+        tolerance=0.01,
+        indice="Reprenez la formule de la perte : le signe, le logarithme, la probabilité.",
+        bravo="Une chance sur deux coûte environ 0,69 nat.",
+        pieges=(
+            (0.5, "C’est la probabilité elle-même : que lui fait la perte ?"),
+            (math.log10(2), "C’est un logarithme décimal ; celui de la perte s’écrit math.log."),
+            (1, "En base deux, on compte en bits. Les nats emploient math.log, sans autre base."),
+            (math.log(50), "Une probabilité va de 0 à 1 : écrivez-la ainsi dans le logarithme."),
+            (-math.log(50), "Une probabilité va de 0 à 1 : écrivez-la ainsi dans le logarithme."),
+        ),
+    ),
+    "00-3": Valeur(
+        attendu=0,
+        indice="À cette température, le modèle tire encore au sort. Baissez-la, jusqu’au bout.",
+        bravo="Il n’y a plus de tirage : on prend toujours le jeton le plus probable.",
+        pieges=((1, "À 1, le modèle tire selon ses propres probabilités : les suites varient."),),
+    ),
+    "00-4": Valeur(
+        attendu=lambda corpus: corpus["jeu"].count("test"),
+        indice="Un seul mot de l’exemple est à changer : le nom du jeu.",
+        bravo="Ces exemples ne servent qu’à mesurer.",
+        pieges=(
+            (
+                lambda corpus: corpus["jeu"].count("entrainement"),
+                "C’est le jeu d’entraînement : changez son nom.",
+            ),
+            (
+                lambda corpus: corpus["jeu"].count("validation"),
+                "C’est le jeu de validation, qui sert à choisir les réglages.",
+            ),
+            (lambda corpus: len(corpus), "C’est le corpus entier : gardez-en un seul jeu."),
+        ),
+    ),
+    "00-5": Valeur(
+        attendu=384_400 * 1.609344,
+        tolerance=1_000,
+        indice="Partez de la distance écrite en 2023, et passez des miles aux kilomètres.",
+        bravo="Presque 619 000 km au lieu de 384 400 : une unité fausse, et 61 % d’erreur.",
+        pieges=(
+            (384_400, "C’est le nombre de miles écrit en 2023 : convertissez-le."),
+            (
+                384_400 / 1.609344,
+                "Un mile est plus long qu’un kilomètre : il faut donc plus de kilomètres.",
+            ),
+        ),
+    ),
+    # ------------------------------------------------------------ 01 Tokenisation
+    "01-1": Valeur(
+        attendu=5,
+        indice="Ces mots sont très fréquents. Où vont les espaces ?",
+        bravo="Cinq mots fréquents, cinq jetons : l’espace est dans le jeton.",
+        pieges=(
+            (9, "Les espaces n’ont pas de jeton à elles : chacune tient au mot qui la suit."),
+            (22, "Vous comptez les caractères : un mot très fréquent n’est pas coupé."),
+            (3, "Un mot répété compte à chaque fois."),
+        ),
+    ),
+    "01-2": Valeur(
+        attendu="an",
+        indice="Notez les paires de chaque mot, puis cherchez celle qui revient le plus.",
+        bravo="Le comptage suffit à trouver la première fusion.",
+    ),
+    "01-3": Valeur(
+        attendu=7,
+        indice="Comptez les lettres, puis ajoutez ce que coûtent les accents.",
+        bravo="Sept octets pour cinq lettres : un tokenizer qui a peu lu de français paie chaque accent.",
+        pieges=(
+            (5, "Ce sont les lettres ; certaines prennent plus d’un octet."),
+            (6, "Le mot a plus d’un accent."),
+            (10, "Toutes les lettres ne comptent pas double : seulement les accentuées."),
+        ),
+    ),
+    "01-4": Libre(
+        genre=str,
+        forme="Votre réponse n’est pas un texte : partez de abime, et gardez ce que rend l’appel.",
+        manque=_texte_repare,
+        bravo="Les mêmes mots, en bien moins de jetons.",
+    ),
+    "01-5": Valeur(
+        attendu=10_000 * 300 * 1.72 * 2 / 1_000_000,
+        tolerance=0.05,
+        indice="Comptez d’abord tous les jetons ; le prix est celui d’un million d’entre eux.",
+        bravo="Environ dix euros : compter avant de décider évite les mauvaises surprises.",
+        pieges=(
+            (6, "Vous avez compté un jeton par mot : Falcon en emploie davantage."),
+            (5.16, "Ce sont des millions de jetons : que coûte chaque million ?"),
+            (5_160_000, "Ce sont des jetons : que coûte un million d’entre eux ?"),
+            (10_320_000, "Le prix n’est pas celui d’un jeton, mais d’un million de jetons."),
+            (6 / 1.72, "Vous avez divisé par 1,72 : y a-t-il moins de jetons que de mots ?"),
+        ),
+    ),
+    "01-6": Valeur(
+        attendu="falcon-poche",
+        choix=("falcon-poche", "mistral-v1", "mistral-tekken"),
+        indice="Barrez ceux qui dépassent 40 millions, puis ceux qui dépassent 1,6.",
+        bravo="Le plus petit qui suffit. Pour un autre domaine, il faudrait mesurer à nouveau.",
+        pieges=(
+            ("mistral-v1", "Sa matrice tient. Combien de jetons par mot lui faut-il ?"),
+            ("mistral-tekken", "Il coupe bien. Sa matrice tient-elle dans le budget ?"),
+        ),
+    ),
+    "01-7": Valeur(
+        attendu=0,
+        indice="Seul un ordre entier fait un jeton spécial. Que fait neutraliser aux ordres ?",
+        bravo="Les deux ordres sont redevenus de simples lettres.",
+        pieges=((2, "C’est le compte avant neutraliser : que deviennent ces ordres ensuite ?"),),
+    ),
+    "01-8": Valeur(
+        attendu=1_500 - 2_048 / 1.72,
+        tolerance=5,
+        indice="Combien de mots la fenêtre tient-elle ? Ce qui dépasse est coupé.",
+        bravo="Plus de trois cents mots perdus, et toujours les derniers.",
+        pieges=(
+            (
+                2_048 / 1.72,
+                "Ce sont les mots que la fenêtre tient : combien en reste-t-il dehors ?",
+            ),
+            (1_500 * 1.72 - 2_048, "Ce sont des jetons perdus : combien de mots cela fait-il ?"),
+            (1_500 * 1.72, "C’est la notice entière, en jetons : que peut en tenir la fenêtre ?"),
+            (2_048 - 1_500, "Vous mêlez des jetons et des mots : mettez-les dans la même unité."),
+            (1_500 - 2_048, "Vous mêlez des jetons et des mots : mettez-les dans la même unité."),
+        ),
+    ),
+    # ------------------------------------------------------------ 02 Corpus d'instructions
+    "02-1": Valeur(
+        attendu=3,
+        indice="Un message par prise de parole. Qui parle, et dans quel message va le texte joint ?",
+        bravo="Un message « system », un « user » (l’instruction, une ligne vide, le texte), un « assistant ».",
+        pieges=(
+            (4, "Le texte joint ne fait pas un message à lui seul : il suit l’instruction."),
+            (2, "La consigne générale a son propre message."),
+        ),
+    ),
+    "02-2": Libre(
+        genre=(set, frozenset, list, tuple, str),
+        forme="Écrivez entre accolades les lettres que vous gardez, chacune entre guillemets.",
+        manque=_publiables,
+        bravo="Un corpus publié sans restriction ne peut contenir que ce qui circule sans restriction.",
+    ),
+    "02-3": Libre(
+        genre=Callable,
+        forme="Il faut une fonction : remplacez « reponse = ... » par « def reponse(texte): » et son corps.",
+        manque=_sans_balises,
+        bravo="Le modèle n’apprendra pas à écrire des balises. Remarquez que « a < b » reste intact.",
+    ),
+    "02-4": Libre(
+        genre=Criteres,
+        forme="Écrivez Criteres(…), avec ses deux bornes entre les parenthèses.",
+        manque=_bornes,
+        bravo="Lisez ce qui part, et pourquoi : un critère de forme ne juge pas le fond.",
+    ),
+    "02-5": Valeur(
+        attendu="des fiches",
+        choix=("des questions", "des fiches"),
+        indice="Qu’est-ce qui doit être entièrement nouveau, le jour du test ?",
+        bravo="Toutes les questions d’une fiche vont dans le même jeu. C’est aussi ce qu’il faut faire par usager, ou par dossier.",
+        pieges=(
+            (
+                "des questions",
+                "Si neuf questions sur une fiche sont apprises, la dixième est-elle nouvelle ?",
+            ),
+        ),
+    ),
+    "02-6": Valeur(
+        attendu="b",
+        choix=("a", "b", "c"),
+        indice="Le modèle a besoin d’apprendre à résumer. A-t-il besoin de cette personne-là ?",
+        bravo="C’est la minimisation : la tâche s’apprend aussi bien sur une histoire inventée.",
+        pieges=(
+            ("a", "Sans le nom, l’histoire désigne-t-elle encore quelqu’un ?"),
+            ("c", "Le numéro parti, l’histoire désigne-t-elle encore quelqu’un ?"),
+        ),
+    ),
+    "02-7": Valeur(
+        attendu=3,
+        indice="Pour chaque constat du contrôle, demandez-vous si la ligne est retirée ou réparée.",
+        bravo="Une vide, une double, une coupée. Les deux premières se perdent ; la troisième mérite d’être réécrite.",
+        pieges=(
+            (9, "Ce sont les lignes gardées : combien manquent ?"),
+            (6, "Ce sont tous les constats : plusieurs lignes ont été réparées, et gardées."),
+            (1, "Ce sont les lignes retirées d’abord : la suite de la cellule en retire d’autres."),
+            (2, "Il en est parti une autre : le contrôle n’en disait qu’une alerte."),
+        ),
+    ),
+    "02-8": Libre(
+        genre=dict,
+        forme="Écrivez un dictionnaire, entre accolades : un nom, deux-points, une valeur.",
+        manque=_exemple_signe,
+        bravo="Multipliez par cinq, et par vingt personnes : vous avez un corpus.",
+    ),
+    # ------------------------------------------------------------ 03 Réglage fin
+    "03-1": Valeur(
+        attendu=6,
+        tolerance=0.1,
+        indice="Combien d’octets font 16 bits ? C’est la place d’un poids.",
+        bravo="Ses poids tiennent sur une T4 en 16 bits ; les entraîner tous prendrait huit fois plus de place.",
+        pieges=(
+            (3, "Un octet par poids, c’est 8 bits : combien d’octets font 16 bits ?"),
+            (12, "Quatre octets par poids, c’est 32 bits : combien d’octets font 16 bits ?"),
+            (48, "Vous comptez des bits : un octet en fait 8."),
+        ),
+    ),
+    "03-2": Valeur(
+        attendu=32 * 16 * (4_544 + 4_672),
+        indice="Reprenez le compte à la main : un seul de ses facteurs est le rang.",
+        bravo="Le nombre de paramètres est proportionnel au rang.",
+        pieges=(
+            (32 * 8 * (4_544 + 4_672), "C’est le compte au rang 8."),
+            (16 * (4_544 + 4_672), "C’est l’adaptateur d’un seul bloc : combien en a Falcon-7B ?"),
+            (
+                32 * 16 * 16 * (4_544 + 4_672),
+                "Le rang n’est pas multiplié par lui-même : il élargit A, et il élargit B.",
+            ),
+            (
+                4 * 32 * 8 * (4_544 + 4_672),
+                "A s’élargit, B aussi, mais leurs tailles s’ajoutent : elles ne se multiplient pas.",
+            ),
+        ),
+    ),
+    "03-3": Valeur(
+        attendu=lambda etiquettes: _compte(etiquettes),
+        indice="Dans la liste des étiquettes, lesquelles la perte ignore-t-elle ?",
+        bravo="Le reste du texte est lu, sans être appris.",
+        pieges=(
+            (
+                lambda etiquettes: len(etiquettes),
+                "Ce sont tous les jetons : certains sont lus sans être appris.",
+            ),
+            (
+                lambda etiquettes: len(etiquettes) - _compte(etiquettes),
+                "Ce sont les jetons que la perte ignore : comptez les autres.",
+            ),
+            (
+                lambda etiquettes: _compte(etiquettes) - 1,
+                "Il en manque un : le jeton de fin s’apprend aussi.",
+            ),
+        ),
+    ),
+    "03-4": Valeur(
+        attendu=3_600,
+        indice="Combien de lots dans une époque ? Et combien d’époques ?",
+        bravo="Un pas lit un lot ; une époque lit tous les lots.",
+        pieges=(
+            (1_200, "Ce sont les pas d’une seule époque."),
+            (7_200, "Les lots comptent encore deux exemples : ils sont plus grands ici."),
+            (14_400, "Ce sont les exemples lus : un pas en lit tout un lot."),
+            (57_600, "Un plus grand lot fait-il plus de pas, ou moins ?"),
+        ),
+    ),
+    "03-5": Valeur(
+        attendu=lambda pertes: min(pertes, key=pertes.get),
+        choix=("trop petit", "profil", "trop grand"),
+        indice="Comparez les dernières pertes : laquelle a le plus baissé ?",
+        bravo="Quarante exemples suffisent à écarter un mauvais taux avant le long calcul.",
+        pieges=(
+            (
+                lambda pertes: max(pertes, key=pertes.get),
+                "Sa perte finit plus haut que les autres : ce taux n’a pas aidé le modèle.",
+            ),
+        ),
+    ),
+    "03-6": Valeur(
+        attendu=lambda avant, apres: avant.mean(),
+        tolerance=0.01,
+        indice="Mesurez sur tout le jeu de test, à l’intérieur du bloc « with dose ».",
+        bravo="À 0, on retrouve la base : ses poids n’ont pas changé.",
+        pieges=(
+            (
+                lambda avant, apres: apres.mean(),
+                "C’est la perte à la dose 1 : le calcul doit être à l’intérieur du bloc « with ».",
+            ),
+        ),
+    ),
+    # ------------------------------------------------------------ 04 Évaluation
+    "04-1": Valeur(
+        attendu=lambda epoques, pertes: _meilleure_epoque(epoques, pertes, "jamais apprises"),
+        indice="Quelle courbe dit ce que le modèle fera d’une question nouvelle ? Cherchez-y le creux.",
+        bravo="On choisit l’époque sur la validation, et l’on garde le test pour une seule mesure, à la fin.",
+        pieges=(
+            (
+                lambda epoques, pertes: _meilleure_epoque(epoques, pertes, "apprises"),
+                "C’est la meilleure pour les questions déjà apprises : un usager en posera d’autres.",
+            ),
+            (
+                lambda epoques, pertes: _creux(pertes["jamais apprises"]),
+                "C’est un rang dans la liste : quelle époque se trouve à ce rang ?",
+            ),
+            (
+                lambda epoques, pertes: min(pertes["jamais apprises"]),
+                "C’est la perte du creux : à quelle époque correspond-elle ?",
+            ),
+        ),
+    ),
+    "04-2": Valeur(
+        attendu=lambda notes: notes[12:].mean(),
+        tolerance=0.001,
+        indice="Laissez de côté les notes contaminées, puis prenez la moyenne de celles qui restent.",
+        bravo="C’est la seule note qui dise ce que le modèle fera devant un usager.",
+        pieges=(
+            (lambda notes: notes.mean(), "Cette moyenne compte aussi les notes contaminées."),
+            (lambda notes: notes[:12].mean(), "Ce sont les notes contaminées : prenez les autres."),
+            (lambda notes: notes[12:].sum(), "C’est une somme : il faut une moyenne."),
+        ),
+    ),
+    "04-3": Libre(
+        genre=str,
+        forme="Écrivez votre réponse entre guillemets.",
+        manque=_fausse_et_bien_notee,
+        bravo="Un usager qui suit cette réponse est forclos ; le F1 est ravi.",
+    ),
+    "04-4": Valeur(
+        attendu=15,
+        indice="Essayez les nombres l’un après l’autre, et gardez le premier pour lequel tranche est vrai.",
+        bravo="Quinze sur vingt, les trois quarts. Sur vingt questions, seul un écart énorme se voit.",
+        pieges=(
+            *((k, "L’intervalle de ce nombre contient encore 50 %.") for k in range(10, 15)),
+            *((k, "Un nombre plus petit exclut déjà 50 %.") for k in range(16, 21)),
+        ),
+    ),
+    "04-5": Valeur(
+        attendu=4,
+        indice="Dans le tableau, comparez deux lignes dont l’une cherche un écart deux fois plus petit.",
+        bravo="L’incertitude diminue comme la racine du nombre de questions.",
+        pieges=(
+            (2, "Le tableau dit davantage : l’incertitude baisse moins vite que cela."),
+            (math.sqrt(2), "C’est ce que l’on gagne en doublant les questions. Il faut l’inverse."),
+            (0.25, "Pour voir plus fin, il faut plus de questions."),
+            (0.5, "Pour voir plus fin, il faut plus de questions."),
+        ),
+    ),
+    "04-6": Valeur(
+        attendu=1 - 0.95**20,
+        tolerance=0.005,
+        indice="Cherchez d’abord la probabilité que toutes les mesures se taisent.",
+        bravo="Près de deux chances sur trois : on annonce le nombre de mesures regardées, toutes.",
+        pieges=(
+            (0.95**20, "C’est la probabilité qu’aucune ne crie : la question est le contraire."),
+            (1, "Ces risques ne s’ajoutent pas : plusieurs mesures peuvent crier ensemble."),
+            (0.05, "C’est le risque d’une seule mesure."),
+            (0.05**20, "C’est la probabilité que toutes crient ; une seule suffit."),
+        ),
+    ),
+    "04-7": Valeur(
+        attendu=0,
+        indice="Quand on échange les places, quelle réponse se trouve à la place B ?",
+        bravo="Deux cents avis, tous lisibles, et aucune information : c’est l’échange qui l’a révélé.",
+        pieges=(
+            (100, "Il répond toujours. Mais désigne-t-il la même réponse dans les deux ordres ?"),
+            (200, "Ce sont ses avis. Pour une paire, les deux s’accordent-ils ?"),
+            (50, "Il ne tire pas au sort : que dit-il d’une paire, puis de la même échangée ?"),
+        ),
+    ),
+    "04-8": Valeur(
+        attendu="B",
+        choix=("A", "B"),
+        indice="Multipliez : nombre de questions × part d’erreurs × coût d’une erreur.",
+        bravo="20 000 € contre 12 000 € : le meilleur taux d’erreur n’est pas le meilleur service.",
+        pieges=(("A", "Il se trompe moins souvent. Mais que coûte chacune de ses erreurs ?"),),
+    ),
+    # ------------------------------------------------------------ 05 Quantification
+    "05-1": Valeur(
+        attendu=8,
+        indice="Un bit : deux valeurs. Deux bits : quatre valeurs. Et un de plus ?",
+        bravo="Chaque bit retiré enlève la moitié des graduations.",
+        pieges=(
+            (16, "C’est la règle de 4 bits."),
+            (4, "C’est la règle de 2 bits."),
+            (6, "Chaque bit double le nombre de valeurs, il n’en ajoute pas deux."),
+            (9, "Chaque bit double le nombre de valeurs : ce n’est pas un carré."),
+            (12, "Un bit de moins n’enlève pas un quart des graduations."),
+        ),
+    ),
+    "05-2": Valeur(
+        attendu=4 + 16 / 128,
+        tolerance=0.0005,
+        indice="Que coûte l’échelle à chacun des poids qui se la partagent ?",
+        bravo="Des blocs plus grands coûtent moins, mais un poids extrême y gêne plus de voisins.",
+        pieges=(
+            (20, "L’échelle ne sert pas à un seul poids."),
+            (16 / 128, "C’est la part de l’échelle : le poids lui-même coûte aussi."),
+            (4 + 128 / 16, "La division est à l’envers : l’échelle se partage entre les poids."),
+            (4 + 16 / 64, "Ici, l’échelle sert à 128 poids."),
+            (4 * 128 + 16, "C’est tout le bloc : que coûte un seul de ses poids ?"),
+        ),
+    ),
+    "05-3": Valeur(
+        attendu=lambda erreur: erreur(np.linspace(-1, 1, 8)),
+        tolerance=0.1,
+        indice="Donnez à la fonction les graduations de l’énoncé, et gardez les blocs de 64.",
+        bravo="Deux fois moins de graduations : une erreur environ deux fois plus grande.",
+        pieges=(
+            (lambda erreur: erreur(np.linspace(-1, 1, 16)), "C’est l’erreur à 4 bits."),
+            (
+                lambda erreur: erreur(np.linspace(-1, 1, 3)),
+                "Vous avez confondu le nombre de bits et le nombre de graduations.",
+            ),
+        ),
+    ),
+    "05-4": Valeur(
+        attendu=4,
+        tolerance=0.01,
+        indice="Combien de milliers de jetons ? Et combien de fois les lit-on ?",
+        bravo="L’apprentissage est rarement le plus cher : l’emploi, lui, se paie chaque jour.",
+        pieges=(
+            (2, "C’est le prix d’une seule époque."),
+            (4_000, "Le prix n’est pas celui d’un jeton, mais de 1 000 jetons."),
+            (2_000, "Le prix est celui de 1 000 jetons, et il y a plus d’une époque."),
+        ),
+    ),
+    # ------------------------------------------------------------ le gabarit d'un carnet
+    "gabarit-1": Valeur(
+        attendu=7,
+        indice="Découpez aux espaces, puis comptez.",
+        bravo="Un mot n’est pas un jeton.",
+        pieges=((6, "Ce sont les espaces : il y a un mot de plus."),),
+    ),
+    "gabarit-2": Valeur(
+        attendu=".",
+        indice="Lisez la phrase jusqu’au bout, ponctuation comprise.",
+        bravo="Un signe de ponctuation compte aussi.",
+        pieges=(("e", "C’est la dernière lettre. Quel signe la suit ?"),),
+    ),
+    "gabarit-3": Valeur(
+        attendu=lambda ordinaire, capitales: len(capitales) / len(ordinaire),
+        indice="Combien de jetons dans chaque liste ? Un rapport divise l’un par l’autre.",
+        bravo="Un rapport se compare d’une phrase à l’autre.",
+        pieges=(
+            (
+                lambda ordinaire, capitales: len(ordinaire) / len(capitales),
+                "La division est à l’envers.",
+            ),
+            (
+                lambda ordinaire, capitales: len(capitales) - len(ordinaire),
+                "C’est une différence : la question demande un rapport.",
+            ),
+        ),
+    ),
+    "gabarit-4": Libre(
+        genre=str,
+        forme="Écrivez votre phrase entre guillemets.",
+        manque=_assez_longue,
+        bravo="Un mot rare compte souvent pour plusieurs jetons.",
+    ),
+}
