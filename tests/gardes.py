@@ -438,6 +438,59 @@ def exercices_corriges(carnet: NotebookNode) -> list[str]:
     return defauts
 
 
+def exercices_muets(carnet: NotebookNode) -> list[str]:
+    """Une cellule d'exercice ne porte ni sa réponse, ni de quoi la vérifier : une clé y suffit."""
+    defauts = []
+    for rang, correction in exercices(carnet):
+        enonce = ast.parse(carnet.cells[rang].source)
+        corrige = ast.parse(correction or "")
+        noeuds = list(ast.walk(enonce))
+        vus = {ast.dump(noeud) for noeud in noeuds if isinstance(noeud, ast.expr)}
+        verifications = appels_de_verifier(enonce)
+        if len(verifications) != 1 or not ne_donne_qu_une_cle(verifications[0]):
+            defauts.append(f'cellule {rang + 1} : écrivez verifier("NN-k", reponse, nom=variable)')
+        if any(isinstance(noeud, ast.Lambda) for noeud in noeuds):
+            defauts.append(f"cellule {rang + 1} : une lambda dans un exercice")
+        if any(ast.dump(reponse) in vus for reponse in reponses(corrige)):
+            defauts.append(f"cellule {rang + 1} : la réponse de la solution se lit dans l’exercice")
+        if correction and [*map(ast.dump, appels_de_verifier(corrige))] != [
+            *map(ast.dump, verifications)
+        ]:
+            defauts.append(f"cellule {rang + 1} : la solution n’a pas le même verifier(…)")
+    return defauts
+
+
+def appels_de_verifier(code: ast.AST) -> list[ast.Call]:
+    """Les appels de ``verifier`` dans un code."""
+    return [
+        noeud
+        for noeud in ast.walk(code)
+        if isinstance(noeud, ast.Call) and ast.unparse(noeud.func) == "verifier"
+    ]
+
+
+def ne_donne_qu_une_cle(appel: ast.Call) -> bool:
+    """Vrai de ``verifier("03-4", reponse, pertes=finales)`` : le contexte se nomme, sans calcul."""
+    permis = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
+    return (
+        len(appel.args) == 2
+        and isinstance(appel.args[0], ast.Constant)
+        and isinstance(appel.args[0].value, str)
+        and ast.unparse(appel.args[1]) == "reponse"
+        and not any(isinstance(contexte.value, ast.Constant) for contexte in appel.keywords)
+        and all(isinstance(n, permis) for mot in appel.keywords for n in ast.walk(mot.value))
+    )
+
+
+def reponses(code: ast.AST) -> list[ast.expr]:
+    """Ce qu'un code met dans ``reponse``."""
+    return [
+        noeud.value
+        for noeud in ast.walk(code)
+        if isinstance(noeud, ast.Assign) and [*map(ast.unparse, noeud.targets)] == ["reponse"]
+    ]
+
+
 #: Les gardes qui n'ont besoin que du carnet.
 GARDES: tuple[Callable[[NotebookNode], list[str]], ...] = (
     etiquettes_connues,
@@ -453,4 +506,5 @@ GARDES: tuple[Callable[[NotebookNode], list[str]], ...] = (
     leger,
     typographie,
     exercices_corriges,
+    exercices_muets,
 )

@@ -96,7 +96,7 @@ def montre(**donnees: str) -> NotebookNode:
 
 def exercice(numero: int) -> list[NotebookNode]:
     """Un exercice et sa solution."""
-    question = f"reponse = ...\nverifier(reponse, {numero}, indice='Comptez.')"
+    question = f'reponse = ...\nverifier("sain-{numero}", reponse, mots=lus["mots"])'
     code = question.replace("...", str(numero))
     return [
         new_markdown_cell(f"### À vous {numero}\n\nCombien\u00a0?"),
@@ -291,6 +291,16 @@ ABIMES: list[tuple[Callable, str, Callable]] = [
     (gardes.exercices_corriges, "sans cellule de solution", source(REPONSE, "```python", "```")),
     (gardes.exercices_corriges, "sans verifier", source(QUESTION, "verifier", "voir")),
     (gardes.exercices_corriges, "déjà résolu", sorties(QUESTION, imprime("Juste ! Bravo."))),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, "verifier", "voir")),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, 'lus["mots"]', "len(lus)")),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, 'lus["mots"]', "lus[0] + 1")),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, 'mots=lus["mots"]', "attendu=7")),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, "mots=", "indice='Non.', m=")),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, "mots=", "7, mots=")),
+    (gardes.exercices_muets, "écrivez verifier", source(QUESTION, '"sain-1"', "cle")),
+    (gardes.exercices_muets, "une lambda", source(QUESTION, "...", "...\nf = lambda t: t")),
+    (gardes.exercices_muets, "se lit dans", source(QUESTION, "...", "...\nprint(2 - 1)")),
+    (gardes.exercices_muets, "pas le même", source(REPONSE, "sain-1", "sain-2")),
 ]
 
 
