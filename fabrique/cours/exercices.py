@@ -23,7 +23,7 @@ FACTEURS = {
     1_000_000_000: "un milliard de fois",
 }
 #: Deux nombres plus proches que cela, en proportion, sont le même.
-PROCHES = 1e-6
+PROCHES = 1e-9
 
 
 def verifier(cle: str, reponse: object, **contexte: object) -> None:
@@ -139,7 +139,7 @@ def _proches(nombre: Real, autre: Real, tolerance: float) -> bool:
     try:
         return math.isclose(nombre, autre, rel_tol=PROCHES, abs_tol=tolerance)
     except OverflowError:  # un entier trop grand pour un nombre à virgule
-        return nombre == autre
+        return False
 
 
 def _autre_unite(nombre: Real, attendu: Real, tolerance: float) -> str:
