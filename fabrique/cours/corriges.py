@@ -417,7 +417,7 @@ CORRIGES: dict[str, Valeur | Libre] = {
         ),
     ),
     "03-3": Valeur(
-        attendu=lambda etiquettes: _compte(etiquettes),
+        attendu=_compte,
         indice="Dans la liste des étiquettes, lesquelles la perte ignore-t-elle ?",
         bravo="Le reste du texte est lu, sans être appris.",
         pieges=(
