@@ -193,7 +193,8 @@ def ruban(
         for lecture in presentations(_neutre(document, tokenizer), questions)
     ]
     morceaux = [morceau for lecture in lectures for morceau in lecture]
-    verifier_unicode("".join(morceaux))
+    for morceau in morceaux:
+        verifier_unicode(morceau)
     codes = (
         code.ids
         for debut in range(0, len(morceaux), MORCEAUX_A_LA_FOIS)

@@ -26,24 +26,16 @@ class Avis:
 #: Ce entre quoi les modèles qui « raisonnent » écrivent leur brouillon (DeepSeek-R1 et Qwen3,
 #: Magistral, Kimi, gpt-oss).
 _BALISES = "think|thinking|thought|reasoning|analysis|scratchpad|brouillon"
-
-
 _DEBUT_DU_BROUILLON = re.compile(
     rf"<(?:{_BALISES})\b[^>]*>|\[think\]|◁think▷|<\|channel\|>analysis", re.IGNORECASE
 )
-
-
 _FIN_DU_BROUILLON = re.compile(
     rf"</(?:{_BALISES})\s*>|\[/think\]|◁/think▷|<\|channel\|>final", re.IGNORECASE
 )
-
-
 #: Un titre, en gras ou non, qui annonce le verdict : ce qui le précède était un brouillon.
 _TITRE_DU_VERDICT = re.compile(
     r"^[#*_>\s]*(?:verdict|avis final|réponse finale)\b", re.IGNORECASE | re.MULTILINE
 )
-
-
 #: Un autre verdict, dit après l'avis.
 _REPRISE = re.compile(r"[{}]|\b(?:A|B|gagnante?|égalité)\b")
 

@@ -21,8 +21,6 @@ GRILLE = (
     Critere("clarté", "Une personne pressée comprend-elle quoi faire, dans quel ordre ?"),
     Critere("langue", "Le français est-il correct, courtois et sans mélange de langues ?"),
 )
-
-
 #: Ce que le juge a le droit d'écrire, et ce que cela veut dire.
 VALEURS = {"a": "A", "b": "B", "égalité": "égalité", "egalite": "égalité"}
 

@@ -12,8 +12,6 @@ from fabrique.machine.materiel import Machine
 
 #: Ce que torch choisit seul, avant tout réglage : il compte les cœurs de la machine hôte.
 FILS_DE_TORCH = torch.get_num_threads()
-
-
 #: En deçà de ce gain, plusieurs fils ne valent pas le risque de s’attendre sur des cœurs partagés.
 GAIN_MINIMAL = 1.15
 

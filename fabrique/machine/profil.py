@@ -13,12 +13,8 @@ from fabrique.socle.nombres import GO, en_go
 #: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte. Une T4 annonce
 #: 15 835 660 288 octets, soit 15,8 Go (14,7 Gio) ; une carte vendue pour 12 Go, 12,6.
 MEMOIRE_GPU_MINIMALE = 13 * GO
-
-
 #: Au-delà, quatre exemples de Falcon-7B tiennent ensemble : 13,2 Go estimés, et de la marge.
 MEMOIRE_POUR_QUATRE = 19 * GO
-
-
 #: Place nécessaire pour le Falcon de poche et ses points de reprise, et pour Falcon-7B.
 DISQUE_MINIMAL = {"poche": 1 * GO, "7b": 20 * GO}
 
@@ -73,8 +69,6 @@ POCHE = Profil(
     duree_annoncee="une à deux minutes sur deux cœurs",
     pourquoi="aucun GPU utilisable : le Falcon de poche, embarqué, suffit pour tout voir",
 )
-
-
 T4 = Profil(
     nom="t4",
     modele="falcon-7b-instruct",
@@ -95,16 +89,12 @@ T4 = Profil(
     duree_annoncee="mesurée dès les premiers pas",
     pourquoi="un GPU sans bf16 natif (T4) : Falcon-7B en 4 bits, calcul en fp16",
 )
-
-
 GPU = replace(
     T4,
     nom="gpu",
     calcul="bfloat16",
     pourquoi="un GPU récent : Falcon-7B en 4 bits, calcul en bf16",
 )
-
-
 #: Tout ce que fait une T4, calculé sur processeur : le modèle vient du cache du hub, où les tests
 #: posent un Falcon minuscule (outils/jumeau.py).
 JUMEAU = replace(
@@ -114,8 +104,6 @@ JUMEAU = replace(
     duree_annoncee="quelques minutes sur deux cœurs",
     pourquoi="les réglages de la T4, essayés sur processeur avec un Falcon minuscule",
 )
-
-
 PROFILS = {profil.nom: profil for profil in (POCHE, T4, GPU, JUMEAU)}
 
 

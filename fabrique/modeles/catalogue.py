@@ -36,8 +36,6 @@ CATALOGUE = {
         pickle=True,
     ),
 }
-
-
 #: Noms que la commande de 2023 employait, ramenés au catalogue.
 SYNONYMES = {"falcon-7b-4bit": "falcon-7b", "falcon-7b-instruct-4bit": "falcon-7b-instruct"}
 

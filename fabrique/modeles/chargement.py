@@ -49,11 +49,7 @@ from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 #: L'erreur de la bibliothèque de réseau du hub, httpx ou httpx2 selon sa version.
 ErreurReseau = HfHubHTTPError.__bases__[0]
-
-
 QUANTIFICATIONS = (*FORMATS, "aucune")
-
-
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
