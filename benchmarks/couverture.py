@@ -21,7 +21,7 @@ from fabrique.evaluation.incertitude import (
     moyenne,
 )
 from fabrique.evaluation.paires import Part
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 Essai = tuple[Intervalle, float]
 

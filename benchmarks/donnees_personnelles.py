@@ -25,6 +25,7 @@ from stdnum.fr import nir
 
 from fabrique.corpus.formats import textes
 from fabrique.corpus.personnelles import REGLES, reperer
+from fabrique.socle.nombres import en_francais
 
 GRAINE = 20261120
 MO = 1_000_000
@@ -641,11 +642,6 @@ def tableau(entetes: list[str], lignes: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(ligne)} |" for ligne in [entetes, regle, *lignes])
 
 
-def nombre(valeur: float, decimales: int) -> str:
-    """Un nombre à la française."""
-    return f"{valeur:.{decimales}f}".replace(".", ",")
-
-
 def imprimer_rappel(
     lignes: list[tuple[str, int, int, int]], rares: list[tuple[str, int, int, int]]
 ) -> None:
@@ -665,7 +661,14 @@ def imprimer_rappel(
                 "rappel, typographie rare",
             ],
             [
-                [r, str(n), str(c), nombre(c / n, 3), nombre(e / n, 3), nombre(rare[2] / n, 3)]
+                [
+                    r,
+                    str(n),
+                    str(c),
+                    en_francais(c / n, 3),
+                    en_francais(e / n, 3),
+                    en_francais(rare[2] / n, 3),
+                ]
                 for (r, n, c, e), rare in zip(
                     [*lignes, toutes], [*rares, toutes_rares], strict=True
                 )
@@ -681,13 +684,15 @@ def imprimer_trouvailles(mesures: dict[str, tuple[Counter, float]]) -> None:
     noms = dict.fromkeys(r.nom.removeprefix("personnel.") for r in REGLES)
     for regle in noms:
         total = sum(comptes[regle] for comptes, _ in mesures.values())
-        par_mo = [nombre(comptes[regle] / mo, 2) for comptes, mo in mesures.values()]
-        lignes.append([regle, *par_mo, nombre(total / volume, 2), str(total)])
-    toutes = [nombre(c.total() / mo, 2) for c, mo in mesures.values()]
+        par_mo = [en_francais(comptes[regle] / mo, 2) for comptes, mo in mesures.values()]
+        lignes.append([regle, *par_mo, en_francais(total / volume, 2), str(total)])
+    toutes = [en_francais(c.total() / mo, 2) for c, mo in mesures.values()]
     total = sum(comptes.total() for comptes, _ in mesures.values())
-    lignes.append(["toutes", *toutes, nombre(total / volume, 2), str(total)])
-    entetes = [f"{nom} ({nombre(mo, 1)} Mo)" for nom, (_, mo) in mesures.items()]
-    print(tableau(["par Mo", *entetes, f"ensemble ({nombre(volume, 1)} Mo)", "nombre"], lignes))
+    lignes.append(["toutes", *toutes, en_francais(total / volume, 2), str(total)])
+    entetes = [f"{nom} ({en_francais(mo, 1)} Mo)" for nom, (_, mo) in mesures.items()]
+    print(
+        tableau(["par Mo", *entetes, f"ensemble ({en_francais(volume, 1)} Mo)", "nombre"], lignes)
+    )
 
 
 def main() -> None:

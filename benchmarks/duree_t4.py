@@ -42,7 +42,7 @@ from fabrique.machine.profil import T4
 from fabrique.modeles.chargement import charger, charger_tokenizer, parler_moins
 from fabrique.recettes.cout import BITS_NF4, CALCULS, compter
 from fabrique.socle.emplacements import ecrire_json
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 from outils.jumeau import LARGEUR, configuration, poser
 from outils.tester import ENVIRONNEMENT, RACINE
 

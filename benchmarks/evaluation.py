@@ -23,7 +23,7 @@ from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder, texte_de_la_demande
 from fabrique.modeles.generation import SANS_REGLE_CACHEE, generer_par_lots
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 
 @dataclass

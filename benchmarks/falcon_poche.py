@@ -36,7 +36,7 @@ from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder
 from fabrique.modeles.generation import generer_par_lots
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 #: Longueur, en mots, d'une redite ; longueur d'une réponse, en jetons, au plus.
 REDITE, JETONS = 6, 120

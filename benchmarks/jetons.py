@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from fabrique.entrainement.preentrainement import ReglagesPreentrainement, lire_documents, separer
 from fabrique.jetons import Decoupeur, Fertilite, fertilite, ouvrir
 from fabrique.socle.emplacements import FALCON_POCHE
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 CODE = "code-general-de-la-fonction-publique"
 #: Caractères lus au début de chaque roman : le benchmark tient en quelques minutes.

@@ -43,8 +43,7 @@ from fabrique.modeles.generation import generer_par_lots
 from fabrique.modeles.memoire import memoire
 from fabrique.recettes.cout import CONFIGURATION_7B
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.figures import en_francais
-from fabrique.socle.nombres import GO, en_go
+from fabrique.socle.nombres import GO, en_francais, en_go
 
 COUCHES = CONFIGURATION_7B["num_hidden_layers"]
 #: Mémoire vive d'une machine Colab gratuite, et mémoire de sa T4.

@@ -29,7 +29,7 @@ from fabrique.entrainement.preentrainement import bits_par_octet
 from fabrique.modeles.chargement import charger, reparation_falcon
 from fabrique.modeles.gabarits import coder, texte_de_la_demande
 from fabrique.modeles.quantification import FORMATS, format_de, octets, poids_retrouves
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_ecart, en_francais, en_pourcent
 
 #: La référence d'abord, puis du plus fin au plus grossier. GPTQ s'y ajoute avec --gptq.
 COMPARES = ("aucune", "int8", "nf4_simple", "nf4", "fp4")
@@ -160,11 +160,11 @@ def tableau(mesures: list[Mesure]) -> str:
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for m in mesures:
-        ecart = f"{100 * (m.bits / reference.bits - 1):+.2f}\u00a0%".replace(".", ",")
+        ecart = f"{en_ecart(100 * (m.bits / reference.bits - 1), 2)}\u00a0%"
         nature = FORMATS[m.nom].nature if m.nom in FORMATS else "16 bits"
         lignes.append(
             f"| {nature} | {en_francais(m.disque / MO, 2)} | {en_francais(m.memoire / MO, 2)} | "
-            f"{en_francais(100 * m.erreur, 2)}\u00a0% | {en_francais(m.bits, 4)} | {ecart} | "
+            f"{en_pourcent(m.erreur, 2)} | {en_francais(m.bits, 4)} | {ecart} | "
             f"{en_francais(m.secondes, 2)} |"
         )
     return "\n".join(lignes)

@@ -24,7 +24,7 @@ from fabrique.evaluation import mesurer_reponses, pertes
 from fabrique.evaluation.metriques import f1
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 
 def essayer(appris: Dataset, evalues: Dataset, changements: dict, reponses: bool) -> list[str]:
@@ -39,9 +39,9 @@ def essayer(appris: Dataset, evalues: Dataset, changements: dict, reponses: bool
         vues = mesurer_reponses(affine, tokenizer, evalues, max_new_tokens=POCHE.max_new_tokens)
         notes = [f1(dite, e["output"]) for dite, e in zip(vues.textes, evalues, strict=True)]
         ligne += [
-            f"{en_francais(100 * vues.taux_fin)}\u00a0%",
+            en_pourcent(vues.taux_fin),
             en_francais(vues.longueur_mediane, 1),
-            f"{en_francais(100 * float(np.mean(notes)), 1)}\u00a0%",
+            en_pourcent(float(np.mean(notes)), 1),
         ]
     return ligne
 

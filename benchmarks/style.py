@@ -21,7 +21,7 @@ from fabrique.evaluation.style import mesurer_style
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.generation import generer_par_lots
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 #: Ceux du carnet 03. Une réponse écrite par nous compte 95 jetons en médiane ; le modèle, laissé à
 #: lui-même, s’arrête bien avant : il en écrit ici au moins 80.

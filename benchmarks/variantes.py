@@ -26,8 +26,8 @@ from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.memoire import memoire
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import BLEU, ROUGE, en_francais, en_scientifique, nouvelle_figure
-from fabrique.socle.nombres import en_mo
+from fabrique.socle.figures import BLEU, ROUGE, nouvelle_figure
+from fabrique.socle.nombres import en_francais, en_mo, en_scientifique
 
 #: Une ligne du tableau : son nom, ce qu'elle change.
 VARIANTES = {

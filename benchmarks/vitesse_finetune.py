@@ -37,8 +37,7 @@ from fabrique.evaluation import pertes
 from fabrique.evaluation.incertitude import intervalle_de_l_ecart, moyenne
 from fabrique.machine.profil import PROFILS, Profil
 from fabrique.modeles.chargement import charger, charger_tokenizer
-from fabrique.socle.figures import en_francais
-from fabrique.socle.nombres import GO, en_go
+from fabrique.socle.nombres import GO, en_ecart, en_francais, en_go, en_pourcent
 
 #: La recette de 2023 relisait quatre fois 1 200 exemples pour 4 800 appris.
 PART_EVALUEE, EVALUATIONS_DE_2023 = 0.25, 4
@@ -194,10 +193,7 @@ def ecart_de_perte(reference: Mesure, mesure: Mesure) -> str:
     """L'écart de perte à la référence, et son intervalle apparié à 95 %."""
     avant, apres = moyenne(reference.pertes), moyenne(mesure.pertes)
     ecart, bornes = apres.valeur() - avant.valeur(), intervalle_de_l_ecart(avant, apres)
-    dits = [
-        f"{valeur:+.3f}".replace(".", ",").replace("-", "−")
-        for valeur in (ecart, bornes.bas, bornes.haut)
-    ]
+    dits = [en_ecart(valeur, 3) for valeur in (ecart, bornes.bas, bornes.haut)]
     return "{} [{}\u00a0; {}]".format(*dits)
 
 
@@ -223,7 +219,7 @@ def tableau(mesures: list[Mesure]) -> str:
             f"{en_francais(mesures[0].commande_s / m.commande_s, 2)}\u00a0×",
             en_francais(float(np.mean(m.pertes)), 3),
             ecart_de_perte(mesures[0], m) if m is not mesures[0] else "—",
-            f"{en_francais(100 * m.remplissage, 1)}\u00a0%",
+            en_pourcent(m.remplissage, 1),
             en_go(m.memoire),
         ]
         lignes.append(f"| {' | '.join(cellules)} |")

@@ -9,7 +9,8 @@ import csv
 import sys
 from pathlib import Path
 
-from fabrique.socle.figures import BLEU, ORANGE, ROSE, VERT, en_francais, nouvelle_figure
+from fabrique.socle.figures import BLEU, ORANGE, ROSE, VERT, nouvelle_figure
+from fabrique.socle.nombres import en_francais
 
 NOMS = {
     "bpo_service_public": ("fiches service-public.fr", BLEU),

@@ -47,9 +47,9 @@ def test_les_seuils_sont_ceux_du_projet():
     assert int(annonces[1]) * verification.GO == verification.DISQUE_INSTALLATION
 
 
-@pytest.mark.parametrize("octets", [0, 8e6, 99e6, 100e6, 15_835_660_288])
+@pytest.mark.parametrize("octets", [0, 8e6, 99e6, 100e6, 15_835_660_288, 2e12])
 def test_la_verification_dit_les_places_comme_le_paquet(octets):
-    """Elle n’importe pas torch, donc pas ``machine`` : sa copie doit en suivre l’unité."""
+    """Elle se lance sans le paquet : sa copie doit en suivre l’unité et l’écriture."""
     assert verification._en_go(octets) == machine.en_go(octets)
 
 

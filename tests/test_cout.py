@@ -11,8 +11,9 @@ from fabrique.machine.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.machine.profil import POCHE, T4
 from fabrique.modeles.chargement import charger_tokenizer
 from fabrique.modeles.gabarits import exemple_en_jetons
-from fabrique.recettes.cout import compter, confronter, en_minutes, estimer, prix_api
+from fabrique.recettes.cout import compter, confronter, estimer, prix_api
 from fabrique.socle.erreurs import DONNEES, ErreurFabrique
+from fabrique.socle.nombres import en_minutes
 
 REGLAGES_T4 = fabrique.Reglages.du_profil(T4)
 

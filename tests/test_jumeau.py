@@ -32,7 +32,7 @@ from fabrique.machine.profil import JUMEAU, T4
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_envoye
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 from outils.jumeau import FIN, SPECIAUX, poser
 
 RACINE = Path(__file__).resolve().parent.parent

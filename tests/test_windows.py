@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -70,37 +69,6 @@ def test_la_demonstration_ne_touche_pas_aux_points_d_un_chemin(monkeypatch):
     assert r"sorties\essai.v2\rapport.json" in lu
     assert "4,406 → 3,877 nats" in lu
     assert "12,0\u00a0% (à 95\u00a0% : 11,3 à 12,7\u00a0%)" in lu
-
-
-def test_aucun_texte_affiche_ne_change_tous_ses_points_en_virgules():
-    """Le nombre se met en français avant d’entrer dans la phrase : un chemin peut y être aussi."""
-    fautes = [
-        f"{fichier.relative_to(RACINE)}:{appel.lineno}"
-        for fichier in [*(RACINE / "fabrique").rglob("*.py"), *(RACINE / "outils").glob("*.py")]
-        for appel in ast.walk(ast.parse(fichier.read_text("utf-8")))
-        if _change_les_points(appel) and not _est_un_nombre(appel.func.value)
-    ]
-    assert fautes == []
-
-
-def _change_les_points(noeud: ast.AST) -> bool:
-    """Vrai pour ``quelque_chose.replace(".", ",")``."""
-    return (
-        isinstance(noeud, ast.Call)
-        and isinstance(noeud.func, ast.Attribute)
-        and noeud.func.attr == "replace"
-        and [getattr(a, "value", None) for a in noeud.args] == [".", ","]
-    )
-
-
-def _est_un_nombre(noeud: ast.AST) -> bool:
-    """Vrai pour ``f"{valeur:.1f} Go"``, une seule valeur au format d’un nombre, et ses séparateurs."""
-    while isinstance(noeud, ast.Call) and isinstance(noeud.func, ast.Attribute):
-        noeud = noeud.func.value
-    if isinstance(noeud, ast.Name):  # un nombre déjà écrit, que figures.en_scientifique achève
-        return noeud.id == "chiffres"
-    valeurs = [v for v in getattr(noeud, "values", []) if isinstance(v, ast.FormattedValue)]
-    return len(valeurs) == 1 and valeurs[0].format_spec is not None
 
 
 # ---------------------------------------------------------------- pages de codes

@@ -19,6 +19,7 @@ from pathlib import Path
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import a_la_virgule
 
 MEGA = 1 << 20
 INSECABLE = "\u00a0"
@@ -217,8 +218,7 @@ def _tel_quel(valeur: int | float) -> str:
     """Le nombre en entier, à la virgule."""
     if isinstance(valeur, float) and valeur.is_integer() and abs(valeur) < 1e15:
         valeur = int(valeur)
-    chiffres = str(valeur)
-    return chiffres.replace(".", ",")
+    return a_la_virgule(str(valeur))
 
 
 def _general(valeur: int | float) -> str | None:
@@ -228,7 +228,7 @@ def _general(valeur: int | float) -> str | None:
         return None
     arrondi = f"{valeur:.{max(0, CHIFFRES_MAX - 1 - entiers)}f}"
     chiffres = arrondi.rstrip("0").rstrip(".") if "." in arrondi else arrondi
-    return chiffres.replace(".", ",")
+    return a_la_virgule(chiffres)
 
 
 #: Les éléments d'un format de nombre.

@@ -11,6 +11,7 @@ import numpy as np
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.socle.figures import BLEU, VERT, en_image, nouvelle_figure
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 #: Constats montrés par règle, à l'écran ; le JSON et la page les ont tous.
 MONTRES = 3
@@ -49,19 +50,15 @@ def chiffres(controle: Controle) -> Iterator[tuple[str, str]]:
     if mesures.categories:
         plus = max(mesures.categories.values()) / controle.exemples
         nombre = len(mesures.categories)
-        yield "catégories", f"{nombre}, la plus grande fait {_part(plus)}"
+        yield "catégories", f"{nombre}, la plus grande fait {en_pourcent(plus, 1)}"
     if mesures.avec_contexte:
-        yield "avec un texte joint", _part(mesures.avec_contexte / controle.exemples)
+        yield "avec un texte joint", en_pourcent(mesures.avec_contexte / controle.exemples, 1)
     yield "mots par réponse", _etendue(mesures.mots)
     if any(mesures.jetons):
         yield "jetons par exemple", _etendue(mesures.jetons)
-    yield "suites de quatre mots distinctes", _part(mesures.suites_distinctes)
-    proche = f"{mesures.jaccard_max:.2f}".replace(".", ",") if mesures.jaccard_max else "sous 0,70"
+    yield "suites de quatre mots distinctes", en_pourcent(mesures.suites_distinctes, 1)
+    proche = en_francais(mesures.jaccard_max, 2) if mesures.jaccard_max else "sous 0,70"
     yield "plus forte ressemblance (Jaccard)", proche
-
-
-def _part(valeur: float) -> str:
-    return f"{100 * valeur:.1f}\u00a0%".replace(".", ",")
 
 
 def _etendue(valeurs: list[int]) -> str:

@@ -16,6 +16,7 @@ from fabrique.corpus.examen import resume
 from fabrique.corpus.formats import demande, reponse
 from fabrique.corpus.lecture import lire_corpus
 from fabrique.corpus.structure import montrer
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 #: Deux textes au-dessus de cet indice de Jaccard sont presque le même.
 SEUIL_PROCHE = 0.7
@@ -145,10 +146,7 @@ class Comparaison:
         self.mesures.jaccard_max = max(self.mesures.jaccard_max, voisine.jaccard)
         if self._passe_d_un_jeu_a_l_autre(vu, voisine.cle, "réponse très proche de celle de"):
             return
-        ligne, ressemblance = (
-            self.lignes[voisine.cle][0],
-            f"{voisine.jaccard:.2f}".replace(".", ","),
-        )
+        ligne, ressemblance = self.lignes[voisine.cle][0], en_francais(voisine.jaccard, 2)
         message = f"la réponse ressemble à celle de la ligne {ligne} (Jaccard {ressemblance})"
         self._noter("doublon.proche", ALERTE, vu, vu["champ_reponse"], vu["extrait"], message)
 
@@ -240,7 +238,7 @@ def constats_d_ensemble(vu: Comparaison) -> Iterator[Constat]:
     for categorie, nombre in vu.categories.items():
         part = nombre / total
         if part > PART_DESEQUILIBRE and part > 3 / len(vu.categories):
-            message = f"la catégorie « {categorie} » fait {100 * part:.0f}\u00a0% du corpus : les autres s’effacent"
+            message = f"la catégorie « {categorie} » fait {en_pourcent(part)} du corpus : les autres s’effacent"
             yield Constat(
                 "categorie.desequilibre", ALERTE, None, None, "categorie", categorie, message
             )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from fabrique.corpus.formats import reponse
+from fabrique.socle.nombres import en_pourcent
 
 _SOURCE = re.compile(r"\[([a-z0-9]+(?:[-_][a-z0-9]+)+)\]|(https?://[^\s)\]»]+)")
 _CITATION = re.compile(r"«[\s\u00a0\u202f]*(.+?)[\s\u00a0\u202f]*»", re.DOTALL)
@@ -57,7 +58,7 @@ class Criteres:
         if max(cites, default=0) > self.citation_max:
             yield f"une citation de plus de {self.citation_max} mots"
         if mots and sum(cites) / mots > self.citations_max:
-            yield f"plus de {100 * self.citations_max:.0f}\u00a0% de citations"
+            yield f"plus de {en_pourcent(self.citations_max)} de citations"
         if mots < self.mots_min:
             yield f"moins de {self.mots_min} mots"
         if mots > self.mots_max:

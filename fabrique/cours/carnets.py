@@ -12,6 +12,7 @@ from IPython.display import HTML, display
 
 from fabrique.socle.emplacements import ecrire_json
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import en_bref, en_francais
 
 #: Les paris de l'apprenant, gardés d'un carnet à l'autre : le carnet 04 les compte.
 PARIS = Path("sorties/paris.json")
@@ -42,12 +43,13 @@ def parier(nom: str, bas: float, haut: float, fichier: Path = PARIS) -> None:
     """
     if bas > haut:
         raise ErreurFabrique(
-            f"pour « {nom} », le bas ({bas:g}) dépasse le haut ({haut:g})", "Échangez-les"
+            f"pour « {nom} », le bas ({en_bref(bas)}) dépasse le haut ({en_bref(haut)})",
+            "Échangez-les",
         )
     paris = lire_paris(fichier)
     paris[nom] = Pari(nom, bas, haut)
     _ecrire(paris, fichier)
-    print(f"Pari noté : {nom}, entre {_nombre(bas)} et {_nombre(haut)}.")
+    print(f"Pari noté : {nom}, entre {en_bref(bas)} et {en_bref(haut)}.")
 
 
 def reveler(nom: str, verite: float, decimales: int = 2, fichier: Path = PARIS) -> None:
@@ -59,7 +61,7 @@ def reveler(nom: str, verite: float, decimales: int = 2, fichier: Path = PARIS) 
     if math.isnan(verite):
         print(f"{nom} : rien n’a été mesuré cette fois. Le pari reste ouvert.")
         return
-    mesure = f"{verite:.{decimales}f}".replace(".", ",")
+    mesure = en_francais(verite, decimales)
     if nom not in paris:
         print(f"{nom} : {mesure} (aucun pari noté).")
         return
@@ -67,12 +69,8 @@ def reveler(nom: str, verite: float, decimales: int = 2, fichier: Path = PARIS) 
     pari.verite = float(verite)
     _ecrire(paris, fichier)
     verdict = "gagné, il contient la mesure" if pari.gagne else "perdu, la mesure est en dehors"
-    bornes = f"{_nombre(pari.bas)} à {_nombre(pari.haut)}"
+    bornes = f"{en_bref(pari.bas)} à {en_bref(pari.haut)}"
     print(f"{nom} : {mesure}. Votre pari ({bornes}) est {verdict}.")
-
-
-def _nombre(valeur: float) -> str:
-    return f"{valeur:g}".replace(".", ",")
 
 
 def lire_paris(fichier: Path = PARIS) -> dict[str, Pari]:

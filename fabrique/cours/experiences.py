@@ -14,16 +14,8 @@ from transformers import PreTrainedModel
 from fabrique.jetons.affichage import FONDS, Decoupe, Jeton, decouper
 from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.jetons.mesure import Fertilite
-from fabrique.socle.figures import (
-    BLEU,
-    NOIR,
-    ORANGE,
-    SUR_BLANC,
-    VERT,
-    en_francais,
-    montrer,
-    nouvelle_figure,
-)
+from fabrique.socle.figures import BLEU, NOIR, ORANGE, SUR_BLANC, VERT, montrer, nouvelle_figure
+from fabrique.socle.nombres import en_francais
 
 #: Chaque case redit ses couleurs : JupyterLab et Colab peignent les rangées de celles du thème.
 CASE = f"{SUR_BLANC};text-align:left"

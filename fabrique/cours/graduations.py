@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from fabrique.socle.figures import BLEU, CIEL, NOIR, ORANGE, en_francais, montrer, nouvelle_figure
+from fabrique.socle.figures import BLEU, CIEL, NOIR, ORANGE, montrer, nouvelle_figure
+from fabrique.socle.nombres import en_francais
 
 
 def droites_graduees(poids: np.ndarray, graduations: Mapping[str, Sequence[float]]) -> None:

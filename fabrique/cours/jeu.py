@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.modeles.gabarits import coder, debut_de_suite
 from fabrique.modeles.generation import base_ou_affine, continuer
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import BLEU, ORANGE, ROUGE, en_francais, montrer, nouvelle_figure
+from fabrique.socle.figures import BLEU, ORANGE, ROUGE, montrer, nouvelle_figure
+from fabrique.socle.nombres import en_bref, en_francais
 
 #: Les points que chaque joueur répartit entre les candidats d'une phrase.
 POINTS = 10
@@ -179,7 +180,7 @@ def _verifier_points(mes_points: Sequence[Mapping[str, float]], rang: int) -> Ma
     total = sum(miens.values())
     if abs(total - POINTS) > 1e-6 or min(miens.values()) < 0:
         raise ErreurFabrique(
-            f"phrase {rang} : vos points font {total:g}, il en faut {POINTS}, aucun négatif",
+            f"phrase {rang} : vos points font {en_bref(total)}, il en faut {POINTS}, aucun négatif",
             "Corrigez cette ligne, puis relancez la cellule",
         )
     return miens

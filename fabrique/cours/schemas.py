@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from fabrique.socle.figures import BLEU, NOIR, ORANGE, ROUGE, en_francais, montrer, nouvelle_figure
+from fabrique.socle.figures import BLEU, NOIR, ORANGE, ROUGE, montrer, nouvelle_figure
+from fabrique.socle.nombres import en_francais
 
 
 def barres_memoire(noms: Sequence[str], gigaoctets: Sequence[float], limite: float) -> None:

@@ -21,7 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.corpus import lire_corpus
 from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.modeles.generation import base_ou_affine
-from fabrique.socle.figures import BLEU, ORANGE, en_francais, montrer, nouvelle_figure
+from fabrique.socle.figures import BLEU, ORANGE, montrer, nouvelle_figure
+from fabrique.socle.nombres import en_bref, en_francais
 
 DEBUT_DE_FICTION = "06 39 98"
 
@@ -134,7 +135,7 @@ def tracer_rangs(avant: dict[Personne, int], apres: dict[Personne, int]) -> None
     """Trace le rang de chaque vrai numéro selon le nombre de fois où il a été lu."""
     fois = sorted({personne.fois for personne in apres})
     milieux = [median(r for p, r in apres.items() if p.fois == n) for n in fois]
-    dits = [f"{milieu:g}".replace(".", ",") for milieu in milieux]
+    dits = [en_bref(milieu) for milieu in milieux]
     titre = (
         f"Rang médian : {dits[0]} pour un numéro lu {fois[0]} fois, {dits[-1]} pour {fois[-1]} fois"
     )

@@ -8,7 +8,7 @@ import time
 
 from transformers import TrainerCallback
 
-from fabrique.socle.figures import en_francais, en_scientifique
+from fabrique.socle.nombres import en_francais, en_scientifique
 from fabrique.socle.suivi import Barre
 
 

@@ -36,8 +36,8 @@ from fabrique.modeles.gabarits import (
 )
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import en_francais
-from fabrique.socle.suivi import Barre, ecran_vivant, en_duree, sans_la_barre
+from fabrique.socle.nombres import en_duree, en_francais
+from fabrique.socle.suivi import Barre, ecran_vivant, sans_la_barre
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from fabrique import __version__
 from fabrique.entrainement.reglages import Reglages
 from fabrique.modeles.catalogue import nom_public
 from fabrique.socle.emplacements import ecrire_signe
-from fabrique.socle.nombres import en_go
-from fabrique.socle.suivi import en_duree
+from fabrique.socle.nombres import en_duree, en_francais, en_go
 
 
 @dataclass
@@ -92,12 +91,12 @@ class ResultatEntrainement:
         courbe_de_perte(self.historique)
 
     def __str__(self) -> str:
-        parametres = f"{self.parametres_entraines:,}".replace(",", "\u202f")
+        parametres = en_francais(self.parametres_entraines)
         pas = f"{self.pas} pas"
         if 0 < self.pas_faits < self.pas:  # une session précédente a fait les autres
             pas = f"{self.pas_faits} des {pas}"
         marche = (
-            f"en {en_duree(self.duree_s)} · {self.jetons_par_seconde:.0f} jetons utiles par seconde"
+            f"en {en_duree(self.duree_s)} · {en_francais(self.jetons_par_seconde)} jetons utiles par seconde"
             if self.duree_s
             else "appris par une session précédente"
         )

@@ -51,6 +51,7 @@ from fabrique.evaluation.style import mesurer_style
 from fabrique.modeles.generation import generer_par_lots
 from fabrique.modeles.memoire import memoire
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import en_francais
 from fabrique.socle.suivi import Barre
 
 #: Combien d'autres questions prêtent leur référence au témoin.
@@ -100,14 +101,16 @@ class Evaluation:
         return contenu
 
     def __str__(self) -> str:
-        lignes = [f"{self.nom} : {len(self.exemples)} questions, {self.secondes:.2f} s par réponse"]
+        lignes = [
+            f"{self.nom} : {len(self.exemples)} questions, {en_francais(self.secondes, 2)}\u00a0s par réponse"
+        ]
         for nom in self.releves:
             mesure, bornes = MESURES[nom], self.intervalle(nom)
             lignes.append(
                 f"  {mesure.titre:<32}{mesure.ecrire(self.valeur(nom)):>10}"
                 f"   (à 95\u00a0% : {mesure.ecrire(bornes.bas)} à {mesure.ecrire(bornes.haut)})"
             )
-        return "\n".join(lignes).replace(" s par", "\u00a0s par")
+        return "\n".join(lignes)
 
 
 def _en_listes(lu: Releve) -> dict:

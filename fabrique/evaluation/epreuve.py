@@ -43,7 +43,7 @@ from fabrique.modeles.chargement import charger
 from fabrique.modeles.origine import Origine, empreinte_de_la_base, lire_origine
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 BIBLIOTHEQUES = (
     "torch",

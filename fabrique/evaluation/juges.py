@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fabrique.modeles.gabarits import en_messages
 from fabrique.modeles.generation import generer
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.suivi import en_duree
+from fabrique.socle.nombres import en_duree
 
 T = TypeVar("T")
 

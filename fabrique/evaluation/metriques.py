@@ -21,7 +21,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fabrique.corpus.regles import langue as reconnaitre_langue
 from fabrique.corpus.selection import citations, sources_citees
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_ecart, en_francais, en_pourcent
 
 # ---------------------------------------------------------------- une seule écriture
 
@@ -284,15 +284,12 @@ class Mesure:
     def ecrire(self, valeur: float) -> str:
         """La valeur, à la française : « 41,3 % », « 23,45 »."""
         if self.pourcent:
-            return f"{en_francais(100 * valeur, 1)}\u00a0%"
+            return en_pourcent(valeur, 1)
         return en_francais(valeur, 2)
 
     def ecrire_ecart(self, ecart: float) -> str:
         """Un écart, toujours signé : « +4,2 points », « −0,31 »."""
-        grandeur = en_francais(
-            abs(100 * ecart if self.pourcent else ecart), 1 if self.pourcent else 2
-        )
-        return ("+" if ecart >= 0 else "−") + grandeur + ("\u00a0points" if self.pourcent else "")
+        return f"{en_ecart(100 * ecart, 1)}\u00a0points" if self.pourcent else en_ecart(ecart, 2)
 
 
 #: Les comparaisons d'une réponse à sa référence, recalculées aussi avec la référence d'une autre.

@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from fabrique.modeles.gabarits import en_messages
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 PREMIERE, EGALITE, SECONDE = -1, 0, 1
 #: Combien de fois on rééchantillonne les paires pour l'intervalle d'un kappa.
@@ -118,9 +119,9 @@ class Part:
     def __str__(self) -> str:
         if not self.total:
             return "aucun cas"
-        bas, haut = (f"{100 * borne:.0f}" for borne in self.ic95)
+        bas, haut = (en_francais(100 * borne) for borne in self.ic95)
         return (
-            f"{self.succes} sur {self.total}, soit {100 * self.taux:.0f}\u00a0% "
+            f"{self.succes} sur {self.total}, soit {en_pourcent(self.taux)} "
             f"(entre {bas} et {haut}\u00a0% à 95\u00a0%)"
         )
 
@@ -164,7 +165,7 @@ class Accord:
     def __str__(self) -> str:
         if math.isnan(self.kappa):
             return f"d’accord {self.identiques} ; kappa non défini"
-        kappa, bas, haut = (f"{x:.2f}".replace(".", ",") for x in (self.kappa, *self.ic95))
+        kappa, bas, haut = (en_francais(x, 2) for x in (self.kappa, *self.ic95))
         return f"d’accord {self.identiques} ; kappa {kappa} (entre {bas} et {haut} à 95\u00a0%)"
 
 

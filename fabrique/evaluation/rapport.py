@@ -24,13 +24,11 @@ from fabrique.socle.figures import (
     NOIR,
     ORANGE,
     VERT,
-    en_francais,
     en_image,
     nouvelle_figure,
     tracer_intervalles,
 )
-from fabrique.socle.nombres import en_mo
-from fabrique.socle.suivi import en_duree
+from fabrique.socle.nombres import en_duree, en_francais, en_mo, en_pourcent
 
 #: Exemples montrés de chaque côté : gagnés, perdus.
 MONTRES = 3
@@ -406,13 +404,13 @@ def _cas(titre: str, rangs: Sequence[int], avant: Evaluation, apres: Evaluation)
     cas = ""
     for rang in rangs:
         vu, autre = apres.exemples[rang], avant.exemples[rang]
-        notes = [en_francais(100 * e.releves["f1"].numerateurs[rang]) for e in (avant, apres)]
+        notes = [en_pourcent(e.releves["f1"].numerateurs[rang]) for e in (avant, apres)]
         cas += f"<h3>{_h(vu['question'])}</h3>" + "".join(
             f"<p><strong>{_h(nom)}</strong></p><blockquote>{_h(texte) or '(rien)'}</blockquote>"
             for nom, texte in (
                 ("Référence", vu["reference"]),
-                (f"{avant.nom} (F1 {notes[0]}\u00a0%)", autre["reponse"]),
-                (f"{apres.nom} (F1 {notes[1]}\u00a0%)", vu["reponse"]),
+                (f"{avant.nom} (F1 {notes[0]})", autre["reponse"]),
+                (f"{apres.nom} (F1 {notes[1]})", vu["reponse"]),
             )
         )
     return f"<h2>{_h(titre)}</h2>{cas}"

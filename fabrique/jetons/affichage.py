@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from IPython.display import display
 
 from fabrique.jetons.decoupeurs import Decoupeur
-from fabrique.socle.figures import SUR_BLANC, en_francais
+from fabrique.socle.figures import SUR_BLANC
+from fabrique.socle.nombres import en_francais
 
 #: Fonds clairs (Okabe et Ito, éclaircis), sous du texte noir : contraste d'au moins 12 pour 1.
 FONDS = ("#CBE3F5", "#FBE3B3", "#C3EBDD", "#F6DCEA")

@@ -21,7 +21,7 @@ from fabrique.jetons.mesure import (
 )
 from fabrique.socle.emplacements import CORPUS_LIVRES
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 #: Un texte d'un seul tenant coûte jusqu'à deux cents fois sa taille en mémoire.
 TEXTE_MAX = 50_000_000
@@ -204,7 +204,7 @@ def _rangee(mesure: Fertilite, cout: Cout) -> list[str]:
     if cout.euros is not None:
         rangee.append(en_francais(cout.euros, 6 if cout.euros < 0.01 else 2))
     if cout.part_contexte is not None:
-        rangee.append(f"{_nombre(100 * cout.part_contexte, 1)}\u00a0%")
+        rangee.append(en_pourcent(cout.part_contexte, 1))
     return rangee
 
 

@@ -13,6 +13,7 @@ from scipy.stats import bootstrap
 
 from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import en_bref
 
 #: Rééchantillonnages d'un intervalle, et nombre de valeurs tirées ensemble (mémoire bornée).
 TIRAGES, VALEURS_PAR_LOT = 2000, 4_000_000
@@ -188,7 +189,7 @@ def verifier_tarif(prix: float | None, contexte: int | None) -> None:
     """Refuse un prix négatif ou infini, une fenêtre de moins d'un jeton."""
     if prix is not None and not 0 <= prix < math.inf:
         raise ErreurFabrique(
-            f"le prix ({prix:g}) doit être positif ou nul",
+            f"le prix ({en_bref(prix)}) doit être positif ou nul",
             "Donnez des euros par million de jetons",
             champ="prix",
         )
@@ -255,7 +256,7 @@ def bruiter(texte: str, part: float, graine: int = 0) -> str:
     """
     if not 0 <= part <= 1:
         raise ErreurFabrique(
-            f"la part abîmée ({part:g}) doit être entre 0 et 1", "Donnez 0.1 pour 10 %"
+            f"la part abîmée ({en_bref(part)}) doit être entre 0 et 1", "Donnez 0.1 pour 10 %"
         )
     hasard = random.Random(graine)
     places = [trouve.span() for trouve in _MOTIF.finditer(texte)]

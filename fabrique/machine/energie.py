@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 import torch
 
 from fabrique.machine.materiel import Machine
+from fabrique.socle.nombres import en_francais
 
 #: Ce que torch choisit seul, avant tout réglage : il compte les cœurs de la machine hôte.
 FILS_DE_TORCH = torch.get_num_threads()
@@ -31,7 +32,7 @@ def choisir_fils(machine: Machine) -> str:
     gain = duree_avec(1) / duree_avec(plusieurs)
     retenus = plusieurs if gain >= GAIN_MINIMAL else 1
     torch.set_num_threads(retenus)
-    vitesse = f"{gain:.1f}".replace(".", ",")
+    vitesse = en_francais(gain, 1)
     return f"{retenus} (mesuré : {plusieurs} fils vont à {vitesse} fois la vitesse d’un seul)"
 
 

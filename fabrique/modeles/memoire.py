@@ -14,7 +14,7 @@ from fabrique.modeles.quantification import (
     format_de,
     octets,
 )
-from fabrique.socle.nombres import en_mo
+from fabrique.socle.nombres import en_francais, en_mo
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def montrer_memoire(reseau: torch.nn.Module) -> None:
     for ligne in lignes:
         table.add_row(
             ligne.nature,
-            f"{ligne.parametres:,}".replace(",", "\u202f"),
+            en_francais(ligne.parametres),
             en_mo(ligne.octets_16_bits),
             en_mo(ligne.octets),
         )
     table.add_row(
         "total",
-        f"{sum(li.parametres for li in lignes):,}".replace(",", "\u202f"),
+        en_francais(sum(li.parametres for li in lignes)),
         en_mo(sum(li.octets_16_bits for li in lignes)),
         en_mo(sum(li.octets for li in lignes)),
     )

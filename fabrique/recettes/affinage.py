@@ -27,7 +27,7 @@ from fabrique.modeles.chargement import charger, squelette
 from fabrique.recettes.cout import bilan
 from fabrique.socle.emplacements import dossier_durable
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import en_francais
+from fabrique.socle.nombres import en_francais
 
 
 @seul_le_premier_parle()

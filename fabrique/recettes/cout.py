@@ -23,8 +23,7 @@ from fabrique.modeles.catalogue import CATALOGUE, trouver
 from fabrique.modeles.chargement import charger_tokenizer
 from fabrique.modeles.gabarits import exemple_en_jetons
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.figures import en_francais
-from fabrique.socle.nombres import GO, en_go
+from fabrique.socle.nombres import GO, en_francais, en_go, en_minutes, en_pourcent
 
 #: La configuration publiée de Falcon-7B, pour compter ses poids sans réseau.
 CONFIGURATION_7B = {
@@ -179,7 +178,7 @@ def estimer(
         + (", activations recalculées" if reglages.recalcul else ""),
         f"{machine}\u00a0: {en_francais(carte.tflops, 3 if carte.tflops < 1 else 0)} TFLOPS, "
         f"{en_francais(carte.watts, 1 if carte.watts % 1 else 0)} W ({carte.source})",
-        f"rendement prudent {en_francais(100 * carte.rendement, 1)}\u00a0%"
+        f"rendement prudent {en_pourcent(carte.rendement, 1)}"
         + (" (journal de 2023 sur A100, un exemple à la fois)" if carte.rendement < 1 else ""),
         "mémoire\u00a0: poids en NF4, adaptateur, Adam et activations (Korthikanti et al., 2022), "
         "hors bibliothèques",
@@ -284,13 +283,6 @@ def confronter(estimation: Estimation, mesure: ResultatEntrainement | str | Path
 
 
 # ---------------------------------------------------------------- montrer
-
-
-def en_minutes(minutes: float) -> str:
-    """« 35 s », « 12 min », « 3,5 h »."""
-    if minutes < 1:
-        return f"{en_francais(max(1, 60 * minutes))} s"
-    return f"{en_francais(minutes)} min" if minutes < 120 else f"{en_francais(minutes / 60, 1)} h"
 
 
 def en_tableau(estimation: Estimation, api: dict[str, float] | None = None) -> str:

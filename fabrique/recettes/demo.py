@@ -18,9 +18,7 @@ from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger, couches_quatre_bits
 from fabrique.modeles.generation import generer
 from fabrique.socle.emplacements import ecrire_signe, programme, verifier_sortie
-from fabrique.socle.figures import en_francais
-from fabrique.socle.nombres import en_go
-from fabrique.socle.suivi import en_duree
+from fabrique.socle.nombres import en_duree, en_francais, en_go, en_pourcent
 
 #: Trois questions du jeu de test, montrées avant et après, de domaines différents.
 CATEGORIES_MONTREES = ("identite", "logement", "retraite")
@@ -118,9 +116,9 @@ def _conclure(console: Console, rapport: dict, duree_apprentissage: float, sorti
         ),
         (
             "Baisse relative",
-            f"{en_francais(100 * rapport['gain'], 1)}\u00a0% (à 95\u00a0% : {bas} à {haut}\u00a0%)",
+            f"{en_pourcent(rapport['gain'], 1)} (à 95\u00a0% : {bas} à {haut}\u00a0%)",
         ),
-        ("Réponses closes par la fin", f"{en_francais(100 * rapport['taux_fin'])}\u00a0%"),
+        ("Réponses closes par la fin", en_pourcent(rapport["taux_fin"])),
         ("Longueur médiane", f"{longueurs[0]} jetons (références : {longueurs[1]})"),
         ("Jetons utiles par seconde", en_francais(rapport["jetons_par_seconde"])),
         ("Mémoire au plus haut", en_go(rapport["memoire_pic"])),

@@ -21,7 +21,7 @@ from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.figures import en_scientifique
+from fabrique.socle.nombres import en_bref, en_scientifique
 
 #: Écart permis entre les logits de l'adaptateur et ceux du modèle fusionné, en norme relative :
 #: les poids fusionnés sont enregistrés en 16 bits (de 1,5e-4 à 5,3e-4 sur nos adaptateurs).
@@ -98,9 +98,10 @@ def fusionner(
             attendus, _logits(charger(partiel, "aucune", calcul, None, True)[1], tokenizer)
         )
         if ecart > TOLERANCE:
+            dit = "sans limite" if math.isinf(ecart) else en_bref(ecart, 2)
             raise ErreurFabrique(
-                f"le modèle fusionné ne répond pas comme l’adaptateur (écart relatif {ecart:.2g}, "
-                f"permis {TOLERANCE:.2g})".replace("inf", "sans limite"),
+                f"le modèle fusionné ne répond pas comme l’adaptateur (écart relatif {dit}, "
+                f"permis {en_bref(TOLERANCE, 2)})",
                 "Gardez l’adaptateur à côté de sa base, et vérifiez qu’il a été appris sur elle",
                 adaptateur,
             )

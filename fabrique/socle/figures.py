@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import io
-import math
 from collections.abc import Sequence
 
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, ScalarFormatter
+
+from fabrique.socle.nombres import en_bref, en_francais, en_scientifique
 
 #: Palette d'Okabe et Ito (2008), que toutes les formes de daltonisme distinguent.
 BLEU, ORANGE, VERT, ROSE, CIEL, ROUGE, JAUNE, NOIR = (
@@ -76,23 +77,9 @@ def en_image(figure: Figure, texte_alternatif: str) -> str:
     )
 
 
-def en_francais(nombre: float, decimales: int = 0) -> str:
-    """Un nombre à la française : « 2 359 296 », « 3,42 », « ∞ »."""
-    if math.isinf(nombre):
-        return "∞" if nombre > 0 else "−∞"
-    return f"{nombre:,.{decimales}f}".replace(",", "\u202f").replace(".", ",")
-
-
 def _graduation(valeur: float, _rang: int) -> str:
-    """Le nombre d'une graduation, avec la virgule et l'espace des milliers."""
-    return f"{valeur:,.10g}".replace(",", "\u202f").replace(".", ",").replace("-", "−")
-
-
-def en_scientifique(nombre: float) -> str:
-    """Un très petit nombre, lisible à voix haute : « 3,0 × 10⁻³ »."""
-    chiffres, exposant = f"{nombre:.1e}".split("e")
-    hauts = str(int(exposant)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{chiffres.replace('.', ',')} × 10{hauts}"
+    """Le nombre d'une graduation, avec le vrai signe moins, comme matplotlib."""
+    return en_bref(valeur).replace("-", "−")
 
 
 def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:

@@ -12,6 +12,8 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 from tqdm import tqdm
 
+from fabrique.socle.nombres import en_duree
+
 
 def dans_un_carnet() -> bool:
     """Vrai dans Jupyter ou Colab, faux dans un terminal."""
@@ -29,17 +31,6 @@ def sans_la_barre() -> Iterator[None]:
     """Efface la barre du terminal le temps d'imprimer, puis la redessine dessous."""
     with tqdm.external_write_mode(file=sys.stdout):
         yield
-
-
-def en_duree(secondes: float) -> str:
-    """Une durée lisible : « 45 s », « 3 min 20 s », « 1 h 15 min »."""
-    secondes = round(secondes)
-    if secondes < 60:
-        return f"{secondes}\u00a0s"
-    minutes, reste = divmod(secondes, 60)
-    if minutes < 60:
-        return f"{minutes}\u00a0min\u00a0{reste:02d}\u00a0s"
-    return f"{minutes // 60}\u00a0h\u00a0{minutes % 60:02d}\u00a0min"
 
 
 class Barre:

@@ -186,10 +186,10 @@ def verifier_memoire() -> Iterator[Constat]:
 
 
 def _en_go(octets: float) -> str:
-    # fabrique.socle.nombres.en_go, sans importer torch.
+    # fabrique.socle.nombres.en_go, sans le paquet : ce fichier se lance aussi seul.
     if octets < GO / 10:
         return f"{octets / MO:.0f}\u00a0Mo"
-    return f"{octets / GO:.1f}\u00a0Go".replace(".", ",")
+    return f"{octets / GO:,.1f}\u00a0Go".replace(",", "\u202f").replace(".", ",")
 
 
 # ---------------------------------------------------------------- réseau
