@@ -68,6 +68,7 @@ def test_la_roue_emporte_tout_et_rien_d_autre(roue: Path):
         for motif in (
             "**/*.py",
             "**/*.pyi",
+            "**/*.html",
             "py.typed",
             "falcon_poche/*",
             *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.socle.figures import BLEU, VERT, en_image, nouvelle_figure
 from fabrique.socle.nombres import en_francais, en_pourcent
+from fabrique.socle.page import composer
 
 #: Constats montrés par règle, à l'écran ; le JSON et la page les ont tous.
 MONTRES = 3
@@ -75,65 +75,34 @@ def _phrase(constat: Constat) -> str:
 
 # ---------------------------------------------------------------- la page
 
-_STYLE = """
-:root{color-scheme:light}body{font-family:system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
-color:#161616;background:#fff}
-table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:bold;padding:.5rem 0}
-th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;vertical-align:top}
-th{color:#161616;background:#eee}img{max-width:100%}
-.erreur{color:#a00000;background:#fff;font-weight:bold}.alerte{color:#6a4a00;background:#fff}
-"""
-
 
 def en_page(controle: Controle) -> str:
     """Le rapport en une page HTML autonome : comptes, histogrammes, tous les constats."""
-    titre = f"Contrôle de {Path(controle.fichier).name}"
-    etat = "Aucune erreur." if not controle.erreurs else f"{len(controle.erreurs)} erreur(s)."
-    return (
-        f'<!DOCTYPE html><html lang="fr"><head><meta charset="utf-8"><title>{_h(titre)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f"<main><h1>{_h(titre)}</h1><p>{controle.exemples} exemples ({_h(controle.forme)}). {etat} "
-        f"{len(controle.alertes)} alerte(s).</p>"
-        + _tableau("Mesures", ("mesure", "valeur"), chiffres(controle))
-        + "".join(_histogrammes(controle))
-        + _tableau("Catégories", ("catégorie", "exemples"), controle.mesures.categories.items())
-        + _tableau(
-            "Constats",
-            ("gravité", "règle", "ligne", "champ", "extrait", "message"),
-            [
-                (c.gravite, c.regle, c.ligne or "", c.champ or "", c.extrait, c.message)
-                for c in controle.constats
-            ],
-        )
-        + "</main></body></html>"
+    return composer(
+        "corpus/controle.html",
+        f"Contrôle de {Path(controle.fichier).name}",
+        controle=controle,
+        etat=f"{len(controle.erreurs)} erreur(s)." if controle.erreurs else "Aucune erreur.",
+        mesures=list(chiffres(controle)),
+        histogrammes=_histogrammes(controle),
+        categories=list(controle.mesures.categories.items()),
+        constats=[
+            (c.gravite, c.regle, c.ligne or "", c.champ or "", c.extrait, c.message)
+            for c in controle.constats
+        ],
     )
 
 
-def _h(valeur: object) -> str:
-    return html.escape(str(valeur))
-
-
-def _tableau(titre: str, colonnes: tuple[str, ...], rangees) -> str:
-    """Un tableau HTML ; rien si aucune rangée."""
-    corps = "".join(
-        f'<tr class="{_h(rangee[0])}">' + "".join(f"<td>{_h(v)}</td>" for v in rangee) + "</tr>"
-        for rangee in rangees
-    )
-    entete = "".join(f'<th scope="col">{_h(colonne)}</th>' for colonne in colonnes)
-    return f"<table><caption>{_h(titre)}</caption><tr>{entete}</tr>{corps}</table>" if corps else ""
-
-
-def _histogrammes(controle: Controle) -> Iterator[str]:
-    """Les longueurs en images, avec leur texte alternatif."""
+def _histogrammes(controle: Controle) -> Iterator[tuple[str, str]]:
+    """Les longueurs, nommées, en images avec leur texte alternatif."""
     mesures = controle.mesures
     for nom, valeurs, couleur in (
         ("Mots par réponse", mesures.mots, BLEU),
         ("Jetons par exemple", mesures.jetons, VERT),
     ):
         if any(valeurs):
-            yield f"<h2>{nom}</h2>" + en_image(
-                histogramme(nom, valeurs, couleur), f"{nom} : {_etendue(valeurs)}"
-            )
+            figure = histogramme(nom, valeurs, couleur)
+            yield nom, en_image(figure, f"{nom} : {_etendue(valeurs)}")
 
 
 def histogramme(nom: str, valeurs: list[int], couleur: str = BLEU):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from fabrique.socle.figures import (
     tracer_intervalles,
 )
 from fabrique.socle.nombres import en_duree, en_francais, en_mo, en_pourcent
+from fabrique.socle.page import composer
 
 #: Exemples montrés de chaque côté : gagnés, perdus.
 MONTRES = 3
@@ -241,79 +241,30 @@ def _hors_de_la_perplexite(evaluation: Evaluation) -> list[Rangee]:
 
 # ---------------------------------------------------------------- la page
 
-_STYLE = """
-:root{color-scheme:light}body{font-family:system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;line-height:1.5;
-color:#161616;background:#fff}
-.cadre{overflow-x:auto}.cadre:focus-visible{outline:3px solid #0a76f6}
-table{border-collapse:collapse;width:100%;margin:1rem 0}
-caption{text-align:left;font-weight:bold;padding:.5rem 0}
-th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;vertical-align:top}
-thead th{color:#161616;background:#eee}tbody th{font-weight:600}blockquote{white-space:pre-wrap;margin:.3rem 1rem}
-.conclusion{font-size:1.15rem;border-left:.4rem solid #0072b2;padding:.5rem 1rem}
-"""
-
 
 def en_page(rapport: Rapport) -> str:
     """Le rapport en une page HTML autonome : rien n'y vient d'ailleurs."""
-    titre = f"Évaluation : {_titre(rapport)}"
-    questions = len(rapport.affine.exemples)
-    return (
-        f'<!DOCTYPE html><html lang="fr"><head><meta charset="utf-8"><title>{_h(titre)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f"<main><h1>{_h(titre)}</h1><p>{questions} questions jamais apprises.</p>"
-        f'<p class="conclusion">{_h(conclusion(rapport.ecarts))}</p>'
-        "<h2>Avant, après</h2>"
-        + _image_des_ecarts(rapport.ecarts)
-        + _tableau("De la base au modèle affiné", COLONNES, rangees_des_ecarts(rapport.ecarts))
-        + _lire_le_tableau(rapport.ecarts)
-        + "<h2>Les modèles, et ce qu’ils coûtent</h2>"
-        + _tableau(
-            "Valeurs et intervalles à 95 %, temps, mémoire, disque",
-            colonnes_des_modeles(RESUME),
-            rangees_des_modeles(rapport.evaluations, RESUME),
-        )
-        + _oubli(rapport)
-        + _courbe(rapport.courbe)
-        + _exemples(rapport)
-        + "<h2>Origine</h2>"
-        + _tableau("De quoi refaire cette épreuve", ("Réglage", "Valeur"), _origine(rapport))
-        + "</main></body></html>"
-    )
-
-
-def _h(valeur: object) -> str:
-    return html.escape(str(valeur))
-
-
-def _tableau(titre: str, colonnes: Rangee, rangees: Iterable[Rangee]) -> str:
-    """Un tableau dont chaque ligne a son titre, dans un cadre qui défile au clavier."""
-    entete = "".join(f'<th scope="col">{_h(colonne)}</th>' for colonne in colonnes)
-    corps = "".join(
-        f'<tr><th scope="row">{_h(nom)}</th>'
-        + "".join(f"<td>{_h(v)}</td>" for v in valeurs)
-        + "</tr>"
-        for nom, *valeurs in rangees
-    )
-    return (
-        f'<div class="cadre" role="region" tabindex="0" aria-label="{_h(titre)}">'
-        f"<table><caption>{_h(titre)}</caption><thead><tr>{entete}</tr></thead>"
-        f"<tbody>{corps}</tbody></table></div>"
-    )
-
-
-def _lire_le_tableau(ecarts: Sequence[Ecart]) -> str:
-    """Ce que veulent dire les verdicts et les mesures, replié."""
-    mesures = "".join(
-        f"<dt>{_h(MESURES[e.nom].titre)}</dt><dd>{_h(MESURES[e.nom].aide)}</dd>" for e in ecarts
-    )
-    return (
-        "<details><summary>Comment lire ce tableau</summary>"
-        "<p>« Meilleur » se dit quand l’intervalle à 95 % exclut zéro, que p, corrigée du nombre de "
-        "mesures, reste sous 0,05, et que le gain disparaît si l’on compare la réponse à la référence "
-        f"d’une autre question. S’il n’en disparaît pas, le verdict est « {FORME_SEULE} » : le modèle a "
-        f"appris une manière d’écrire. « {INDECIS.capitalize()} » veut dire que ces questions ne "
-        "suffisent pas à trancher ; l’avant-dernière colonne dit quel écart elles auraient montré huit "
-        f"fois sur dix.</p><dl>{mesures}</dl></details>"
+    gagnes, perdus = _exemples(rapport)
+    return composer(
+        "evaluation/rapport.html",
+        f"Évaluation : {_titre(rapport)}",
+        questions=len(rapport.affine.exemples),
+        conclusion=conclusion(rapport.ecarts),
+        image_des_ecarts=_image_des_ecarts(rapport.ecarts),
+        colonnes=COLONNES,
+        ecarts=rangees_des_ecarts(rapport.ecarts),
+        mesures=[MESURES[e.nom] for e in rapport.ecarts],
+        forme_seule=FORME_SEULE,
+        indecis=INDECIS,
+        colonnes_des_modeles=colonnes_des_modeles(RESUME),
+        modeles=rangees_des_modeles(rapport.evaluations, RESUME),
+        oubli=rangees_des_ecarts(rapport.oubli),
+        perdu=_titres(rapport.oubli, MOINS_BON),
+        courbe=rangees_des_modeles(rapport.courbe, RESUME),
+        image_de_la_courbe=en_image(*dessiner_courbe(rapport.courbe)) if rapport.courbe else "",
+        gagnes=gagnes,
+        perdus=perdus,
+        origine=_origine(rapport),
     )
 
 
@@ -332,33 +283,6 @@ def _image_des_ecarts(ecarts: Sequence[Ecart]) -> str:
             titre=f"{surs} écart(s) sur {len(montres)} ne touchent pas zéro",
             unite="points (écart et intervalle à 95 %)",
             couleurs=[couleurs.get(e.verdict, BLEU) for e in montres],
-        )
-    )
-
-
-def _oubli(rapport: Rapport) -> str:
-    if not rapport.oubli:
-        return ""
-    perdu = _titres(rapport.oubli, MOINS_BON)
-    phrase = (
-        f"L’affinage y a fait perdre : {perdu}." if perdu else "Aucune perte certaine n’y est vue."
-    )
-    return (
-        f"<h2>Ce que l’affinage a fait oublier</h2><p>Les mêmes mesures sur du français général. {phrase}</p>"
-        + _tableau("Français général, avant et après", COLONNES, rangees_des_ecarts(rapport.oubli))
-    )
-
-
-def _courbe(courbe: Sequence[Evaluation]) -> str:
-    if not courbe:
-        return ""
-    return (
-        "<h2>Selon le nombre d’exemples appris</h2>"
-        + en_image(*dessiner_courbe(courbe))
-        + _tableau(
-            "Courbe d’apprentissage",
-            colonnes_des_modeles(RESUME),
-            rangees_des_modeles(courbe, RESUME),
         )
     )
 
@@ -386,31 +310,23 @@ def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1"):
     )
 
 
-def _exemples(rapport: Rapport) -> str:
-    """Les réponses que l'affinage améliore le plus, puis celles qu'il abîme le plus."""
+#: Une question et les textes à y comparer, nommés : la référence, puis les deux réponses.
+Cas = tuple[str, list[tuple[str, str]]]
+
+
+def _exemples(rapport: Rapport) -> tuple[list[Cas], list[Cas]]:
+    """Les questions que l'affinage améliore le plus, puis celles qu'il abîme le plus."""
     avant, apres = rapport.evaluations[0], rapport.affine
     gains = apres.releves["f1"].numerateurs - avant.releves["f1"].numerateurs
     ordre = gains.argsort(kind="stable")
     gagnes = [rang for rang in ordre[::-1] if gains[rang] > 0][:MONTRES]
     perdus = [rang for rang in ordre if gains[rang] < 0][:MONTRES]
-    return _cas("Où le modèle affiné gagne", gagnes, avant, apres) + _cas(
-        "Où il perd", perdus, avant, apres
-    )
+    return [_cas(r, avant, apres) for r in gagnes], [_cas(r, avant, apres) for r in perdus]
 
 
-def _cas(titre: str, rangs: Sequence[int], avant: Evaluation, apres: Evaluation) -> str:
-    if not rangs:
-        return f"<h2>{_h(titre)}</h2><p>Nulle part, au F1 de jetons.</p>"
-    cas = ""
-    for rang in rangs:
-        vu, autre = apres.exemples[rang], avant.exemples[rang]
-        notes = [en_pourcent(e.releves["f1"].numerateurs[rang]) for e in (avant, apres)]
-        cas += f"<h3>{_h(vu['question'])}</h3>" + "".join(
-            f"<p><strong>{_h(nom)}</strong></p><blockquote>{_h(texte) or '(rien)'}</blockquote>"
-            for nom, texte in (
-                ("Référence", vu["reference"]),
-                (f"{avant.nom} (F1 {notes[0]})", autre["reponse"]),
-                (f"{apres.nom} (F1 {notes[1]})", vu["reponse"]),
-            )
-        )
-    return f"<h2>{_h(titre)}</h2>{cas}"
+def _cas(rang: int, *evaluations: Evaluation) -> Cas:
+    textes = [("Référence", evaluations[0].exemples[rang]["reference"])]
+    for evaluation in evaluations:
+        note = en_pourcent(evaluation.releves["f1"].numerateurs[rang])
+        textes.append((f"{evaluation.nom} (F1 {note})", evaluation.exemples[rang]["reponse"]))
+    return evaluations[0].exemples[rang]["question"], textes
