@@ -16,6 +16,7 @@ from fabrique.evaluation.comparaison import (
 )
 from fabrique.evaluation.epreuve import Rapport
 from fabrique.evaluation.metriques import MESURES
+from fabrique.socle.colonnes import en_colonnes
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import (
@@ -160,12 +161,9 @@ def colonnes_des_modeles(noms: Sequence[str]) -> Rangee:
 
 def resumer(ecarts: Sequence[Ecart], duree_s: float | None = None) -> str:
     """Les écarts en texte, pour le terminal."""
-    lignes = [
-        f"{r[0]:<32}{r[1]:>10} → {r[2]:<10}{r[3]:>14}  ({r[4]}, p {r[5]})  {r[7]}"
-        for r in rangees_des_ecarts(ecarts)
-    ]
+    tableau = en_colonnes(COLONNES, rangees_des_ecarts(ecarts))
     fin = [f"Durée : {en_duree(duree_s)}."] if duree_s is not None else []
-    return "\n".join([*lignes, conclusion(ecarts), *fin])
+    return "\n".join([tableau, conclusion(ecarts), *fin])
 
 
 # ---------------------------------------------------------------- le Markdown

@@ -19,6 +19,7 @@ from fabrique.jetons.mesure import (
     tarifer,
     verifier_tarif,
 )
+from fabrique.socle.colonnes import en_colonnes
 from fabrique.socle.emplacements import CORPUS_LIVRES
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_francais, en_pourcent
@@ -170,19 +171,9 @@ def en_tableau(examen: Examen, couleurs: bool = False, identifiants: bool = Fals
         f"{en_francais(premiere.mots)} mot(s)."
     )
     colonnes = ["tokenizer", "entrées", "jetons", "par mot", "[à 95 %]", "octets", "car."]
-    rangees = [colonnes + _titres(examen.couts[0])]
-    rangees += [_rangee(m, c) for m, c in zip(examen.mesures, examen.couts, strict=True)]
-    largeurs = [max(map(len, colonne)) for colonne in zip(*rangees, strict=True)]
-    lignes = [
-        "  ".join(
-            [
-                rangee[0].ljust(largeurs[0]),
-                *(c.rjust(n) for c, n in zip(rangee[1:], largeurs[1:], strict=True)),
-            ]
-        )
-        for rangee in rangees
-    ]
-    return "\n".join([*coupes, titre, *lignes, "octets, car. : par jeton."])
+    rangees = [_rangee(m, c) for m, c in zip(examen.mesures, examen.couts, strict=True)]
+    tableau = en_colonnes(colonnes + _titres(examen.couts[0]), rangees)
+    return "\n".join([*coupes, titre, tableau, "octets, car. : par jeton."])
 
 
 def _titres(cout: Cout) -> list[str]:
