@@ -1,4 +1,4 @@
-"""Le socle : erreurs en français, emplacements, nombres, avancement, figures."""
+"""Le socle : erreurs en français, emplacements, nombres, avancement, figures, pages, colonnes."""
 
 import lazy_loader
 
