@@ -321,14 +321,6 @@ def champs_dits(exemple: dict) -> list[str]:
     return [champ for champ, _ in textes(exemple)][-1:]
 
 
-def avec_textes(exemple: dict, changer: Callable[[str], str]) -> dict:
-    """L'exemple, chacun de ses textes changé ; ``messages`` compris."""
-    change = {c: changer(exemple[c]) for c in CHAMPS if isinstance(exemple.get(c), str)}
-    if exemple.get("messages"):
-        change["messages"] = [m | {"content": changer(m["content"])} for m in exemple["messages"]]
-    return exemple | change
-
-
 def demande(exemple: dict) -> str:
     """Ce que le modèle lira : instruction et contexte, ou tout ce qui précède la dernière réponse."""
     if "messages" in exemple:
