@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from scipy.integrate import quad
-from scipy.stats import beta, norm
+from scipy.stats import beta, bootstrap, norm
+from sklearn.metrics import cohen_kappa_score
 
 from fabrique.evaluation.incertitude import (
     Releve,
@@ -21,7 +22,9 @@ from fabrique.evaluation.incertitude import (
     questions_necessaires,
     releve,
 )
+from fabrique.evaluation.paires import accord
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.reechantillonnage import reechantillonner
 
 
 def test_un_releve_rapporte_des_sommes():
@@ -62,6 +65,41 @@ def test_le_gain_est_relatif_et_une_base_nulle_le_rend_infini():
 def test_une_seule_question_est_refusee():
     with pytest.raises(ErreurFabrique, match="une seule question"):
         intervalle(moyenne([1]))
+
+
+def test_les_tirages_sont_ceux_de_scipy_pour_la_meme_graine():
+    """Les intervalles publiés ne bougent pas : apparié, ou deux groupes tirés à part."""
+    hasard = np.random.default_rng(11)
+    unes, autres = hasard.gamma(3, 1, 30), hasard.gamma(3, 1, 30)
+    for apparie, tailles in ((True, [30]), (False, [30, 30])):
+        attendu = bootstrap(
+            (unes, autres),
+            lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis),
+            paired=apparie,
+            n_resamples=2000,
+            method="percentile",
+            rng=np.random.default_rng(4),
+        )
+        obtenu = reechantillonner(
+            lambda *rangs: unes[rangs[0]].mean(axis=-1) - autres[rangs[-1]].mean(axis=-1),
+            *tailles,
+            graine=4,
+        )
+        assert obtenu.bornes == tuple(attendu.confidence_interval)
+        assert obtenu.erreur_type == attendu.standard_error
+
+
+def test_un_kappa_se_retire_a_la_main():
+    """Les mêmes paires retirées, le même kappa ; une paire seule ne borne rien."""
+    hasard = np.random.default_rng(3)
+    unes = {str(rang): int(v) for rang, v in enumerate(hasard.integers(-1, 2, 12))}
+    autres = {cle: v if hasard.random() < 0.7 else 0 for cle, v in unes.items()}
+    couples = np.array([(unes[cle], autres[cle]) for cle in sorted(unes)])
+    rangs = np.random.default_rng(5).integers(12, size=(500, 12))
+    kappas = [cohen_kappa_score(*couples[tirage].T) for tirage in rangs]
+    attendues = np.nanquantile(kappas, [0.025, 0.975])
+    assert accord(unes, autres, graine=5).ic95 == pytest.approx(attendues)
+    assert accord({"a": 1}, {"a": -1}).ic95 == (-1, 1)
 
 
 def test_les_intervalles_couvrent_la_verite_95_fois_sur_100():

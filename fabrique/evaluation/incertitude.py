@@ -7,16 +7,16 @@ regardées (correction de Holm).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap, norm, permutation_test
+from scipy.stats import norm, permutation_test
 
-from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.reechantillonnage import Intervalle, reechantillonner
 
-#: Rééchantillonnages d'un intervalle, permutations d'un test, et combien à la fois en mémoire.
-TIRAGES, PERMUTATIONS, LOT = 2000, 4999, 500
+#: Permutations d'un test, et combien à la fois en mémoire.
+PERMUTATIONS, LOT = 4999, 500
 #: En dessous, un écart n'est pas mis sur le compte du hasard.
 SEUIL = 0.05
 
@@ -52,29 +52,15 @@ def moyenne(valeurs: Sequence[float]) -> Releve:
     return releve([(valeur, 1) for valeur in valeurs])
 
 
-@dataclass(frozen=True)
-class Intervalle:
-    """Un intervalle à 95 % et l'erreur type de ce qu'il entoure."""
-
-    bas: float
-    haut: float
-    erreur_type: float
-
-    @property
-    def exclut_zero(self) -> bool:
-        return self.bas > 0 or self.haut < 0
-
-
 def intervalle(mesure: Releve, graine: int = 0) -> Intervalle:
     """L'intervalle d'une valeur, en retirant les questions avec remise."""
-    return _reechantillonner(mesure.valeur, len(mesure.numerateurs), graine)
+    return reechantillonner(mesure.valeur, len(mesure.numerateurs), graine=graine)
 
 
 def intervalle_de_l_ecart(avant: Releve, apres: Releve, graine: int = 0) -> Intervalle:
     """L'intervalle de ``apres - avant`` : les deux modèles répondent aux mêmes questions retirées."""
-    return _reechantillonner(
-        lambda rangs: apres.valeur(rangs) - avant.valeur(rangs), len(avant.numerateurs), graine
-    )
+    ecart = lambda rangs: apres.valeur(rangs) - avant.valeur(rangs)  # noqa: E731
+    return reechantillonner(ecart, len(avant.numerateurs), graine=graine)
 
 
 def intervalle_du_gain(avant: Releve, apres: Releve, graine: int = 0) -> Intervalle:
@@ -88,31 +74,7 @@ def intervalle_du_gain(avant: Releve, apres: Releve, graine: int = 0) -> Interva
         return rapport - 1
 
     with np.errstate(invalid="ignore"):
-        return _reechantillonner(gain, len(avant.numerateurs), graine)
-
-
-def _reechantillonner(
-    statistique: Callable[[np.ndarray], np.ndarray], questions: int, graine: int
-) -> Intervalle:
-    """L'intervalle des centiles 2,5 et 97,5 d'une statistique des rangs retirés.
-
-    Source : Efron et Tibshirani, 1993 ; calcul de scipy.
-    """
-    if questions < 2:
-        raise ErreurFabrique(
-            "une seule question ne dit rien de l’incertitude", "Donnez-en au moins deux"
-        )
-    resultat = bootstrap(
-        (np.arange(questions),),
-        lambda rangs, axis=-1: statistique(rangs),
-        vectorized=True,
-        n_resamples=TIRAGES,
-        batch=LOT,
-        method="percentile",
-        rng=np.random.default_rng(graine),
-    )
-    bornes = resultat.confidence_interval
-    return Intervalle(float(bornes.low), float(bornes.high), float(resultat.standard_error))
+        return reechantillonner(gain, len(avant.numerateurs), graine=graine)
 
 
 def p_appariee(avant: Releve, apres: Releve, graine: int = 0) -> float:

@@ -20,6 +20,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from fabrique.modeles.gabarits import en_messages
 from fabrique.socle.nombres import en_francais, en_pourcent
+from fabrique.socle.reechantillonnage import reechantillonner
 
 PREMIERE, EGALITE, SECONDE = -1, 0, 1
 #: Combien de fois on rééchantillonne les paires pour l'intervalle d'un kappa.
@@ -180,13 +181,15 @@ def accord(unes: Mapping[str, int], autres: Mapping[str, int], graine: int = 0) 
     """
     communes = sorted(unes.keys() & autres.keys())
     couples = np.array([(unes[cle], autres[cle]) for cle in communes], dtype=int).reshape(-1, 2)
-    hasard = np.random.default_rng(graine)
-    tirages = hasard.integers(len(couples), size=(REPRISES, len(couples))) if communes else []
-    kappas = [kappa for tirage in tirages if not math.isnan(kappa := _kappa(couples[tirage]))]
+    kappas = np.array([])
+    if len(couples) > 1:
+        kappa = lambda rangs: np.apply_along_axis(lambda r: _kappa(couples[r]), -1, rangs)  # noqa: E731
+        kappas = reechantillonner(kappa, len(couples), graine=graine, tirages=REPRISES).valeurs
+        kappas = kappas[~np.isnan(kappas)]
     return Accord(
         identiques=Part(int((couples[:, 0] == couples[:, 1]).sum()), len(couples)),
         kappa=_kappa(couples),
-        ic95=tuple(np.quantile(kappas, [0.025, 0.975]).tolist()) if kappas else (-1.0, 1.0),
+        ic95=tuple(np.quantile(kappas, [0.025, 0.975]).tolist()) if len(kappas) else (-1.0, 1.0),
     )
 
 

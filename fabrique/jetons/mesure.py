@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_bref
-
-#: Rééchantillonnages d'un intervalle, et nombre de valeurs tirées ensemble (mémoire bornée).
-TIRAGES, VALEURS_PAR_LOT = 2000, 4_000_000
+from fabrique.socle.reechantillonnage import reechantillonner
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,7 @@ def fertilite(
     Raises:
         ErreurFabrique: un texte contient un demi-caractère Unicode.
 
-    Source : Rust et al., 2021 (arXiv:2012.15613) pour la fertilité ; Efron et Tibshirani, 1993,
-    pour le rééchantillonnage (scipy).
+    Source : Rust et al., 2021 (arXiv:2012.15613).
     """
     return [
         _mesurer(genre, textes, tokenizer, graine)
@@ -134,22 +130,14 @@ def rapport(numerateurs: np.ndarray, denominateurs: np.ndarray, graine: int = 0)
     """
     # Un document sans mot (ou sans jeton) n'a pas de rapport : il reste hors du tirage.
     gardes = denominateurs > 0
-    if not gardes.any():
+    hauts, bas = numerateurs[gardes], denominateurs[gardes]
+    if not len(bas):
         return Rapport(None)
-    valeur = float(numerateurs.sum() / denominateurs.sum())
-    if gardes.sum() < 2:
+    valeur = float(numerateurs.sum() / bas.sum())
+    if len(bas) < 2:
         return Rapport(valeur)
-    intervalle = bootstrap(
-        (numerateurs[gardes], denominateurs[gardes]),
-        lambda haut, bas, axis=-1: haut.sum(axis=axis) / bas.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=TIRAGES,
-        batch=max(1, VALEURS_PAR_LOT // len(numerateurs)),
-        method="percentile",
-        rng=np.random.default_rng(graine),
-    ).confidence_interval
-    return Rapport(valeur, (float(intervalle.low), float(intervalle.high)))
+    parts = lambda rangs: hauts[rangs].sum(axis=-1) / bas[rangs].sum(axis=-1)  # noqa: E731
+    return Rapport(valeur, reechantillonner(parts, len(bas), graine=graine).bornes)
 
 
 # ---------------------------------------------------------------- le coût
