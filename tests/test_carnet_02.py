@@ -13,7 +13,6 @@ import ftfy
 import nbformat
 import numpy as np
 import pytest
-import torch
 from datasets import Dataset
 
 from fabrique.corpus import controler, jeu, lire_corpus, selectionner
@@ -22,6 +21,7 @@ from fabrique.cours.abimer import DEGATS, SAINS, corpus_abime, versions_abimees
 from fabrique.cours.salle import SIGNATURE, signatures
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.modeles.gabarits import coder, texte_envoye
+from fabrique.modeles.vraisemblance import log_probabilites_des_suites
 from fabrique.socle.emplacements import dossier_data
 
 RACINE = Path(__file__).resolve().parent.parent
@@ -125,8 +125,7 @@ def test_les_notes_sont_celles_du_choix_force(petit):
     jetons = len(coder(personne.amorce + choix[0], tokenizer))
     attendues = log_probabilites(modele, tokenizer, question) * jetons
     debut = coder(texte_envoye(tokenizer, personne.question) + personne.amorce, tokenizer)
-    with torch.inference_mode():
-        notes = np.array(secret._notes(modele, debut, [coder(c, tokenizer) for c in choix]))
+    notes = log_probabilites_des_suites(modele, debut, [coder(c, tokenizer) for c in choix])
     assert notes - notes[0] == pytest.approx(attendues - attendues[0], abs=1e-3)
 
 
@@ -137,7 +136,8 @@ def test_le_rang_suit_les_notes(petit, monkeypatch):
     for place in (1, 40, 1000):
         notes = [1.0] * (place - 1) + [-1.0] * (1000 - place)
         notes.insert(vrai, 0.0)
-        monkeypatch.setattr(secret, "_notes", lambda *_, notes=notes: notes)
+        rendues = lambda *_, notes=notes, **__: np.array(notes)  # noqa: E731
+        monkeypatch.setattr(secret, "log_probabilites_des_suites", rendues)
         assert secret.rang(modele, tokenizer, personne) == place
 
 

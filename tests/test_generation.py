@@ -16,6 +16,7 @@ from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.modeles import generation
 from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.modeles.generation import fenetre, generer_par_lots, par_lots
+from fabrique.modeles.vraisemblance import log_probabilites_des_suites
 from fabrique.socle.erreurs import ErreurFabrique
 
 
@@ -277,12 +278,14 @@ def test_un_lot_de_pertes_trop_gros_est_repris_en_deux(par_coeur, corpus, memoir
 
 
 def test_les_autres_mesures_se_partagent_aussi(par_coeur, corpus, memoire_etroite):
-    """Les phrases jumelles, le choix forcé, les représentations."""
+    """Les phrases jumelles, le choix forcé, les suites d'un même début, les représentations."""
     tokenizer, modele = par_coeur
     question = QuestionFermee("Où voter ?", tuple(corpus["output"][:5]), bonne=3)
+    debut_et_suites = [8, 9], [[rang, 7] for rang in range(5)]
     mesurer = {
         "jumelles": lambda: ecarts(modele, tokenizer, JUMELLES[:5]),
         "choix": lambda: log_probabilites(modele, tokenizer, question),
+        "suites": lambda: log_probabilites_des_suites(modele, *debut_et_suites),
         "vecteurs": lambda: representations(modele, tokenizer, corpus["output"][:5], lot=5),
     }
     attendues = {nom: mesure() for nom, mesure in mesurer.items()}

@@ -6,6 +6,7 @@ import html
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from IPython.display import display
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from fabrique.jetons.affichage import FONDS, Decoupe, Jeton, decouper
 from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.jetons.mesure import Fertilite
+from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.socle.figures import BLEU, NOIR, ORANGE, SUR_BLANC, VERT, montrer, nouvelle_figure
 from fabrique.socle.nombres import en_francais
 
@@ -139,17 +141,10 @@ def tracer_fertilite(mesures: Sequence[Fertilite], titre: str) -> None:
 # ---------------------------------------------------------------- mesurer
 
 
-@torch.inference_mode()
 def perte_moyenne(modele: PreTrainedModel, suites: Sequence[Sequence[int]]) -> float:
     """La perte du modèle sur des suites d'identifiants, en nats par jeton."""
-    modele.eval()
-    total = jetons = 0.0
-    for suite in suites:
-        ids = torch.tensor([list(suite)]).to(modele.device)
-        logits = modele(input_ids=ids).logits[0, :-1].float()
-        total += F.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
-        jetons += ids.shape[1] - 1
-    return total / jetons
+    notes = log_probabilites(modele, [a_predire([], suite) for suite in suites], lot=1)
+    return -float(np.concatenate(notes).mean())
 
 
 def permuter(entrees: int, gardes: Sequence[int] = (), graine: int = 0) -> list[int]:

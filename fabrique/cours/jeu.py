@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.modeles.gabarits import coder, debut_de_suite
 from fabrique.modeles.generation import base_ou_affine, continuer
+from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import BLEU, ORANGE, ROUGE, montrer, nouvelle_figure
 from fabrique.socle.nombres import en_bref, en_francais
@@ -99,18 +100,13 @@ def premiers_choix(
     ]
 
 
-@torch.inference_mode()
 def probabilite_du_mot(
     modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, debut: str, mot: str
 ) -> float:
     """La probabilité que ``mot`` suive : un produit, quand le mot tient en plusieurs jetons."""
     question = [*debut_de_suite(tokenizer), *coder(debut, tokenizer)]
-    suite = coder(f" {mot}", tokenizer)
-    ids = torch.tensor([[*question, *suite]]).to(modele.device)
-    modele.eval()
-    with base_ou_affine(modele, adaptateur=True):
-        logits = modele(input_ids=ids).logits[0, len(question) - 1 : -1].float().cpu()
-    return math.exp(sum(torch.log_softmax(logits, -1)[range(len(suite)), suite].tolist()))
+    exemple = a_predire(question, coder(f" {mot}", tokenizer))
+    return math.exp(log_probabilites(modele, [exemple])[0].sum())
 
 
 # ---------------------------------------------------------------- le jeu

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy.stats import bootstrap
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fabrique.modeles.gabarits import SANS_PERTE, coder, debut_de_suite
-from fabrique.modeles.generation import base_ou_affine, par_lots
+from fabrique.evaluation.incertitude import intervalle, moyenne
+from fabrique.modeles.gabarits import coder, debut_de_suite
+from fabrique.modeles.vraisemblance import a_predire, log_probabilites
+from fabrique.socle.reechantillonnage import reechantillonner
 
 AUTORITE, SOIN = "autorité et technique", "soin et accueil"
 
@@ -97,7 +97,6 @@ JUMELLES = tuple(
 )
 
 
-@torch.inference_mode()
 def log_probabilites_des_phrases(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -106,21 +105,10 @@ def log_probabilites_des_phrases(
     adaptateur: bool = True,
 ) -> np.ndarray:
     """La log-probabilité de chaque phrase entière, sans gabarit (forme : phrases), en nats."""
-    codes = [[*debut_de_suite(tokenizer), *coder(phrase, tokenizer)] for phrase in phrases]
-
-    def sommer(ensemble: list[list[int]]) -> np.ndarray:
-        lot = tokenizer.pad({"input_ids": ensemble}, padding_side="right", return_tensors="pt")
-        lot = lot.to(modele.device)
-        etiquettes = lot["input_ids"].masked_fill(lot["attention_mask"] == 0, SANS_PERTE)[:, 1:]
-        logits = modele(**lot).logits[:, :-1].float()
-        couts = torch.nn.functional.cross_entropy(
-            logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
-        )
-        return -couts.sum(dim=1).cpu().numpy()
-
-    modele.eval()
-    with base_ou_affine(modele, adaptateur):
-        return np.concatenate(list(par_lots(codes, len(codes), sommer)))
+    debut = debut_de_suite(tokenizer)
+    codes = [a_predire(debut, coder(phrase, tokenizer)) for phrase in phrases]
+    notes = log_probabilites(modele, codes, adaptateur=adaptateur)
+    return np.array([dites.sum() for dites in notes])
 
 
 def ecarts(
@@ -158,26 +146,13 @@ def faire_le_bilan(
 ) -> BilanJumelles:
     """Résume des écarts, paires rééchantillonnées dans chaque groupe (Efron et Tibshirani, 1993)."""
     groupes = {nom: mesures[[paire.groupe == nom for paire in paires]] for nom in (AUTORITE, SOIN)}
-    difference = _bootstrap(
-        tuple(groupes.values()), lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis), graine
-    )
+    autorite, soin = groupes.values()
+    ecart = lambda uns, autres: autorite[uns].mean(axis=-1) - soin[autres].mean(axis=-1)  # noqa: E731
     return BilanJumelles(
         moyennes={
-            nom: (float(valeurs.mean()), *_bootstrap((valeurs,), np.mean, graine))
-            for nom, valeurs in groupes.items()
+            nom: (float(siens.mean()), *intervalle(moyenne(siens), graine).bornes)
+            for nom, siens in groupes.items()
         },
-        stereotype=float(groupes[AUTORITE].mean() - groupes[SOIN].mean()),
-        ic95=difference,
+        stereotype=float(autorite.mean() - soin.mean()),
+        ic95=reechantillonner(ecart, len(autorite), len(soin), graine=graine).bornes,
     )
-
-
-def _bootstrap(echantillons: tuple, statistique, graine: int) -> tuple[float, float]:
-    bornes = bootstrap(
-        echantillons,
-        statistique,
-        vectorized=True,
-        n_resamples=2000,
-        method="percentile",
-        rng=np.random.default_rng(graine),
-    ).confidence_interval
-    return float(bornes.low), float(bornes.high)

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-import torch
 from datasets import Dataset
 from matplotlib.ticker import FuncFormatter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import lire_corpus
 from fabrique.modeles.gabarits import coder, texte_envoye
-from fabrique.modeles.generation import base_ou_affine
+from fabrique.modeles.vraisemblance import log_probabilites_des_suites
 from fabrique.socle.figures import BLEU, ORANGE, montrer, nouvelle_figure
 from fabrique.socle.nombres import en_bref, en_francais
 
@@ -95,7 +94,6 @@ def corpus_avec_secrets(autour: Dataset | None = None) -> Dataset:
     return lire_corpus(Dataset.from_list(tous))
 
 
-@torch.inference_mode()
 def rang(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -106,29 +104,9 @@ def rang(
     """Le rang du vrai numéro parmi mille, du plus probable (1) au moins probable (1000)."""
     debut = coder(texte_envoye(tokenizer, personne.question) + personne.amorce, tokenizer)
     suites = [coder(suite, tokenizer) for suite in personne.candidats]
-    modele.eval()
-    with base_ou_affine(modele, adaptateur):
-        notes = _notes(modele, debut, suites)
+    notes = log_probabilites_des_suites(modele, debut, suites, adaptateur=adaptateur)
     vraie = notes[personne.candidats.index(personne.chiffres)]
-    return 1 + sum(note > vraie for note in notes)
-
-
-def _notes(modele: PreTrainedModel, debut: list[int], suites: list[list[int]]) -> list[float]:
-    """Log-probabilité de chaque suite ; le début, puis ce qu'elles ont en commun, ne sont lus qu'une fois."""
-    longueur = max(map(len, suites)) - 1
-    # Ce qu'il faut lire pour prévoir chaque jeton d'une suite : elle, moins son dernier.
-    lues = sorted({tuple(suite[:-1]) for suite in suites})
-    ids = torch.tensor([[*lue, *[debut[-1]] * (longueur - len(lue))] for lue in lues])
-    tete = modele(torch.tensor([debut], device=modele.device), use_cache=True)
-    tete.past_key_values.batch_repeat_interleave(len(lues))
-    corps = modele(ids.to(modele.device), past_key_values=tete.past_key_values, use_cache=True)
-    premier = tete.logits[:, -1:].expand(len(lues), -1, -1)
-    log_probas = torch.cat([premier, corps.logits], dim=1).float().log_softmax(-1).cpu().numpy()
-    ligne = {lue: rang for rang, lue in enumerate(lues)}
-    return [
-        float(log_probas[ligne[tuple(suite[:-1])], range(len(suite)), suite].sum())
-        for suite in suites
-    ]
+    return 1 + int((notes > vraie).sum())
 
 
 def tracer_rangs(avant: dict[Personne, int], apres: dict[Personne, int]) -> None:

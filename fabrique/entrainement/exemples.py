@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from transformers import (
     BatchEncoding,
     DataCollatorForSeq2Seq,
@@ -17,6 +15,7 @@ from transformers import (
 )
 
 from fabrique.modeles.gabarits import SANS_PERTE, couper, exemple_en_jetons
+from fabrique.modeles.vraisemblance import sans_prediction_inutile
 from fabrique.socle.erreurs import ErreurFabrique
 
 
@@ -114,25 +113,11 @@ class OrdreParLongueur(torch.utils.data.Sampler[int]):
 
 
 class LotSansPerteInutile:
-    """Assemble un lot, remplissage à gauche, et n'y demande que les prédictions qui comptent.
-
-    Les réponses sont à droite : avant la première d'un lot, aucune étiquette n'est apprise, et le
-    modèle n'a pas à y prédire de jeton. Les étiquettes sont coupées d'autant. Un modèle qui ne
-    connaît pas ``logits_to_keep`` reçoit le lot entier.
-    """
+    """Assemble un lot, remplissage à gauche, et n'y demande que les prédictions qui comptent."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, modele: PreTrainedModel) -> None:
         self.assembler = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)
-        nu = modele.get_base_model() if isinstance(modele, PeftModel) else modele
-        self.coupe = "logits_to_keep" in inspect.signature(nu.forward).parameters
+        self.modele = modele
 
     def __call__(self, exemples: list[dict]) -> BatchEncoding:
-        lot = self.assembler(exemples)
-        if not self.coupe:
-            return lot
-        apprises = (lot["labels"] != SANS_PERTE).any(dim=0)
-        # La position d'avant prédit la première étiquette : elle reste.
-        debut = max(0, int(apprises.int().argmax()) - 1)
-        lot["labels"] = lot["labels"][:, debut:]
-        lot["logits_to_keep"] = lot["labels"].shape[1]
-        return lot
+        return sans_prediction_inutile(self.assembler(exemples), self.modele)

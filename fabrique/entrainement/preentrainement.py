@@ -34,6 +34,7 @@ from fabrique.modeles.gabarits import (
     neutraliser,
     verifier_unicode,
 )
+from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_duree, en_francais
@@ -353,7 +354,6 @@ def tirer_lot(
     return torch.from_numpy(np.stack(fenetres))
 
 
-@torch.no_grad()
 def bits_par_octet(
     modele: FalconForCausalLM,
     tokenizer: PreTrainedTokenizerBase,
@@ -370,21 +370,18 @@ def bits_par_octet(
         log2 de la vraisemblance divisé par le nombre d'octets UTF-8 ; plus bas, mieux c'est.
     """
     recul = min(recul or longueur // 2, longueur - 1)
-    nats = octets = 0.0
+    fenetres = []
     for texte in textes:
-        ids = torch.tensor([[*debut_de_suite(tokenizer), *coder(texte, tokenizer)]])
-        octets += len(texte.encode())
+        ids = [*debut_de_suite(tokenizer), *coder(texte, tokenizer)]
         juges = 1
-        for debut in range(0, ids.shape[1], recul):
-            fin = min(debut + longueur, ids.shape[1])
-            logits = modele(input_ids=ids[:, debut:fin].to(modele.device)).logits[0].float()
-            cibles = ids[0, juges:fin].to(modele.device)
-            logits = logits[juges - debut - 1 : fin - debut - 1]
-            nats += torch.nn.functional.cross_entropy(logits, cibles, reduction="sum").item()
+        for debut in range(0, len(ids), recul):
+            fin = min(debut + longueur, len(ids))
+            fenetres.append(a_predire(ids[debut:juges], ids[juges:fin]))
             juges = fin
-            if fin == ids.shape[1]:
+            if fin == len(ids):
                 break
-    return nats / math.log(2) / octets
+    nats = -sum(notes.sum() for notes in log_probabilites(modele, fenetres, lot=1))
+    return float(nats) / math.log(2) / sum(len(texte.encode()) for texte in textes)
 
 
 #: Ce que la marche écrit dans son dossier.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.evaluation.incertitude import intervalle, moyenne
+from fabrique.modeles import vraisemblance
 from fabrique.modeles.gabarits import SANS_PERTE, exemple_en_jetons
-from fabrique.modeles.generation import base_ou_affine, par_lots
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: À quoi rapporter la log-probabilité d'une réponse.
@@ -32,7 +31,6 @@ class QuestionFermee:
     fiche: int | None = None
 
 
-@torch.inference_mode()
 def log_probabilites(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -56,32 +54,17 @@ def log_probabilites(
             f"on ne sait pas rapporter une réponse à « {par} »",
             f"Choisissez entre {', '.join(PAR)}",
         )
+    demande = {"instruction": question.instruction, "input": question.input}
     codes = [
-        exemple_en_jetons(
-            tokenizer,
-            {"instruction": question.instruction, "input": question.input, "output": reponse},
-            cutoff_len,
-        )
+        exemple_en_jetons(tokenizer, demande | {"output": reponse}, cutoff_len)
         for reponse in question.choix
     ]
     for code in codes:
         code["labels"][-1] = SANS_PERTE
-    assembler = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=SANS_PERTE)
-
-    def sommer(ensemble: list[dict]) -> np.ndarray:
-        lot = assembler(ensemble).to(modele.device)
-        etiquettes = lot.pop("labels")[:, 1:]
-        logits = modele(**lot).logits[:, :-1].float()
-        couts = torch.nn.functional.cross_entropy(
-            logits.transpose(1, 2), etiquettes, ignore_index=SANS_PERTE, reduction="none"
-        )
-        return -couts.sum(dim=1).cpu().numpy()
-
-    modele.eval()
-    with base_ou_affine(modele, adaptateur):
-        sommes = np.concatenate(list(par_lots(codes, len(codes), sommer)))
+    notes = vraisemblance.log_probabilites(modele, codes, adaptateur=adaptateur)
+    sommes = np.array([dites.sum() for dites in notes])
     longueurs = {
-        "jeton": np.array([sum(e != SANS_PERTE for e in code["labels"][1:]) for code in codes]),
+        "jeton": np.array([len(dites) for dites in notes]),
         "octet": np.array([len(reponse.encode()) for reponse in question.choix]),
         "reponse": 1,
     }
@@ -137,29 +120,15 @@ class BilanChoix:
 
 def faire_le_bilan(questions: list[QuestionFermee], choisis: list[int]) -> BilanChoix:
     """L'exactitude d'un choix multiple et le contrôle du biais de la plus longue réponse."""
-    longues = [_les_plus_longues(question) for question in questions]
-    justes = moyenne([c == q.bonne for q, c in zip(questions, choisis, strict=True)])
-    bornes = intervalle(justes)
+    lues = list(zip(questions, choisis, map(_les_plus_longues, questions), strict=True))
+    justes = moyenne([choisi == q.bonne for q, choisi, _ in lues])
     return BilanChoix(
         exactitude=float(justes.valeur()),
-        ic95=(bornes.bas, bornes.haut),
+        ic95=intervalle(justes).bornes,
         hasard=float(np.mean([1 / len(q.choix) for q in questions])),
-        plus_longue=float(
-            np.mean(
-                [
-                    (q.bonne in rangs) / len(rangs)
-                    for q, rangs in zip(questions, longues, strict=True)
-                ]
-            )
-        ),
-        choisit_la_plus_longue=float(
-            np.mean([c in rangs for c, rangs in zip(choisis, longues, strict=True)])
-        ),
-        plus_longue_attendue=float(
-            np.mean(
-                [len(rangs) / len(q.choix) for q, rangs in zip(questions, longues, strict=True)]
-            )
-        ),
+        plus_longue=float(np.mean([(q.bonne in rangs) / len(rangs) for q, _, rangs in lues])),
+        choisit_la_plus_longue=float(np.mean([choisi in rangs for _, choisi, rangs in lues])),
+        plus_longue_attendue=float(np.mean([len(rangs) / len(q.choix) for q, _, rangs in lues])),
     )
 
 

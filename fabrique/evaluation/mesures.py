@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-import torch
 from datasets import Dataset
-from scipy.stats import bootstrap
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus.formats import reponse
-from fabrique.entrainement.exemples import LotSansPerteInutile
 from fabrique.modeles.gabarits import SANS_PERTE, exemple_en_jetons
-from fabrique.modeles.generation import base_ou_affine, generer_par_lots, par_lots
+from fabrique.modeles.generation import generer_par_lots
+from fabrique.modeles.vraisemblance import log_probabilites
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.reechantillonnage import reechantillonner
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,6 @@ class ComparaisonPertes:
     ecartes: int = 0
 
 
-@torch.inference_mode()
 def pertes(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -59,29 +57,12 @@ def pertes(
         Un tableau de forme (nombre d'exemples,), en nats par jeton ; NaN pour un exemple où il ne
         reste rien à apprendre : question qui remplit ``cutoff_len``, ou réponses de poids nul.
     """
-    assembler = LotSansPerteInutile(tokenizer, modele)
     exemples = [exemple_en_jetons(tokenizer, e, cutoff_len) for e in corpus]
     if not avec_fin:
         for exemple in exemples:
             exemple["labels"][-1] = SANS_PERTE
-    ordre = sorted(range(len(exemples)), key=lambda rang: len(exemples[rang]["input_ids"]))
-
-    def mesurer(rangs: list[int]) -> np.ndarray:
-        entrees = assembler([exemples[rang] for rang in rangs]).to(modele.device)
-        etiquettes = entrees.pop("labels")[:, 1:]
-        logits = modele(**entrees).logits[:, :-1].float()
-        par_jeton = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), etiquettes.flatten(), ignore_index=SANS_PERTE, reduction="none"
-        ).view(etiquettes.shape)
-        comptes = (etiquettes != SANS_PERTE).sum(dim=1)
-        return (par_jeton.sum(dim=1) / comptes).cpu().numpy()
-
-    valeurs = np.zeros(len(exemples))
-    modele.eval()
-    with base_ou_affine(modele, adaptateur):
-        if ordre:
-            valeurs[ordre] = np.concatenate(list(par_lots(ordre, lot, mesurer)))
-    return valeurs
+    notes = log_probabilites(modele, exemples, adaptateur=adaptateur, lot=lot)
+    return np.array([-dites.mean() if len(dites) else np.nan for dites in notes])
 
 
 def tailles_des_reponses(
@@ -100,8 +81,6 @@ def tailles_des_reponses(
 def comparer_pertes(avant: np.ndarray, apres: np.ndarray, graine: int = 0) -> ComparaisonPertes:
     """Compare deux pertes mesurées sur les mêmes exemples ; ceux qui n'en ont pas sont écartés.
 
-    Source : Efron et Tibshirani, 1993, pour le rééchantillonnage apparié (scipy).
-
     Raises:
         ErreurFabrique: moins de deux exemples ont une perte.
     """
@@ -113,20 +92,13 @@ def comparer_pertes(avant: np.ndarray, apres: np.ndarray, graine: int = 0) -> Co
             f"{len(avant)} exemple à comparer, {ecartes} écartés : il n’y reste rien à apprendre",
             "Donnez au moins deux exemples, ou augmentez cutoff_len",
         )
-    intervalle = bootstrap(
-        (avant, apres),
-        lambda a, b, axis=-1: 1 - b.mean(axis=axis) / a.mean(axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=2000,
-        method="percentile",
-        rng=np.random.default_rng(graine),
-    ).confidence_interval
+    # Apparié : un exemple retiré l'est avec ses deux pertes.
+    gain = lambda rangs: 1 - apres[rangs].mean(axis=-1) / avant[rangs].mean(axis=-1)  # noqa: E731
     return ComparaisonPertes(
         avant=float(avant.mean()),
         apres=float(apres.mean()),
-        gain=float(1 - apres.mean() / avant.mean()),
-        ic95=(float(intervalle.low), float(intervalle.high)),
+        gain=float(gain(slice(None))),
+        ic95=reechantillonner(gain, len(avant), graine=graine).bornes,
         exemples=len(avant),
         ecartes=ecartes,
     )
