@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import Field, asdict, fields
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,19 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fabrique import __version__
+from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
-from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique, Nombre
+from fabrique.socle.erreurs import (
+    COMPTE,
+    DONNEES,
+    MACHINE,
+    PART,
+    QUANTITE,
+    RANG,
+    ErreurFabrique,
+    Nombre,
+)
+from fabrique.socle.options import refuser
 
 #: Les mots de l'aide que typer écrit en anglais.
 TRADUCTIONS = {
@@ -27,7 +39,7 @@ TRADUCTIONS = {
     "Options:": "Options :",
     "Show this message and exit.": "Affiche cette aide.",
     "[required]": "[obligatoire]",
-    "[default: ": "[par défaut : ",
+    "[default:": "[par défaut :",
     "<str>": "<texte>",
     "<int>": "<entier>",
     "<float>": "<nombre>",
@@ -80,12 +92,6 @@ def _avant_toute_commande(
     pass
 
 
-#: Ce que les nombres tapés acceptent ; les réglages d'un apprentissage ont leurs propres bornes.
-REEL, ENTIER = Nombre(), Nombre(entier=True)
-QUANTITE, PART = Nombre(au_moins=0), Nombre(au_moins=0, moins_de=1, exemple="0,1")
-RANG, COMPTE = Nombre(entier=True, au_moins=0), Nombre(entier=True, positive=True)
-
-
 def _nombre(nom: str, forme: Nombre, aide: str):
     """Une option qui attend un nombre : la virgule y vaut un point."""
 
@@ -93,13 +99,70 @@ def _nombre(nom: str, forme: Nombre, aide: str):
         try:
             return forme.lire(str(tape))
         except ValueError:
-            raise ErreurFabrique(
-                f"« {tape} » ne convient pas", f"Donnez {forme}", champ=nom
-            ) from None
+            raise refuser(tape, f"Donnez {forme}", nom) from None
 
     return typer.Option(
         nom, help=aide, parser=lire, metavar="<entier>" if forme.entier else "<nombre>"
     )
+
+
+def _option(champ: Field) -> inspect.Parameter:
+    """L'option d'un champ de réglages, telle que typer la lit dans une signature."""
+    nom, aide, defaut = _nom(champ), champ.metadata["aide"], champ.default
+    forme, lire = champ.metadata["accepte"], champ.metadata["lire"]
+    if forme:
+        option = _nombre(nom, forme, aide)
+    else:
+        option = typer.Option(nom, help=aide, parser=lire, metavar="<str>" if lire else None)
+    if lire:
+        defaut = json.dumps(defaut)  # le défaut d'un texte à lire se montre tel qu'on le taperait
+    return inspect.Parameter(
+        champ.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=defaut,
+        annotation=Annotated[type(defaut), option],
+    )
+
+
+def _nom(champ: Field) -> str:
+    return champ.metadata["option"] or f"--{champ.name}"
+
+
+def _reglee_par(classe: type, *gardes: str) -> Callable:
+    """Donne à une commande une option par réglage d'une dataclass.
+
+    typer lit les options d'une commande dans sa signature. On y remplace le paramètre ``reglages``
+    par les champs de ``classe`` qui ont une aide ; la commande reçoit sous ce nom ce qui a été tapé,
+    par champ. Un réglage refusé porte son nom d'option : « --lr », et non « learning_rate ».
+
+    Args:
+        gardes: les seuls champs à proposer ; aucun les propose tous.
+    """
+    champs = [champ for champ in fields(classe) if champ.metadata.get("aide")]
+    if gardes:
+        champs = [champ for champ in champs if champ.name in gardes]
+    noms = {champ.name: _nom(champ) for champ in champs}
+
+    def regler(commande: Callable) -> Callable:
+        @wraps(commande)
+        def reglee(**tapes) -> None:
+            reglages = {champ: tapes.pop(champ) for champ in noms}
+            try:
+                commande(reglages=reglages, **tapes)
+            except ErreurFabrique as erreur:
+                erreur.champ = noms.get(erreur.champ, erreur.champ)
+                raise
+
+        signature = inspect.signature(commande, eval_str=True)
+        parametres = [
+            parametre
+            for ecrit in signature.parameters.values()
+            for parametre in (map(_option, champs) if ecrit.name == "reglages" else [ecrit])
+        ]
+        reglee.__signature__ = signature.replace(parameters=parametres)
+        return reglee
+
+    return regler
 
 
 Json = Annotated[bool, typer.Option("--json", help="N’imprime qu’un objet JSON.")]
@@ -120,7 +183,9 @@ def machine(en_json: Json = False) -> None:
 
 
 @application.command(cls=Commande)
+@_reglee_par(Reglages)
 def finetune(
+    *,
     dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")],
     lora_out_dir: Annotated[Path, typer.Option("--lora_out_dir", help="Dossier de l’adaptateur.")],
     model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
@@ -135,34 +200,7 @@ def finetune(
     quantification: Annotated[
         str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
     ] = "nf4",
-    mbatch_size: Annotated[int, _nombre("--mbatch_size", ENTIER, "Exemples traités ensemble.")] = 2,
-    batch_size: Annotated[int, _nombre("--batch_size", ENTIER, "Exemples par pas.")] = 2,
-    epochs: Annotated[float, _nombre("--epochs", REEL, "Passages sur le corpus.")] = 1,
-    lr: Annotated[float, _nombre("--lr", REEL, "Taux d’apprentissage.")] = 3e-4,
-    cutoff_len: Annotated[
-        int, _nombre("--cutoff_len", ENTIER, "Jetons par exemple, au plus.")
-    ] = 256,
-    lora_r: Annotated[int, _nombre("--lora_r", ENTIER, "Rang de l’adaptateur.")] = 8,
-    lora_alpha: Annotated[float, _nombre("--lora_alpha", REEL, "Échelle de l’adaptateur.")] = 16,
-    lora_dropout: Annotated[float, _nombre("--lora_dropout", REEL, "Part éteinte.")] = 0.05,
-    warmup_steps: Annotated[int, _nombre("--warmup_steps", ENTIER, "Pas de montée.")] = 5,
-    save_steps: Annotated[
-        int, _nombre("--save_steps", ENTIER, "Pas entre points de reprise.")
-    ] = 50,
-    save_total_limit: Annotated[int, _nombre("--save_total_limit", ENTIER, "Points gardés.")] = 3,
-    logging_steps: Annotated[int, _nombre("--logging_steps", ENTIER, "Pas entre relevés.")] = 5,
-    target_modules: Annotated[
-        str, typer.Option("--target_modules", help="Couches, par exemple '[\"query_key_value\"]'.")
-    ] = '["query_key_value"]',
-    val_set_size: Annotated[
-        float, _nombre("--val_set_size", REEL, "Part ou nombre d’exemples mis de côté.")
-    ] = 0.1,
-    methode: Annotated[
-        str, typer.Option("--methode", help="lora, rslora, dora, ou complet (tous les poids).")
-    ] = "lora",
-    recalcul: Annotated[
-        bool, typer.Option("--recalcul", help="Recalcule les activations : moins de mémoire.")
-    ] = False,
+    reglages: dict,
     accepter_donnees_personnelles: Annotated[
         bool,
         typer.Option(
@@ -174,7 +212,6 @@ def finetune(
     ] = False,
 ) -> None:
     """Affine un modèle : les options de la commande falcontune de 2023."""
-    from fabrique.entrainement import Reglages
     from fabrique.modeles.catalogue import choisir_poids
     from fabrique.recettes.affinage import affiner
 
@@ -182,35 +219,16 @@ def finetune(
         raise ErreurFabrique(
             f"la forme « {data_type} » n’est pas lue", "Donnez « alpaca »", champ="--data_type"
         )
-    with _options_nommees(learning_rate="--lr"):
-        reglages = Reglages(
-            learning_rate=lr,
-            epochs=epochs,
-            batch_size=batch_size,
-            mbatch_size=mbatch_size,
-            cutoff_len=cutoff_len,
-            lora_r=lora_r,
-            lora_alpha=lora_alpha,
-            lora_dropout=lora_dropout,
-            target_modules=_couches(target_modules),
-            warmup_steps=warmup_steps,
-            save_steps=save_steps,
-            save_total_limit=save_total_limit,
-            logging_steps=logging_steps,
-            val_set_size=val_set_size,
-            methode=methode,
-            recalcul=recalcul,
-        )
-        affiner(
-            choisir_poids(model, weights),
-            dataset,
-            lora_out_dir,
-            reglages,
-            quantification,
-            revision or None,
-            accepter_donnees_personnelles,
-            mesurer_energie,
-        )
+    affiner(
+        choisir_poids(model, weights),
+        dataset,
+        lora_out_dir,
+        Reglages(**reglages),
+        quantification,
+        revision or None,
+        accepter_donnees_personnelles,
+        mesurer_energie,
+    )
 
 
 @application.command(cls=Commande)
@@ -327,7 +345,9 @@ def evaluer(
 
 
 @application.command(cls=Commande)
+@_reglee_par(ReglagesPreentrainement)
 def preentrainer(
+    *,
     texte: Annotated[
         list[str],
         typer.Option("--texte", help="fichier.txt ou .jsonl[.gz], suivi de :part_debut:part_fin."),
@@ -337,51 +357,22 @@ def preentrainer(
         list[str],
         typer.Option("--questions", help="Comme --texte : titres et réponses courtes seulement."),
     ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
-    pas: Annotated[
-        int, _nombre("--pas", COMPTE, "Nombre de pas ; peut changer à la reprise.")
-    ] = 2600,
-    pas_mesure: Annotated[int, _nombre("--pas_mesure", COMPTE, "Pas entre mesures.")] = 100,
-    couches: Annotated[int, _nombre("--couches", COMPTE, "Nombre de blocs.")] = 8,
-    largeur: Annotated[int, _nombre("--largeur", COMPTE, "Taille des vecteurs.")] = 320,
-    tetes: Annotated[int, _nombre("--tetes", COMPTE, "Têtes d’attention.")] = 5,
-    vocabulaire: Annotated[int, _nombre("--vocabulaire", COMPTE, "Entrées du tokenizer.")] = 8192,
-    longueur: Annotated[int, _nombre("--longueur", COMPTE, "Jetons par fenêtre.")] = 512,
-    lot: Annotated[int, _nombre("--lot", COMPTE, "Fenêtres par pas.")] = 8,
-    lr: Annotated[
-        float, _nombre("--lr", Nombre(positive=True, exemple="0,003"), "Taux d’apprentissage.")
-    ] = 3e-3,
-    graine: Annotated[int, _nombre("--graine", RANG, "Graine du hasard.")] = 2026,
+    reglages: dict,
     depart: Annotated[str, typer.Option("--depart", help="Modèle à prolonger.")] = "",
     compiler: Annotated[
         bool, typer.Option("--compiler", help="torch.compile : plus rapide, demande g++.")
     ] = False,
 ) -> None:
     """Préentraîne un petit Falcon sur vos textes ; relancée, la commande reprend."""
-    from fabrique.entrainement.preentrainement import (
-        ReglagesPreentrainement,
-        lire_source,
-        preentrainer,
-    )
+    from fabrique.entrainement.preentrainement import lire_source, preentrainer
 
-    reglages = ReglagesPreentrainement(
-        couches=couches,
-        largeur=largeur,
-        tetes=tetes,
-        vocabulaire=vocabulaire,
-        longueur=longueur,
-        lot=lot,
-        pas=pas,
-        learning_rate=lr,
-        graine=graine,
-        pas_mesure=pas_mesure,
-    )
     dossier = preentrainer(
         [
             *(lire_source(description) for description in texte),
             *(lire_source(description, questions=True) for description in questions),
         ],
         sortie,
-        reglages,
+        ReglagesPreentrainement(**reglages),
         depart=Path(depart) if depart else None,
         compiler=compiler,
     )
@@ -441,7 +432,11 @@ def fusionner(
 
 
 @application.command(cls=Commande)
+@_reglee_par(
+    Reglages, "epochs", "mbatch_size", "cutoff_len", "lora_r", "target_modules", "recalcul"
+)
 def cout(
+    *,
     dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",
     jetons: Annotated[
         int | None, _nombre("--jetons", COMPTE, "Jetons par époque, sans corpus.")
@@ -453,18 +448,7 @@ def cout(
     prix_heure: Annotated[
         float | None, _nombre("--prix_heure", QUANTITE, "Euros par heure de machine.")
     ] = None,
-    epochs: Annotated[float, _nombre("--epochs", REEL, "Passages sur le corpus.")] = 1,
-    mbatch_size: Annotated[int, _nombre("--mbatch_size", ENTIER, "Exemples traités ensemble.")] = 2,
-    cutoff_len: Annotated[
-        int, _nombre("--cutoff_len", ENTIER, "Jetons par exemple, au plus.")
-    ] = 256,
-    lora_r: Annotated[int, _nombre("--lora_r", ENTIER, "Rang de l’adaptateur.")] = 8,
-    target_modules: Annotated[
-        str, typer.Option("--target_modules", help="Couches de l’adaptateur, ou all-linear.")
-    ] = "query_key_value",
-    recalcul: Annotated[
-        bool, typer.Option("--recalcul", help="Recalcule les activations : moins de mémoire.")
-    ] = False,
+    reglages: dict,
     prix_api: Annotated[
         float | None,
         _nombre("--prix_api", QUANTITE, "API : prix d’apprentissage des 1 000 jetons."),
@@ -481,22 +465,12 @@ def cout(
     en_json: Json = False,
 ) -> None:
     """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO2 ; et le prix d’une API."""
-    from fabrique.entrainement import Reglages
     from fabrique.recettes import cout as estimation
 
-    # Le coût se compte un lot à la fois : son option est --mbatch_size.
-    with _options_nommees(batch_size="--mbatch_size"):
-        reglages = Reglages(
-            epochs=epochs,
-            batch_size=mbatch_size,
-            mbatch_size=mbatch_size,
-            cutoff_len=cutoff_len,
-            lora_r=lora_r,
-            target_modules=_couches(target_modules),
-            recalcul=recalcul,
-        )
-        with redirect_stdout(sys.stderr if en_json else sys.stdout):
-            vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
+    # Le coût se compte un lot à la fois.
+    reglages = Reglages(**reglages, batch_size=reglages["mbatch_size"])
+    with redirect_stdout(sys.stderr if en_json else sys.stdout):
+        vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
     api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
     if en_json:
         print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
@@ -663,50 +637,6 @@ def kit(
 
     taille = construire(dossier, plateforme, python)
     print(f"Kit écrit dans {dossier} : {en_go(taille)}. Mode d’emploi : LISEZMOI.txt.")
-
-
-@contextmanager
-def _options_nommees(**noms: str) -> Iterator[None]:
-    """Nomme un réglage refusé comme la personne l'a tapé : « --lr », et non « learning_rate ».
-
-    Args:
-        noms: l'option de chaque réglage qui ne porte pas son nom.
-    """
-    from fabrique.entrainement import Reglages
-
-    try:
-        yield
-    except ErreurFabrique as erreur:
-        if erreur.champ in Reglages.__dataclass_fields__:
-            erreur.champ = noms.get(erreur.champ, f"--{erreur.champ}")
-        raise
-
-
-#: Ce qui entoure un nom de couche, selon l'interpréteur de commandes.
-GUILLEMETS = " \t\"'`\\“”«»’\u00a0"
-
-
-def _couches(texte: str) -> tuple[str, ...] | str:
-    """Des noms de couches, « all-linear », ou une expression régulière.
-
-    « ["query_key_value"] », « [query_key_value] » (PowerShell ôte les guillemets) et
-    « query_key_value,dense » se lisent ; un autre texte est une expression régulière.
-    """
-    nu = texte.strip(GUILLEMETS)
-    liste = nu.startswith("[") and nu.endswith("]")
-    noms = [nom.strip(GUILLEMETS) for nom in (nu[1:-1] if liste else nu).split(",")]
-    noms = [nom for nom in noms if nom]
-    if noms == ["all-linear"]:
-        return noms[0]
-    if noms and all(re.fullmatch(r"[\w.]+", nom) for nom in noms):
-        return tuple(noms)
-    if nu and not nu.startswith("["):
-        return nu
-    raise ErreurFabrique(
-        f"la liste de couches « {texte} » ne se lit pas",
-        "Écrivez par exemple --target_modules=query_key_value,dense",
-        champ="--target_modules",
-    )
 
 
 def principal(arguments: list[str] | None = None) -> int:

@@ -9,14 +9,20 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 import torch
+import typer
 from safetensors import safe_open
+from typer.main import get_command
 
 import fabrique
-from fabrique.ligne_de_commande import principal
+from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement, lire_couches
+from fabrique.ligne_de_commande import _reglee_par, application, principal
+from fabrique.socle.erreurs import COMPTE, ErreurFabrique
+from fabrique.socle.options import reglage
 
 RACINE = Path(__file__).resolve().parent.parent
 CLES = {"erreur", "fichier", "ligne", "champ", "remede", "code"}
@@ -139,7 +145,7 @@ USAGES = {
         ["finetune", *A_REMPLIR, "--batch_size", "3", "--mbatch_size", "2"],
         "multiple",
     ),
-    "taux nul": (["finetune", *A_REMPLIR, "--lr", "0"], "l’option --lr : « 0.0 » ne convient pas"),
+    "taux nul": (["finetune", *A_REMPLIR, "--lr", "0"], "l’option --lr : « 0 » ne convient pas"),
 }
 
 
@@ -294,6 +300,58 @@ def test_une_couche_mal_ecrite_est_dite_avant_tout_chargement(
 def test_un_mauvais_usage_est_dit_en_francais(capsys, cas):
     arguments, message = USAGES[cas]
     assert message in echouer(capsys, arguments)
+
+
+def options_de(commande):
+    """Les options d'une commande, par nom de paramètre, telles que typer les a lues."""
+    return {option.name: option for option in get_command(application).commands[commande].params}
+
+
+@pytest.mark.parametrize(
+    ("commande", "classe", "au_moins"),
+    [
+        ("finetune", Reglages, 16),
+        ("cout", Reglages, 6),
+        ("preentrainer", ReglagesPreentrainement, 10),
+    ],
+)
+def test_une_option_dit_ce_que_dit_le_champ_de_son_reglage(commande, classe, au_moins):
+    """Le nom, le défaut, l'aide : écrits une fois, dans la dataclass."""
+    options = options_de(commande)
+    communs = [c for c in fields(classe) if c.name in options and c.metadata.get("aide")]
+    assert len(communs) >= au_moins
+    for champ in communs:
+        option = options[champ.name]
+        assert option.opts == [champ.metadata["option"] or f"--{champ.name}"]
+        assert option.help == champ.metadata["aide"]
+        lu = option.default if champ.name != "target_modules" else lire_couches(option.default)
+        assert lu == champ.default
+
+
+def test_un_reglage_de_plus_est_une_option_de_plus(capsys):
+    """La commande ne le nomme nulle part ; sans aide, un champ reste un réglage de Python."""
+
+    @dataclass(frozen=True)
+    class Essai:
+        tirages: int = reglage(3, "Dés lancés.", COMPTE)
+        cache: int = 5
+
+    essai, recus = typer.Typer(), []
+
+    @essai.command()
+    @_reglee_par(Essai)
+    def lancer(*, reglages: dict, vite: bool = False) -> None:
+        recus.append((Essai(**reglages), vite))
+        raise ErreurFabrique("trop de dés", champ="tirages")
+
+    with pytest.raises(ErreurFabrique) as refus:
+        essai(["--tirages", "7", "--vite"], standalone_mode=False)
+    assert recus == [(Essai(7), True)]
+    assert refus.value.champ == "--tirages"
+    essai(["--help"], standalone_mode=False)
+    aide = capsys.readouterr().out
+    assert "Dés lancés." in aide
+    assert "cache" not in aide
 
 
 def test_l_aide_se_lit_et_rend_zero(capsys):

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrainedTokenizerBase
 
 from fabrique.entrainement.disque import ecriture_expliquee
+from fabrique.entrainement.reglages import ReglagesPreentrainement
 from fabrique.entrainement.reprise import empreinte_du_dossier, verifier_dossier
 from fabrique.jetons import entrainer_tokenizer
 from fabrique.modeles.chargement import parler_moins
@@ -59,26 +60,6 @@ class Source:
     def nom(self) -> str:
         """Le nom du fichier sans ses extensions, suivi de ce qu'on y lit."""
         return self.chemin.name.split(".")[0] + ("_questions" if self.questions else "")
-
-
-@dataclass(frozen=True)
-class ReglagesPreentrainement:
-    """Taille du modèle et marche de l'entraînement ; les valeurs sont celles du Falcon de poche."""
-
-    couches: int = 8
-    largeur: int = 320
-    tetes: int = 5
-    vocabulaire: int = 8192
-    longueur: int = 512
-    lot: int = 8
-    pas: int = 2600
-    learning_rate: float = 3e-3
-    echauffement: int = 100
-    part_descente: float = 0.55
-    inertie: float = 0.995
-    graine: int = 2026
-    validation_un_sur: int = 10
-    pas_mesure: int = 100
 
 
 # ---------------------------------------------------------------- les textes

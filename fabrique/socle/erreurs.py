@@ -131,6 +131,11 @@ class Nombre:
         return ", ".join(filter(None, dits))
 
 
+#: Les nombres que les réglages et les options demandent le plus souvent.
+QUANTITE, PART = Nombre(au_moins=0), Nombre(au_moins=0, moins_de=1, exemple="0,1")
+RANG, COMPTE = Nombre(entier=True, au_moins=0), Nombre(entier=True, positive=True)
+
+
 def expliquer_les_pannes() -> None:
     """Dans un carnet, dit en français un nom inconnu ou un arrêt demandé, au lieu d'une trace.
 
