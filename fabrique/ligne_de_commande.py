@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import Field, asdict, fields
 from functools import wraps
 from pathlib import Path
@@ -30,6 +29,7 @@ from fabrique.socle.erreurs import (
     Nombre,
 )
 from fabrique.socle.options import refuser
+from fabrique.socle.parole import parler
 
 #: Les mots de l'aide que typer écrit en anglais.
 TRADUCTIONS = {
@@ -318,10 +318,7 @@ def evaluer(
     sortie = Path(rapport) if rapport else None
     if sortie:
         page.verifier(sortie, dataset, *epreuve.fichiers_de_l_adaptateur(adaptateur))
-    with (
-        redirect_stdout(sys.stderr if en_json else sys.stdout),
-        journal.ouvrir(sortie and page.journal_de(sortie)) as garde,
-    ):
+    with journal.ouvrir(sortie and page.journal_de(sortie)) as garde:
         fait = epreuve.mettre_a_l_epreuve(
             model,
             adaptateur,
@@ -405,8 +402,7 @@ def jetons(
     """Compte les jetons d’un texte ou d’un corpus, par tokenizer ; dit ce qu’ils coûtent."""
     from fabrique.jetons import compte as rapport
 
-    with redirect_stdout(sys.stderr if en_json else sys.stdout):  # « lu en Windows-1252 », à côté
-        examen = rapport.examiner(fichier, tokenizer, prix, contexte, texte)
+    examen = rapport.examiner(fichier, tokenizer, prix, contexte, texte)
     if en_json:
         print(json.dumps(rapport.en_dictionnaire(examen), ensure_ascii=False))
     else:
@@ -469,8 +465,7 @@ def cout(
 
     # Le coût se compte un lot à la fois.
     reglages = Reglages(**reglages, batch_size=reglages["mbatch_size"])
-    with redirect_stdout(sys.stderr if en_json else sys.stdout):
-        vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
+    vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
     api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
     if en_json:
         print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
@@ -516,8 +511,7 @@ def controler(
 
     if page:
         verifier_sortie(page, fichier, *filter(None, [evaluation]))
-    with redirect_stdout(sys.stderr if en_json else sys.stdout):  # « lu en Windows-1252 », à côté
-        controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
+    controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
     if page:
         ecrire_signe(Path(page), rapport.en_page(controle))
     if en_json:
@@ -608,11 +602,10 @@ def verifier(
     from fabrique.cours.atelier import verification
 
     constats = []
-    with redirect_stdout(sys.stderr if en_json else sys.stdout):
-        for constat in verification.verifier(hors_ligne):
-            constats.append(constat)
-            if not en_json:
-                print(constat, flush=True)
+    for constat in verification.verifier(hors_ligne):
+        constats.append(constat)
+        if not en_json:
+            print(constat, flush=True)
     if en_json:
         print(json.dumps(verification.en_dictionnaire(constats), ensure_ascii=False))
     else:
@@ -643,6 +636,7 @@ def principal(arguments: list[str] | None = None) -> int:
     """Lance la commande et rend son code de sortie : 0 fait, 1 à corriger, 2 machine."""
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    parler("stderr" if "--json" in arguments else "stdout")
     try:
         # Une commande qui finit par typer.Exit fait rendre son code ; les autres ne rendent rien.
         return application(args=arguments or ["--help"], standalone_mode=False) or 0

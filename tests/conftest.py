@@ -32,6 +32,7 @@ import fabrique  # noqa: E402
 from fabrique.modeles.chargement import parler_moins  # noqa: E402
 from fabrique.modeles.gabarits import exemple_en_jetons  # noqa: E402
 from fabrique.socle.emplacements import FALCON_POCHE  # noqa: E402
+from fabrique.socle.parole import parler  # noqa: E402
 from outils.jumeau import poser as poser_le_jumeau  # noqa: E402
 
 # Les mêmes exemples à chaque lancement, et jamais d'échec pour une question de vitesse.
@@ -57,6 +58,12 @@ EXEMPLES = [
     {"instruction": "Quand déclarer ses revenus ?", "output": "Au printemps, en ligne."},
     {"instruction": "Merci.", "output": "Je vous en prie, bonne journée à vous."},
 ]
+
+
+@pytest.fixture(autouse=True)
+def voix():
+    """Chaque test entend le paquet comme dans un carnet, même après une commande à ``--json``."""
+    parler()
 
 
 @pytest.fixture(scope="session")

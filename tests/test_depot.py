@@ -266,6 +266,24 @@ def test_aucun_cycle_d_import():
     TopologicalSorter(graphe).prepare()
 
 
+#: Ce qui imprime sous les recettes : un mot qui s'écrit à l'écran, un dialogue, un programme.
+QUI_IMPRIME = {"modeles.generation", "evaluation.aveugle", "evaluation.harnais"}
+
+
+def test_sous_les_recettes_on_parle_au_journal():
+    """Une seule voix : la commande l'envoie à côté de son objet JSON, le carnet dans la cellule."""
+    imprimeurs = {
+        nom
+        for nom, fichier in modules().items()
+        if NIVEAU[tete(nom)] > NIVEAU["recettes"]
+        for noeud in ast.walk(ast.parse(fichier.read_text("utf-8")))
+        if isinstance(noeud, ast.Call) and ast.unparse(noeud.func) == "print"
+    }
+    assert imprimeurs - {"socle.parole"} == QUI_IMPRIME
+    commande = (RACINE / "fabrique" / "ligne_de_commande.py").read_text("utf-8")
+    assert "redirect_stdout" not in commande
+
+
 # ---------------------------------------------------------------- rien qui exécute le code d'autrui
 
 

@@ -2,13 +2,16 @@
 
 import gzip
 import importlib.metadata
+import io
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement, li
 from fabrique.ligne_de_commande import _reglee_par, application, principal
 from fabrique.socle.erreurs import COMPTE, ErreurFabrique
 from fabrique.socle.options import reglage
+from fabrique.socle.parole import parler
 
 RACINE = Path(__file__).resolve().parent.parent
 CLES = {"erreur", "fichier", "ligne", "champ", "remede", "code"}
@@ -402,6 +406,30 @@ def test_un_mauvais_usage_en_json_n_imprime_qu_un_objet(capsys):
     assert set(objet) == CLES
     assert objet["erreur"] == "l’option --zele n’existe pas"
     assert dit.err == ""
+
+
+def test_une_alerte_se_dit_a_cote_de_l_objet_json(capsys, tmp_path):
+    """Un tableau lu en Windows-1252 se signale : avec --json sur la sortie d'erreur, sinon à sa place."""
+    tableau = tmp_path / "guichet.csv"
+    tableau.write_bytes("instruction;output\nOù payer ?;À la trésorerie.\n".encode("cp1252"))
+    for commande in (["jetons", tableau], ["cout", "--dataset", tableau]):
+        arguments = [str(argument) for argument in commande]
+        assert principal([*arguments, "--json"]) == 0
+        dit = capsys.readouterr()
+        assert isinstance(json.loads(dit.out), dict)
+        assert "1252" in dit.err
+        assert principal(arguments) == 0
+        assert "1252" in capsys.readouterr().out
+
+
+def test_la_voix_suit_la_sortie_du_moment(capsys):
+    """Une cellule de carnet remplace la sortie : la phrase va dans la sienne, et une seule fois."""
+    parler()
+    parler()
+    with redirect_stdout(io.StringIO()) as cellule:
+        logging.getLogger("fabrique.essai").info("100 % lu")
+    assert cellule.getvalue() == "100 % lu\n"
+    assert capsys.readouterr() == ("", "")
 
 
 # ---------------------------------------------------------------- les mauvaises entrées

@@ -6,6 +6,7 @@ empêche de le lire est dit en une phrase, avec le fichier, la ligne et le champ
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, demande, non_repris, 
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
 from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,15 +164,15 @@ MONTREES = 3
 
 
 def dire_alertes(alertes: list[Alerte | Constat], chemin: Path) -> None:
-    """Écrit les alertes d'une lecture : les premières de chaque règle, et combien d'autres."""
+    """Dit les alertes d'une lecture : les premières de chaque règle, et combien d'autres."""
     par_regle: dict[str, list[Alerte | Constat]] = {}
     for alerte in alertes:
         par_regle.setdefault(alerte.regle, []).append(alerte)
     for memes in par_regle.values():
         for alerte in memes[:MONTREES]:
-            print(f"{chemin}, ligne {alerte.ligne} : {alerte.message}.")
+            JOURNAL.warning(f"{chemin}, ligne {alerte.ligne} : {alerte.message}.")
         if len(memes) > MONTREES:
-            print(f"{chemin} : … et {len(memes) - MONTREES} autre(s) du même genre.")
+            JOURNAL.warning(f"{chemin} : … et {len(memes) - MONTREES} autre(s) du même genre.")
 
 
 def _exemples(ligne: Ligne) -> Iterator[dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -50,6 +51,8 @@ from fabrique.modeles.chargement import couches_quatre_bits, parler_moins
 from fabrique.modeles.origine import inscrire_origine
 from fabrique.socle.emplacements import dossier_durable, ecrire_signe
 from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 
 @seul_le_premier_parle()
@@ -100,7 +103,7 @@ def entrainer(
     if est_le_premier():
         verifier_disque(affine, reglages, points, deja=len(sort_checkpoints(str(points))))
     if compte.coupes or compte.ecartes:
-        print(compte)
+        JOURNAL.info(str(compte))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
         suivi = Suivi(math.ceil(pas * reglages.epochs), arret)
@@ -199,9 +202,11 @@ def _avec_moins_de_memoire(reglages: Reglages, processus: int) -> Reglages:
             code=MACHINE,
         )
     if frugaux.recalcul != reglages.recalcul:
-        print("La mémoire manque : les activations seront recalculées. L’apprentissage continue.")
+        JOURNAL.warning(
+            "La mémoire manque : les activations seront recalculées. L’apprentissage continue."
+        )
     else:
-        print(
+        JOURNAL.warning(
             f"La mémoire manque : {frugaux.mbatch_size} exemple(s) traité(s) ensemble au lieu de "
             f"{reglages.mbatch_size}, accumulés en conséquence. L’apprentissage continue."
         )
@@ -242,5 +247,5 @@ def _deja_fait(
         modele=relu, tokenizer=tokenizer, dossier=sortie, reglages=reglages, **mesures
     )
     quoi = "le modèle" if resultat.quoi == "modèle" else "l’adaptateur"
-    print(f"Tout est déjà fait : {quoi} est relu dans {sortie}.")
+    JOURNAL.info(f"Tout est déjà fait : {quoi} est relu dans {sortie}.")
     return resultat

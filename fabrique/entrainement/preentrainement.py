@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import logging
 import math
 import os
 import time
@@ -40,6 +41,8 @@ from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_duree, en_francais
 from fabrique.socle.suivi import Barre, ecran_vivant, sans_la_barre
+
+JOURNAL = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -385,7 +388,7 @@ def preentrainer(
     reglages: ReglagesPreentrainement | None = None,
     depart: Path | None = None,
     compiler: bool = False,
-    dire: Callable[[str], None] = print,
+    dire: Callable[[str], None] = JOURNAL.info,
 ) -> Path:
     """Préentraîne un Falcon de poche, ou poursuit un préentraînement interrompu.
 

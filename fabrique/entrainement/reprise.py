@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -22,6 +23,8 @@ from fabrique.modeles.chargement import couches_quatre_bits
 from fabrique.socle import emplacements
 from fabrique.socle.emplacements import ecrire_json, meme_endroit, sur_drive
 from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 #: Les dossiers où un point s'écrit avant d'être mis en place, et où il finit : à nous par leur nom.
 EN_COURS, A_JETER = ".fabrique-en-cours", ".fabrique-a-jeter"
@@ -134,7 +137,9 @@ def dernier_point_de_reprise(sortie: Path) -> str | None:
     for point in reversed(sort_checkpoints(str(sortie))):
         if est_complet(Path(point)) or _arrive_de_drive(Path(point)):
             return point
-        print(f"{Path(point).name} est abîmé : il est ignoré, le point précédent servira.")
+        JOURNAL.warning(
+            f"{Path(point).name} est abîmé : il est ignoré, le point précédent servira."
+        )
     return None
 
 
@@ -151,7 +156,9 @@ def _arrive_de_drive(point: Path) -> bool:
     """Attend un point que Drive n'a pas fini de montrer ; ailleurs, n'attend pas."""
     if not sur_drive(point):
         return False
-    print(f"{point.name} n’est pas encore entier sur Drive : une minute d’attente au plus.")
+    JOURNAL.warning(
+        f"{point.name} n’est pas encore entier sur Drive : une minute d’attente au plus."
+    )
     limite = time.monotonic() + ATTENTE_DE_DRIVE_S
     while time.monotonic() < limite:
         if est_complet(point):

@@ -7,6 +7,7 @@ Source : Zheng et al., 2023 (Judging LLM-as-a-Judge, arXiv:2306.05685).
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -29,6 +30,8 @@ from fabrique.evaluation.paires import (
     relire_lignes,
 )
 from fabrique.socle.suivi import Barre
+
+JOURNAL = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,7 @@ def faire_juger(
     barre.finir()
     verdicts = tuple(journal[cle] for cle in questions if cle in journal)
     course = Course(tuple(paires), verdicts, len(questions), tuple(pannes), arret, abimees)
-    print(course)
+    JOURNAL.info(str(course))
     montrer_illisibles(course)
     return course
 
@@ -282,10 +285,10 @@ def _relire(fichier: Path) -> tuple[dict[str, Verdict], int]:
 
 
 def montrer_illisibles(course: Course, combien: int = 3) -> None:
-    """Imprime les premiers avis illisibles, et ce qui manque à chacun."""
+    """Dit les premiers avis illisibles, et ce qui manque à chacun."""
     for verdict in course.illisibles[:combien]:
         extrait = " ".join(verdict.brut.split())[:200] or "(rien)"
-        print(f"{verdict.anomalie} : {extrait}")
+        JOURNAL.info(f"{verdict.anomalie} : {extrait}")
     reste = len(course.illisibles) - combien
     if reste > 0:
-        print(f"… et {reste} de plus dans le journal.")
+        JOURNAL.info(f"… et {reste} de plus dans le journal.")

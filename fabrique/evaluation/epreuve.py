@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 import re
 import time
@@ -44,6 +45,8 @@ from fabrique.modeles.origine import Origine, empreinte_de_la_base, lire_origine
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_francais
+
+JOURNAL = logging.getLogger(__name__)
 
 BIBLIOTHEQUES = (
     "torch",
@@ -252,7 +255,7 @@ def jamais_apprises(corpus: Dataset, origine: Origine | None) -> Dataset:
     neuves = [r for r, e in enumerate(corpus) if empreinte_de_la_demande(e) not in apprises]
     ecartees = len(corpus) - len(neuves)
     if ecartees:
-        print(
+        JOURNAL.warning(
             f"{ecartees} questions sont écartées : l’adaptateur les a apprises. Il en reste {len(neuves)}."
         )
     return corpus.select(neuves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,9 @@ from fabrique.machine.fils import choisir_fils
 from fabrique.machine.materiel import Machine, examiner
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique, expliquer_les_pannes
 from fabrique.socle.nombres import GO, en_go
+from fabrique.socle.parole import parler
+
+JOURNAL = logging.getLogger(__name__)
 
 #: En deçà, Falcon-7B en 4 bits et son réglage fin ne tiennent pas sur la carte. Une T4 annonce
 #: 15 835 660 288 octets, soit 15,8 Go (14,7 Gio) ; une carte vendue pour 12 Go, 12,6.
@@ -206,8 +210,9 @@ def preparer() -> Profil:
         Le profil, que les cellules suivantes emploient tel quel.
     """
     expliquer_les_pannes()
+    parler()
     machine = examiner()
     profil = choisir_profil(machine)
-    print(decrire(machine, profil))
-    print(f"Fils de calcul : {choisir_fils(machine)}")
+    JOURNAL.info(decrire(machine, profil))
+    JOURNAL.info(f"Fils de calcul : {choisir_fils(machine)}")
     return profil

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.erreurs import ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def choisir_poids(modele: str, poids: str) -> str:
     """
     entree = CATALOGUE.get(SYNONYMES.get(modele, modele))
     if entree and (poids == entree.depot or poids.endswith((".safetensors", ".bin", ".pt"))):
-        print(f"--weights est ignoré : « {modele} » vient du catalogue avec ses poids.")
+        JOURNAL.warning(f"--weights est ignoré : « {modele} » vient du catalogue avec ses poids.")
         return modele
     return poids or modele
 

@@ -6,6 +6,7 @@ probable ; à une température, il tire parmi tous les jetons.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_de_la_demande, texte_envoye
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 Element, Rendu = TypeVar("Element"), TypeVar("Rendu")
 
@@ -286,7 +289,9 @@ def place_pour_repondre(
 
 def _dire_la_coupe(combien: int, limite: int) -> None:
     reponses = "La réponse est coupée" if combien == 1 else f"{combien} réponses sont coupées"
-    print(f"{reponses} : question et réponse ne peuvent dépasser {limite} jetons avec ce modèle.")
+    JOURNAL.warning(
+        f"{reponses} : question et réponse ne peuvent dépasser {limite} jetons avec ce modèle."
+    )
 
 
 def par_lots(

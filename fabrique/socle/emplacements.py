@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from fabrique.socle.erreurs import ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 PAQUET = Path(__file__).resolve().parent.parent
 #: Le Falcon de poche : poids safetensors, tokenizer, notice.
@@ -72,7 +75,7 @@ def dossier_durable(sortie: Path, dire: bool = True) -> Path:
         return sortie
     durable = DRIVE / "FabriqueLLM" / sortie
     if dire:
-        print(
+        JOURNAL.warning(
             f"Google Drive est monté : les points de reprise vont dans {durable}. Drive les reçoit "
             "avec retard : n’arrêtez pas l’exécution dans la minute qui suit une sauvegarde."
         )
