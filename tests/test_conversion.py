@@ -9,7 +9,7 @@ from datasets import Dataset
 from hypothesis import assume, given, settings, strategies as st
 
 from fabrique.corpus import conversion, convertir, lire_corpus
-from fabrique.corpus.conversion import ecrire_exemples
+from fabrique.corpus.conversion import CONVERSIONS, Inexprimable, ecrire_exemples
 from fabrique.ligne_de_commande import principal
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.erreurs import ErreurFabrique
@@ -185,6 +185,16 @@ def test_une_conversion_impossible_est_refusee_par_une_phrase(nom):
         convertir(corpus, format)
     assert refus.value.remede
     assert nom == "format_inconnu" or refus.value.message.startswith("exemple 2 : ")
+
+
+def test_le_remede_est_celui_du_refus_quels_que_soient_ses_mots(monkeypatch):
+    def refuser(_exemple):
+        raise Inexprimable("le format OpenAI n’y est pour rien")
+
+    monkeypatch.setitem(CONVERSIONS, "messages", refuser)
+    with pytest.raises(ErreurFabrique, match="exemple 1 : le format OpenAI") as refus:
+        convertir(relire([DIT]), "messages")
+    assert refus.value.remede == "Changez cet exemple, ou choisissez un autre format"
 
 
 def test_des_fiches_ne_se_convertissent_pas():

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +37,10 @@ def fait() -> epreuve.Rapport:
     """Un rapport dont chaque réponse est connue : la base se tait, l'affiné sait presque tout."""
     base = _muet(epreuve.BASE, ["Je ne sais pas."] * 19 + [REFERENCES[19]], REFERENCES)
     affine = _muet(epreuve.AFFINE, [*REFERENCES[:19], "Non."], REFERENCES)
-    courbe = [_muet(f"{n} exemples", affine_jusqu_a(n), REFERENCES) for n in (5, 10, 20)]
+    courbe = [
+        replace(_muet(f"Après {n} exemples", affine_jusqu_a(n), REFERENCES), appris=n)
+        for n in (5, 10, 20)
+    ]
     return epreuve.Rapport(
         modele="falcon-poche",
         adaptateur="essai",
@@ -146,7 +149,7 @@ def test_le_markdown_a_les_memes_tableaux(fait):
     texte = rapport.en_markdown(fait)
     assert sum(ligne.startswith("| --- |") for ligne in texte.splitlines()) == 5
     assert "| F1 de jetons | " in texte
-    assert "| 10 exemples | " in texte
+    assert "| Après 10 exemples | " in texte
 
 
 # ---------------------------------------------------------------- la commande

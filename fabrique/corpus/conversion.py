@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset
@@ -17,6 +18,14 @@ from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 
 _GARDEES = ("id", *METADONNEES, *(a for a in ANNEXES if a != "systeme"))
+
+
+@dataclass
+class Inexprimable(Exception):
+    """Ce que le format d'arrivée ne sait pas dire d'un exemple, et quoi faire."""
+
+    message: str
+    remede: str = "Changez cet exemple, ou choisissez un autre format"
 
 
 def en_conversation(exemple: dict) -> dict:
@@ -50,12 +59,14 @@ def _vers_alpaca(exemple: dict) -> dict:
         textes = {c: exemple[c] for c in ("instruction", "input", "output")}
         return _accompagner(exemple, textes | consigne)
     if [m["role"] for m in exemple["messages"]].count("assistant") > 1:
-        raise ValueError("une conversation de plusieurs tours ne tient pas dans le format Alpaca")
+        raise Inexprimable("une conversation de plusieurs tours ne tient pas dans le format Alpaca")
     if any(m.get("weight") == 0 for m in exemple["messages"]):
-        raise ValueError("une réponse de poids 0 (« weight ») ne tient pas dans le format Alpaca")
+        raise Inexprimable("une réponse de poids 0 (« weight ») ne tient pas dans le format Alpaca")
     converti = en_instruction(exemple)
     if en_conversation({"input": "", **converti})["messages"] != _sans_poids(exemple["messages"]):
-        raise ValueError("la demande commence ou finit par une ligne vide, que le retour perdrait")
+        raise Inexprimable(
+            "la demande commence ou finit par une ligne vide, que le retour perdrait"
+        )
     return converti
 
 
@@ -73,7 +84,7 @@ def _vers_messages(exemple: dict) -> dict:
     if any(
         (exemple.get(c) or "") != retour.get(c, "") for c in ("systeme", "instruction", "input")
     ):
-        raise ValueError(
+        raise Inexprimable(
             "l’instruction contient une ligne vide : rien ne la distinguerait de son contexte"
         )
     return converti
@@ -83,7 +94,10 @@ def _vers_openai(exemple: dict) -> dict:
     converti = _vers_messages(exemple)
     perdues = [c for c in _GARDEES if c in converti]
     if perdues:
-        raise ValueError(f"le format OpenAI n’a pas de place pour : {', '.join(perdues)}")
+        raise Inexprimable(
+            f"le format OpenAI n’a pas de place pour : {', '.join(perdues)}",
+            "Ajoutez --sans_metadonnees",
+        )
     return {"messages": converti["messages"]}
 
 
@@ -124,13 +138,8 @@ def convertir(corpus: Dataset, format: str, sans_metadonnees: bool = False) -> l
             del exemple["id"]  # un simple numéro, que la relecture redonnera
         try:
             convertis.append(CONVERSIONS[format](exemple))
-        except ValueError as cause:
-            raise ErreurFabrique(
-                f"exemple {rang} : {cause}",
-                "Ajoutez --sans_metadonnees"
-                if "OpenAI" in str(cause)
-                else "Changez cet exemple, ou choisissez un autre format",
-            ) from None
+        except Inexprimable as cause:
+            raise ErreurFabrique(f"exemple {rang} : {cause.message}", cause.remede) from None
     return convertis
 
 

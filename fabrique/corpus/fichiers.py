@@ -487,7 +487,10 @@ class _Fenetre:
         self.avancer(1)
 
     def perdu(self, cause: json.JSONDecodeError) -> bool:
-        """Vrai si lire la suite ne réparerait rien : la faute est loin du bord de la fenêtre."""
+        """Vrai si lire la suite ne réparerait rien : la faute est loin du bord de la fenêtre.
+
+        La bibliothèque ne distingue une chaîne coupée, située à son début, que par son message.
+        """
         return cause.pos < len(self.texte) - 16 and not cause.msg.startswith("Unterminated")
 
     def valeur(self) -> object:

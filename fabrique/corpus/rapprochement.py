@@ -98,7 +98,9 @@ class Comparaison:
         meme_demande = self.demandes.setdefault(vu["demande"], vu["rang"])
         jumelle = self.jumelles.setdefault(vu["jumelle"], vu["rang"])
         if tout != vu["rang"]:
-            if not self._passe_d_un_jeu_a_l_autre(vu, tout, "mêmes demande et réponse qu’à"):
+            if not self._passe_d_un_jeu_a_l_autre(
+                vu, tout, "demande", "mêmes demande et réponse qu’à"
+            ):
                 message = f"le même exemple que ligne {self.lignes[tout][0]} : n’en gardez qu’un"
                 self._noter(
                     "doublon.exact", ERREUR, vu, vu["champ_demande"], vu["extrait"], message
@@ -111,7 +113,7 @@ class Comparaison:
         return False
 
     def _meme_demande(self, vu: dict, rang: int) -> None:
-        if self._passe_d_un_jeu_a_l_autre(vu, rang, "même demande qu’à"):
+        if self._passe_d_un_jeu_a_l_autre(vu, rang, "demande", "même demande qu’à"):
             return
         message = (
             f"la même demande qu’à la ligne {self.lignes[rang][0]}, avec une autre réponse : "
@@ -121,7 +123,7 @@ class Comparaison:
 
     def _jumelle(self, vu: dict, rang: int) -> None:
         """Une question déjà posée, écrite autrement : ce n'en fait pas deux questions."""
-        self._passe_d_un_jeu_a_l_autre(vu, rang, "même demande, écrite autrement, qu’à")
+        self._passe_d_un_jeu_a_l_autre(vu, rang, "demande", "même demande, écrite autrement, qu’à")
         message = (
             f"la même demande qu’à la ligne {self.lignes[rang][0]}, aux accents ou à la ponctuation "
             "près : n’en gardez qu’une, ou laissez-les dans le même jeu"
@@ -140,18 +142,26 @@ class Comparaison:
             voisine = self.questions.chercher(question, vu["resume_demande"])
             self.questions.ajouter(vu["rang"], vu["resume_demande"])
             if voisine:
-                self._passe_d_un_jeu_a_l_autre(vu, voisine.cle, "demande très proche de celle de")
+                self._passe_d_un_jeu_a_l_autre(
+                    vu, voisine.cle, "demande", "demande très proche de celle de"
+                )
 
     def _noter_voisine(self, vu: dict, voisine: Ressemblance, dire: str) -> None:
         self.mesures.jaccard_max = max(self.mesures.jaccard_max, voisine.jaccard)
-        if self._passe_d_un_jeu_a_l_autre(vu, voisine.cle, "réponse très proche de celle de"):
+        if self._passe_d_un_jeu_a_l_autre(
+            vu, voisine.cle, "reponse", "réponse très proche de celle de"
+        ):
             return
         ligne, ressemblance = self.lignes[voisine.cle][0], en_francais(voisine.jaccard, 2)
         message = f"la réponse ressemble à celle de la ligne {ligne} (Jaccard {ressemblance})"
         self._noter("doublon.proche", ALERTE, vu, vu["champ_reponse"], vu["extrait"], message)
 
-    def _passe_d_un_jeu_a_l_autre(self, vu: dict, rang: int, quoi: str) -> bool:
-        """Dit la contamination : ce qu'on apprend ne doit pas être ce sur quoi on se juge."""
+    def _passe_d_un_jeu_a_l_autre(self, vu: dict, rang: int, cote: str, quoi: str) -> bool:
+        """Dit la contamination : ce qu'on apprend ne doit pas être ce sur quoi on se juge.
+
+        Args:
+            cote: « demande » ou « reponse », ce qui est commun aux deux exemples.
+        """
         ligne, jeu = self.lignes[rang]
         if not vu["jeu"] or not jeu or vu["jeu"] == jeu:
             return False
@@ -159,8 +169,7 @@ class Comparaison:
             f"{quoi} la ligne {ligne}, qui est dans le jeu « {jeu} » et celle-ci dans « {vu['jeu']} » : "
             "la mesure serait faussée, retirez l’un des deux"
         )
-        champ = vu["champ_reponse"] if quoi.startswith("réponse") else vu["champ_demande"]
-        self._noter("contamination.jeux", ERREUR, vu, champ, vu["extrait"], message)
+        self._noter("contamination.jeux", ERREUR, vu, vu[f"champ_{cote}"], vu["extrait"], message)
         return True
 
     def _noter(self, regle, gravite, vu: dict, champ, extrait: str, message: str) -> None:

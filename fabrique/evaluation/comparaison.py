@@ -73,6 +73,7 @@ class Evaluation:
         memoire: octets des poids en mémoire.
         disque: octets des poids sur le disque ; 0 si on ne les connaît pas.
         reglages: ceux de la génération.
+        appris: exemples appris, sur une courbe d'apprentissage ; 0 ailleurs.
     """
 
     nom: str
@@ -84,6 +85,7 @@ class Evaluation:
     memoire: int
     disque: int
     reglages: dict
+    appris: int = 0
 
     def valeur(self, mesure: str) -> float:
         """La valeur d'une mesure, toutes questions confondues."""
@@ -528,7 +530,8 @@ def courbe_d_apprentissage(
             modele, tokenizer, melange.select(range(nombre)), reglages, Path(sortie) / str(nombre)
         )
         nom = f"{nombre} exemples"
-        evaluations.append(evaluer(resultat.modele, tokenizer, test, nom=nom, **options))
+        mesure = evaluer(resultat.modele, tokenizer, test, nom=nom, **options)
+        evaluations.append(replace(mesure, appris=nombre))
     return evaluations
 
 

@@ -21,7 +21,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fabrique.corpus.regles import langue as reconnaitre_langue
 from fabrique.corpus.selection import citations, sources_citees
-from fabrique.socle.nombres import en_ecart, en_francais, en_pourcent
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 # ---------------------------------------------------------------- une seule écriture
 
@@ -289,7 +289,13 @@ class Mesure:
 
     def ecrire_ecart(self, ecart: float) -> str:
         """Un écart, toujours signé : « +4,2 points », « −0,31 »."""
-        return f"{en_ecart(100 * ecart, 1)}\u00a0points" if self.pourcent else en_ecart(ecart, 2)
+        return ("+" if ecart >= 0 else "−") + self.ecrire_grandeur(abs(ecart))
+
+    def ecrire_grandeur(self, ecart: float) -> str:
+        """Un écart sans son sens : « 4,2 points », « 0,31 »."""
+        if self.pourcent:
+            return f"{en_francais(100 * ecart, 1)}\u00a0points"
+        return en_francais(ecart, 2)
 
 
 #: Les comparaisons d'une réponse à sa référence, recalculées aussi avec la référence d'une autre.

@@ -119,7 +119,7 @@ def rangees_des_ecarts(ecarts: Sequence[Ecart]) -> list[Rangee]:
         mesure = MESURES[e.nom]
         bornes = " à ".join(mesure.ecrire_ecart(borne) for borne in e.ic95)
         valeurs = (mesure.ecrire(e.base), mesure.ecrire(e.affine), mesure.ecrire_ecart(e.ecart))
-        visible = mesure.ecrire_ecart(e.detectable).removeprefix("+")
+        visible = mesure.ecrire_grandeur(e.detectable)
         lignes.append((mesure.titre, *valeurs, bornes, _petite(e.p_corrigee), visible, e.verdict))
     return lignes
 
@@ -287,7 +287,7 @@ def _image_des_ecarts(ecarts: Sequence[Ecart]) -> str:
 
 def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1"):
     """La courbe d'apprentissage d'une mesure et ses intervalles ; rend la figure et son texte."""
-    tailles = [int(e.nom.split()[0]) for e in courbe]
+    tailles = [e.appris for e in courbe]
     valeurs, bornes = [e.valeur(mesure) for e in courbe], [e.intervalle(mesure) for e in courbe]
     vue = MESURES[mesure]
     debut, fin = vue.ecrire(valeurs[0]), vue.ecrire(valeurs[-1])

@@ -100,12 +100,12 @@ def ouvrir(nom: str | Path, revision: str | None = None) -> Decoupeur:
 
 
 def _trouver(nom: str | Path, revision: str | None) -> Entree:
-    """L'entrée de ``modeles.trouver`` ; son refus parle ici de tokenizers."""
+    """L'entrée de ``modeles.trouver`` ; le remède parle ici de tokenizers."""
     try:
-        return trouver(nom, revision)
+        return trouver(nom, revision, quoi="tokenizer")
     except ErreurFabrique as refus:
         raise ErreurFabrique(
-            refus.message.replace("le modèle", "le tokenizer", 1),
+            refus.message,
             f"Choisissez {', '.join(MISTRAL)} ou falcon-poche, ou donnez un dossier qui contient "
             "tokenizer.json, ou « compte/modele@empreinte »",
         ) from None

@@ -43,8 +43,12 @@ CATALOGUE = {
 SYNONYMES = {"falcon-7b-4bit": "falcon-7b", "falcon-7b-instruct-4bit": "falcon-7b-instruct"}
 
 
-def trouver(modele: str | Path, revision: str | None = None) -> Entree:
-    """L'entrée du catalogue, le dossier local ou le dépôt du hub désigné par ``modele``."""
+def trouver(modele: str | Path, revision: str | None = None, quoi: str = "modèle") -> Entree:
+    """L'entrée du catalogue, le dossier local ou le dépôt du hub désigné par ``modele``.
+
+    Args:
+        quoi: ce qu'on y cherche, pour le dire quand on ne le trouve pas.
+    """
     nom = SYNONYMES.get(str(modele), str(modele))
     if nom in CATALOGUE:
         return CATALOGUE[nom]
@@ -58,7 +62,7 @@ def trouver(modele: str | Path, revision: str | None = None) -> Entree:
             )
         return Entree(nom, revision, "inconnue")
     raise ErreurFabrique(
-        f"le modèle « {nom} » est inconnu : ni nom du catalogue, ni dossier, ni identifiant du hub",
+        f"le {quoi} « {nom} » est inconnu : ni nom du catalogue, ni dossier, ni identifiant du hub",
         f"Choisissez entre {', '.join(CATALOGUE)}, ou donnez un dossier existant",
     )
 
