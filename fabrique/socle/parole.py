@@ -20,7 +20,7 @@ class Voix(logging.Handler):
 
     def emit(self, dit: logging.LogRecord) -> None:
         """Écrit la phrase et sa fin de ligne."""
-        print(self.format(dit), file=getattr(sys, self.sortie), flush=True)
+        print(self.format(dit), file=getattr(sys, self.sortie))
 
 
 VOIX = Voix()
