@@ -507,7 +507,7 @@ def controler(
     """Dit tout ce qu’il y a à corriger dans un corpus ; code 1 s’il y a des erreurs."""
     from fabrique.corpus import compte_rendu as rapport
     from fabrique.corpus.controle import controler as examiner
-    from fabrique.modeles.chargement import charger_tokenizer
+    from fabrique.modeles.tokenizer import charger_tokenizer
 
     if page:
         verifier_sortie(page, fichier, *filter(None, [evaluation]))

@@ -4,14 +4,25 @@ import json
 
 import pytest
 from hypothesis import given, strategies as st
+from transformers import FalconConfig, LlamaConfig
 
 import fabrique
 from fabrique.ligne_de_commande import principal
 from fabrique.machine.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.machine.profil import POCHE, T4
-from fabrique.modeles.chargement import charger_tokenizer
 from fabrique.modeles.gabarits import exemple_en_jetons
-from fabrique.recettes.cout import compter, confronter, estimer, prix_api
+from fabrique.modeles.tokenizer import charger_tokenizer
+from fabrique.recettes.cout import (
+    CONFIGURATION_7B,
+    _configuration_de_falcon,
+    _falcon,
+    _sur_un_squelette,
+    compter,
+    confronter,
+    estimer,
+    prix_api,
+)
+from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.erreurs import DONNEES, ErreurFabrique
 from fabrique.socle.nombres import en_minutes
 
@@ -27,6 +38,38 @@ def test_falcon_7b_se_compte_comme_au_carnet_03():
     assert plan.blocs == 6_625_951_744
     assert plan.autres == 295_768_960
     assert plan.adaptateur == 2_359_296
+
+
+@pytest.mark.parametrize("config", [CONFIGURATION_7B, None, {"ffn_hidden_size": 96}])
+def test_un_falcon_se_compte_sur_le_papier_comme_sur_un_squelette(tmp_path, config):
+    """Le 7B, le Falcon de poche, et un autre dont la couche cachée n'est pas quatre fois large."""
+    taille = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 90}
+    lue = (
+        FalconConfig(**{**taille, **config})
+        if config
+        else FalconConfig.from_pretrained(FALCON_POCHE)
+    )
+    lue.save_pretrained(tmp_path)
+    papier, squelette = _falcon(_configuration_de_falcon(tmp_path)), _sur_un_squelette(tmp_path)
+    assert sorted(papier[0]) == sorted(squelette[0])
+    assert papier[1] == squelette[1]
+
+
+def test_un_autre_modele_se_compte_sur_son_squelette(tmp_path):
+    """Un Llama : d'autres couches, et moins de têtes de clés que de questions."""
+    LlamaConfig(
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=90,
+    ).save_pretrained(tmp_path)
+    assert _configuration_de_falcon(tmp_path) is None
+    plan = compter(tmp_path, fabrique.Reglages(lora_r=2, target_modules=("q_proj",)))
+    assert plan.blocs == 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96)
+    assert plan.adaptateur == 2 * 2 * (64 + 64)
+    assert (plan.couches, plan.largeur, plan.tetes, plan.vocabulaire) == (2, 64, 4, 90)
 
 
 def test_le_plancher_de_la_recette_de_2023_est_celui_de_la_conception():

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from transformers import AutoTokenizer
 
 import fabrique
 from fabrique.jetons.decoupeurs import ouvrir
-from fabrique.modeles.chargement import ErreurReseau, charger_tokenizer
+from fabrique.modeles.tokenizer import ErreurReseau, charger_tokenizer
 from fabrique.socle import emplacements
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
@@ -87,7 +88,7 @@ def test_un_reseau_qui_tombe_en_route_se_dit(monkeypatch):
         raise ErreurReseau("coupé")
 
     assert not issubclass(ErreurReseau, OSError)
-    monkeypatch.setattr(fabrique.modeles.chargement.AutoTokenizer, "from_pretrained", tomber)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", tomber)
     with pytest.raises(ErreurFabrique, match="injoignable"):
         charger_tokenizer("compte/absent", EMPREINTE)
 

@@ -116,6 +116,46 @@ def test_le_processus_entier_echoue_sans_trace():
     assert len(fini.stderr.strip().splitlines()) == 1
 
 
+#: Ce qui pèse des secondes, et que ces commandes n'emploient pas.
+LOURDS = {"torch", "bitsandbytes", "peft", "accelerate"}
+LEGERES = {
+    "aide": (["--help"], LOURDS | {"transformers", "datasets", "numpy"}),
+    "convertir": (
+        ["corpus", "convertir", "{corpus}", "{sortie}", "--format=messages"],
+        LOURDS | {"transformers"},
+    ),
+    "repartir": (["corpus", "repartir", "{corpus}", "{sortie}"], LOURDS | {"transformers"}),
+    "cout": (["cout", "--jetons=1000"], LOURDS | {"transformers"}),
+    # transformers n'y sert qu'à lire le tokenizer.
+    "cout d'un corpus": (["cout", "--dataset={corpus}"], LOURDS),
+    "controler": (["corpus", "controler", "{corpus}"], LOURDS),
+    "jetons": (["jetons", "--texte=Bonjour"], LOURDS),
+}
+
+
+@pytest.mark.parametrize("cas", LEGERES)
+def test_une_commande_n_importe_que_ce_qu_elle_emploie(cas, fichier_corpus, tmp_path):
+    """Dans un processus neuf : ce que la commande a importé en s'exécutant."""
+    arguments, absents = LEGERES[cas]
+    programme = (
+        "import sys; from fabrique.ligne_de_commande import principal; "
+        "code = principal(sys.argv[1:]); print(code, *sys.modules, file=sys.stderr)"
+    )
+    sortie = tmp_path / "sortie.jsonl"
+    fini = subprocess.run(
+        [sys.executable, "-c", programme]
+        + [argument.format(corpus=fichier_corpus, sortie=sortie) for argument in arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=RACINE,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(RACINE)},
+    )
+    code, *importes = fini.stderr.splitlines()[-1].split()
+    assert (code, "fabrique.ligne_de_commande" in importes) == ("0", True)
+    assert absents & set(importes) == set()
+
+
 # ---------------------------------------------------------------- l'usage
 
 

@@ -111,8 +111,8 @@ def test_un_profil_impossible_se_dit(monkeypatch, impose, mot):
 
 def test_examiner_lit_la_carte_et_non_l_emulation(monkeypatch):
     carte = types.SimpleNamespace(name="Tesla T4", total_memory=15 * m.GO, major=7)
-    monkeypatch.setattr(materiel.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(materiel.torch.cuda, "get_device_properties", lambda rang: carte)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda rang: carte)
     vue = materiel.examiner()
     assert (vue.gpu, vue.bf16) == ("Tesla T4", False)
 

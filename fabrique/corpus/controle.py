@@ -11,9 +11,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.corpus.examen import (
@@ -27,6 +27,9 @@ from fabrique.corpus.rapprochement import Comparaison, constats_d_ensemble
 from fabrique.corpus.table import en_defaut, poser
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.suivi import derriere_une_barre
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def controler(

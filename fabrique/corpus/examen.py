@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import datasets
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from fabrique.corpus import licences, personnelles, regles
 from fabrique.corpus.constats import ALERTE, ERREUR, Alerte, Constat
@@ -21,6 +21,9 @@ from fabrique.corpus.formats import champs_dits, demande, reponse, textes
 from fabrique.corpus.lecture import Exemple
 from fabrique.corpus.structure import entier, montrer
 from fabrique.modeles.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: En dessous, deux réponses identiques sont naturelles (« Oui. », une catégorie, une date).
 MOTS_COMPARABLES = 12

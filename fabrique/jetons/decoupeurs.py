@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 
 from fabrique.jetons.bpe import SIGNES
 from fabrique.modeles.catalogue import Entree, nom_public, trouver
-from fabrique.modeles.chargement import ErreurReseau
 from fabrique.modeles.gabarits import verifier_unicode
+from fabrique.modeles.tokenizer import ErreurReseau
 from fabrique.socle.emplacements import hub_ou_cache
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
 
 from fabrique.socle.emplacements import accepte_l_ecriture
 
@@ -41,6 +40,8 @@ def examiner(dossier: str | Path = ".") -> Machine:
     Args:
         dossier: où mesurer la place libre sur le disque, et le droit d'écrire.
     """
+    import torch  # ici : qui ne lit que le profil n'en a pas besoin
+
     dossier = _existant(Path(dossier))
     gpu = torch.cuda.is_available()
     carte = torch.cuda.get_device_properties(0) if gpu else None

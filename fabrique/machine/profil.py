@@ -6,7 +6,6 @@ import logging
 import os
 from dataclasses import dataclass, field, replace
 
-from fabrique.machine.fils import choisir_fils
 from fabrique.machine.materiel import Machine, examiner
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique, expliquer_les_pannes
 from fabrique.socle.nombres import GO, en_go
@@ -209,6 +208,8 @@ def preparer() -> Profil:
     Returns:
         Le profil, que les cellules suivantes emploient tel quel.
     """
+    from fabrique.machine.fils import choisir_fils  # ici : il importe torch
+
     expliquer_les_pannes()
     parler()
     machine = examiner()

@@ -11,32 +11,28 @@ import json
 import os
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
 import transformers
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
 from peft import (
     prepare_model_for_kbit_training,
 )
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.falcon import modeling_falcon
 
 from fabrique.machine.materiel import examiner
-from fabrique.machine.profil import JUMEAU, verifier_calcul
+from fabrique.machine.profil import verifier_calcul
 from fabrique.modeles.catalogue import Entree, trouver
-from fabrique.modeles.gabarits import GABARIT_ALPACA
 from fabrique.modeles.memoire import montrer_memoire
 from fabrique.modeles.quantification import (
     FORMATS,
@@ -44,11 +40,9 @@ from fabrique.modeles.quantification import (
     format_de,
     taille_attendue,
 )
-from fabrique.socle.emplacements import hub_ou_cache
+from fabrique.modeles.tokenizer import charger_tokenizer, erreurs_du_hub
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
-#: L'erreur de la bibliothèque de réseau du hub, httpx ou httpx2 selon sa version.
-ErreurReseau = HfHubHTTPError.__bases__[0]
 QUANTIFICATIONS = (*FORMATS, "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -96,7 +90,7 @@ def charger(
     parler_moins()
     entree = trouver(modele, revision)
     _refuser_pickle(entree)
-    tokenizer = _charger_tokenizer(entree)
+    tokenizer = charger_tokenizer(modele, revision)
     reseau = _charger_poids(entree, quantification, TYPES[calcul])
     _proteger_avx512(reseau)
     verifier_quantification(reseau, quantification)
@@ -109,15 +103,10 @@ def charger(
     return tokenizer, reseau
 
 
-def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Charge le seul tokenizer d'un modèle : catalogue, dossier local ou hub."""
-    return _charger_tokenizer(trouver(modele, revision))
-
-
 def squelette(modele: str | Path, revision: str | None = None) -> PreTrainedModel:
     """Un modèle sans ses poids, sur un appareil fictif : ses couches, leurs noms, leurs tailles."""
     entree = trouver(modele, revision)
-    with _erreurs_du_hub(entree), torch.device("meta"):
+    with erreurs_du_hub(entree), torch.device("meta"):
         config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
         return AutoModelForCausalLM.from_config(config)
 
@@ -157,17 +146,6 @@ def reparation_falcon() -> Iterator[None]:
         modeling_falcon.FalconLinear = origine
 
 
-def _charger_tokenizer(entree: Entree) -> PreTrainedTokenizerBase:
-    with _erreurs_du_hub(entree):
-        tokenizer = AutoTokenizer.from_pretrained(entree.depot, revision=entree.revision)
-    tokenizer.chat_template = tokenizer.chat_template or GABARIT_ALPACA
-    # Sans jeton de remplissage, celui de fin en tient lieu : nos étiquettes sont explicites,
-    # la fin s'apprend quand même.
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    tokenizer.padding_side = "left"
-    return tokenizer
-
-
 def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> PreTrainedModel:
     options = {
         "revision": entree.revision,
@@ -186,7 +164,7 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
         options |= _options_gptq(entree)
     if sous_fsdp():
         _preparer_le_decoupage(options, dtype)
-    with _erreurs_du_hub(entree), reparation_falcon():
+    with erreurs_du_hub(entree), reparation_falcon():
         reseau, compte_rendu = AutoModelForCausalLM.from_pretrained(entree.depot, **options)
     _verifier_poids(reseau, compte_rendu, entree)
     # transformers 5 oublie la révision : sans elle, on ne retrouve plus les poids dans le cache.
@@ -231,7 +209,7 @@ def _options_gptq(entree: Entree) -> dict:
         ) from None
     from transformers import GPTQConfig
 
-    with _erreurs_du_hub(entree):
+    with erreurs_du_hub(entree):
         config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
     dossier = Path(entree.depot)
     lus = getattr(config, "quantization_config", None)
@@ -271,40 +249,6 @@ def _refuser_pickle(entree: Entree) -> None:
         "Donnez le dossier où le modèle a été enregistré avec save_pretrained",
         dossier,
     )
-
-
-@contextmanager
-def _erreurs_du_hub(entree: Entree) -> Iterator[None]:
-    """Change en une phrase les erreurs de réseau, de fichier et de format du chargement."""
-    try:
-        with hub_ou_cache() if entree.revision else nullcontext():
-            yield
-    except (OSError, HFValidationError, LocalEntryNotFoundError, ErreurReseau) as cause:
-        if Path(entree.depot).is_dir():
-            raise ErreurFabrique(
-                f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
-                "Vérifiez que le dossier contient config.json, le tokenizer et les poids",
-                entree.depot,
-            ) from cause
-        if os.environ.get("FABRIQUE_PROFIL") == JUMEAU.nom:
-            raise ErreurFabrique(
-                f"le jumeau de « {entree.depot} » n’est pas dans le cache du hub",
-                "Depuis le dépôt, tapez « python -m outils.jumeau DOSSIER », puis donnez ce dossier "
-                "à HF_HOME",
-                code=MACHINE,
-            ) from cause
-        raise ErreurFabrique(
-            f"« {entree.depot} » est introuvable sur le hub, ou le hub est injoignable",
-            "Vérifiez le réseau et le nom ; hors ligne, copiez le modèle dans un dossier et "
-            "donnez ce dossier, ou employez « falcon-poche »",
-            code=MACHINE,
-        ) from cause
-    except (ValueError, KeyError, json.JSONDecodeError, SafetensorError) as cause:
-        raise ErreurFabrique(
-            f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
-            "Vérifiez config.json, les poids et les fichiers du tokenizer",
-            entree.depot,
-        ) from cause
 
 
 def _proteger_avx512(reseau: PreTrainedModel) -> None:

@@ -8,10 +8,12 @@ Ce module est le seul endroit où ils se bâtissent : réglage fin, génération
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from fabrique.socle.erreurs import ErreurFabrique
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: Les jetons spéciaux du Falcon de poche.
 DEBUT, FIN, REMPLISSAGE = "<|debut|>", "<|fin|>", "<|remplissage|>"

@@ -10,20 +10,25 @@ import io
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoConfig, AutoModelForCausalLM, FalconConfig, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.entrainement import Reglages, ResultatEntrainement
+from fabrique.entrainement.reglages import Reglages
 from fabrique.machine.cartes import CARTES, CO2_FRANCE
 from fabrique.modeles.catalogue import CATALOGUE, trouver
-from fabrique.modeles.chargement import charger_tokenizer
 from fabrique.modeles.gabarits import exemple_en_jetons
+from fabrique.modeles.tokenizer import charger_tokenizer
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import GO, en_francais, en_go, en_minutes, en_pourcent
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from fabrique.entrainement.resultat import ResultatEntrainement
 
 #: La configuration publiée de Falcon-7B, pour compter ses poids sans réseau.
 CONFIGURATION_7B = {
@@ -37,6 +42,8 @@ CONFIGURATION_7B = {
     "alibi": False,
     "new_decoder_architecture": False,
 }
+#: Ce qui fait qu'un Falcon a les couches de Falcon-7B, à la taille près.
+COUCHES_DU_7B = ("multi_query", "parallel_attn", "bias", "alibi", "new_decoder_architecture")
 #: Calculs par jeton et par poids : 2 à l'aller, 2 au retour (la base gelée n'a pas de gradient de
 #: poids), 2 de plus quand les activations sont recalculées. Source : Kaplan et al., 2020
 #: (arXiv:2001.08361), 2 par poids à l'aller, 4 au retour dont la moitié pour les poids.
@@ -86,12 +93,71 @@ class Estimation:
 
 
 def compter(modele: str | Path, reglages: Reglages) -> Plan:
-    """Compte les poids d'un modèle et de son adaptateur, sur un appareil fictif.
+    """Compte les poids d'un modèle et de son adaptateur, sans rien charger.
 
     Raises:
         ErreurFabrique: configuration introuvable.
     """
-    config = _configuration(modele)
+    lue = _configuration_de_falcon(modele)
+    couches, autres, config = _falcon(lue) if lue else _sur_un_squelette(modele)
+    cibles = [
+        couche
+        for couche in couches
+        if reglages.target_modules == "all-linear" or couche.nom in reglages.target_modules
+    ]
+    return Plan(
+        blocs=sum(couche.entrees * couche.sorties for couche in couches),
+        autres=autres,
+        adaptateur=sum(reglages.lora_r * (c.entrees + c.sorties) for c in cibles),
+        couches=config.num_hidden_layers,
+        largeur=config.hidden_size,
+        tetes=config.num_attention_heads,
+        vocabulaire=config.vocab_size,
+    )
+
+
+class Couche(NamedTuple):
+    """Une couche linéaire : le dernier morceau de son nom, et sa taille."""
+
+    nom: str
+    entrees: int
+    sorties: int
+
+
+def _falcon(lue: dict) -> tuple[list[Couche], int, SimpleNamespace]:
+    """Les couches linéaires d'un Falcon comme le 7B, le nombre de ses autres poids, sa configuration.
+
+    Source : transformers, ``modeling_falcon``. Une seule tête de clés et de valeurs, une seule
+    normalisation par bloc, plongements partagés avec la sortie.
+    """
+    config = SimpleNamespace(**lue)
+    largeur, blocs = config.hidden_size, config.num_hidden_layers
+    tete = largeur // config.num_attention_heads
+    cachee = lue.get("ffn_hidden_size") or 4 * largeur
+    bloc = [
+        Couche("query_key_value", largeur, largeur + 2 * tete),
+        Couche("dense", largeur, largeur),
+        Couche("dense_h_to_4h", largeur, cachee),
+        Couche("dense_4h_to_h", cachee, largeur),
+    ]
+    normes = 2 * largeur * (blocs + 1)
+    return blocs * bloc, config.vocab_size * largeur + normes, config
+
+
+def _sur_un_squelette(modele: str | Path) -> tuple[list[Couche], int, PretrainedConfig]:
+    """La même chose d'un autre modèle, bâti sans poids sur un appareil fictif."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    entree = trouver(modele)
+    try:
+        config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
+    except (OSError, ValueError) as cause:
+        raise ErreurFabrique(
+            f"la configuration de « {modele} » est introuvable",
+            "Donnez un nom du catalogue ou un dossier qui contient config.json",
+            code=MACHINE,
+        ) from cause
     with torch.device("meta"):
         reseau = AutoModelForCausalLM.from_config(config)
     tete = reseau.get_output_embeddings()
@@ -100,22 +166,12 @@ def compter(modele: str | Path, reglages: Reglages) -> Plan:
         for nom, m in reseau.named_modules()
         if isinstance(m, torch.nn.Linear) and m is not tete
     }
-    cibles = [
-        m
+    couches = [
+        Couche(nom.rsplit(".", 1)[-1], m.in_features, m.out_features)
         for nom, m in lineaires.items()
-        if reglages.target_modules == "all-linear"
-        or nom.rsplit(".", 1)[-1] in reglages.target_modules
     ]
     blocs = sum(m.weight.numel() for m in lineaires.values())
-    return Plan(
-        blocs=blocs,
-        autres=sum(p.numel() for p in reseau.parameters()) - blocs,
-        adaptateur=sum(reglages.lora_r * (m.in_features + m.out_features) for m in cibles),
-        couches=config.num_hidden_layers,
-        largeur=config.hidden_size,
-        tetes=config.num_attention_heads,
-        vocabulaire=config.vocab_size,
-    )
+    return couches, sum(p.numel() for p in reseau.parameters()) - blocs, config
 
 
 def compter_jetons(corpus: str, tokenizer: PreTrainedTokenizerBase, reglages: Reglages) -> int:
@@ -263,10 +319,10 @@ def confronter(estimation: Estimation, mesure: ResultatEntrainement | str | Path
     Args:
         mesure: le résultat, ou le chemin de son ``rapport.json``.
     """
-    if isinstance(mesure, ResultatEntrainement):
-        vu = mesure.en_dictionnaire()
-    else:
+    if isinstance(mesure, str | Path):
         vu = json.loads(Path(mesure).read_text(encoding="utf-8"))
+    else:
+        vu = mesure.en_dictionnaire()
     minutes = vu["duree_s"] / 60
     bornes = en_minutes(estimation.plancher)
     if estimation.plancher != estimation.prudent:
@@ -317,19 +373,17 @@ def en_dictionnaire(estimation: Estimation, api: dict[str, float] | None = None)
     return {"estime": True, **asdict(estimation), "api": api or {}}
 
 
-def _configuration(modele: str | Path):
-    """La configuration : connue pour Falcon-7B, lue sinon dans le dossier du modèle."""
+def _configuration_de_falcon(modele: str | Path) -> dict | None:
+    """La configuration d'un Falcon aux couches du 7B, sans réseau ; None pour un autre modèle."""
     entree = trouver(modele)
     if entree in (CATALOGUE["falcon-7b"], CATALOGUE["falcon-7b-instruct"]):
-        return FalconConfig(**CONFIGURATION_7B)
+        return CONFIGURATION_7B
     try:
-        return AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
-    except (OSError, ValueError) as cause:
-        raise ErreurFabrique(
-            f"la configuration de « {modele} » est introuvable",
-            "Donnez un nom du catalogue ou un dossier qui contient config.json",
-            code=MACHINE,
-        ) from cause
+        config = json.loads((Path(entree.depot) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    semblable = all(config.get(cle) == CONFIGURATION_7B[cle] for cle in COUCHES_DU_7B)
+    return config if semblable and config.get("model_type") == "falcon" else None
 
 
 def _tokenizer(modele: str | Path) -> tuple[PreTrainedTokenizerBase, str]:
