@@ -704,7 +704,7 @@ MINIMUMS = {
     "demarches": 1200,
     "encyclopedie": 250,
     "style_xvii": 250,
-    "fiches": 80,
+    "fiches": 150,
     "questions": 1000,
 }
 
