@@ -13,7 +13,7 @@ import pytest
 from fabrique.corpus import lire_corpus
 from fabrique.corpus.formats import textes
 from fabrique.evaluation.aveugle import lecture_de_secours
-from fabrique.socle.emplacements import CORPUS_LIVRES
+from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data
 from outils.tester import RACINE
 
 DONNEES = RACINE.parent / "shared" / "donnees"
@@ -98,6 +98,11 @@ def test_aucune_suite_de_douze_mots_ne_vient_des_textes_d_epreuve():
         for nom in CORPUS_LIVRES
         for exemple in lire_corpus(nom)
         for champ, texte in textes(exemple)
+    }
+    corpus |= {
+        f"sources/{exemple['id']}/{champ}": sans_noms(exemple[champ])
+        for exemple in map(json.loads, (dossier_data() / "sources.jsonl").open(encoding="utf-8"))
+        for champ in ("question", "reponse")
     }
     # Ce que nos modèles ont écrit et que nous livrons : ils ont pu retenir ces textes.
     corpus |= {
