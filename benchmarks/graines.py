@@ -4,7 +4,7 @@
 
 Le Falcon de poche est affiné trois fois comme au carnet 03, sur les mêmes exemples ; seule la graine
 change : celle qui tire l'adaptateur de départ et l'ordre des exemples. Chaque modèle est mesuré sur les
-162 questions de test. Écrit ``data/graines.json``, que lit le carnet 04.
+questions de test. Écrit ``data/graines.json``, que lit le carnet 04.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def main() -> None:
     """Mesure, imprime, écrit."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--sortie", type=Path, default=dossier_data() / "graines.json")
+    analyse.add_argument("--questions", type=int, help="questions de test ; toutes par défaut")
     options = analyse.parse_args()
     demarches = lire_corpus("demarches")
     appris = jeu(demarches, "entrainement").shuffle(seed=1).select(range(EXEMPLES))
-    test = list(jeu(demarches, "test"))
+    test = list(jeu(demarches, "test"))[: options.questions]
     tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     base, f1_base = pertes(modele, tokenizer, test), notes_f1(modele, tokenizer, test)
     mesures = []

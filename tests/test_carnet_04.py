@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.stats import binom
 
-import fabrique
 from fabrique.cours import jumelles
 from fabrique.cours.jumelles import AUTORITE, JUMELLES, SOIN
 from fabrique.cours.rangement import representations
@@ -127,15 +126,6 @@ def test_le_stereotype_se_lit_entre_les_groupes():
     assert jumelles.faire_le_bilan(penche).stereotype == pytest.approx(1)
 
 
-def test_le_falcon_de_poche_met_l_autorite_au_masculin():
-    """« Le » l'emporte nettement pour l'autorité, bien moins pour le soin."""
-    tokenizer, modele = fabrique.charger("falcon-poche", quantification="nf4", silencieux=True)
-    bilan = jumelles.faire_le_bilan(jumelles.ecarts(modele, tokenizer))
-    assert bilan.moyennes[AUTORITE][1] > 1
-    assert bilan.moyennes[SOIN][0] < bilan.moyennes[AUTORITE][0] / 2
-    assert bilan.ic95[0] > 0
-
-
 # ---------------------------------------------------------------- ranger
 
 
@@ -183,5 +173,5 @@ def test_la_figure_des_intervalles_dit_tout_en_texte():
     figure, texte = tracer_intervalles(
         ["un", "deux"], [1.5, -2], [(1, 2), (-3, -1)], "Titre", "points"
     )
-    assert "un : 1,5, de 1,0 à 2,0 ; deux : -2,0, de -3,0 à -1,0" in texte
+    assert "un : 1,5, de 1,0 à 2,0 ; deux : −2,0, de −3,0 à −1,0" in texte
     assert len(figure.axes[0].lines) == 5

@@ -79,7 +79,7 @@ def en_image(figure: Figure, texte_alternatif: str) -> str:
 
 def _graduation(valeur: float, _rang: int) -> str:
     """Le nombre d'une graduation, avec le vrai signe moins, comme matplotlib."""
-    return en_bref(valeur).replace("-", "−")
+    return en_bref(valeur)
 
 
 def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:
