@@ -140,6 +140,14 @@ def test_une_representation_est_la_moyenne_des_vecteurs(petit):
         assert vecteur == pytest.approx(caches.mean(0).numpy(), abs=1e-4)
 
 
+def test_la_representation_d_un_modele_affine_est_celle_de_sa_base(avec_adaptateur):
+    """L'adaptateur est éteint, et posé par-dessus il ne cache pas le corps du modèle."""
+    tokenizer, affine = avec_adaptateur
+    textes = ["Où voter ?", "Merci."]
+    vues = representations(affine, tokenizer, textes)
+    assert vues == pytest.approx(representations(affine.unload(), tokenizer, textes), abs=1e-5)
+
+
 # ---------------------------------------------------------------- la salle, la lecture de secours
 
 
