@@ -694,12 +694,6 @@ def test_un_csv_sans_entete_ne_montre_pas_sa_premiere_ligne(ecrire):
 # ---------------------------------------------------------------- les corpus livrés
 
 
-@pytest.fixture(scope="module")
-def livres(tokenizer):
-    """Le contrôle des corpus livrés."""
-    return {nom: controler(nom, tokenizer) for nom in CORPUS_LIVRES}
-
-
 MINIMUMS = {
     "demarches": 1200,
     "encyclopedie": 250,
