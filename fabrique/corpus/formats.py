@@ -38,7 +38,7 @@ FORMES = {
 }
 
 #: Les noms des rôles : ceux d'OpenAI, de ShareGPT, et leurs équivalents français.
-ROLES = {
+ROLES: dict[object, str] = {
     "system": "system",
     "systeme": "system",
     "user": "user",
@@ -82,7 +82,7 @@ class Format:
     forme: str
     reconnait: Callable[[dict], bool]
     lire: Callable[[dict], Iterator[dict]]
-    pris: Callable[[dict], set[str]]
+    pris: Callable[[dict], set[str | None]]
 
 
 def vide(valeur: object) -> bool:
@@ -239,8 +239,8 @@ def _fiche(objet: dict) -> bool:
     return "texte" in objet and not autre
 
 
-def _pris_instruction(objet: dict) -> set[str]:
-    return {_premier(objet, noms) for noms in (DEMANDES, CONTEXTES, REPONSES, CONSIGNES)} - {None}
+def _pris_instruction(objet: dict) -> set[str | None]:
+    return {_premier(objet, noms) for noms in (DEMANDES, CONTEXTES, REPONSES, CONSIGNES)}
 
 
 #: Le premier qui reconnaît l'objet le lit ; Alpaca, en dernier, dira les colonnes manquantes.
