@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bitsandbytes as bnb
 import torch
@@ -42,6 +43,7 @@ from fabrique.modeles.quantification import (
 )
 from fabrique.modeles.tokenizer import charger_tokenizer, erreurs_du_hub
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import accorder
 
 QUANTIFICATIONS = (*FORMATS, "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -189,7 +191,7 @@ def _preparer_le_decoupage(options: dict, dtype: torch.dtype) -> None:
     ne se découpent pas.
     """
     options["device_map"] = None
-    reglages = options.get("quantization_config")
+    reglages: Any = options.get("quantization_config")
     if getattr(reglages, "load_in_4bit", False):
         reglages.bnb_4bit_quant_storage = dtype
 
@@ -290,13 +292,14 @@ def verifier_quantification(reseau: PreTrainedModel, quantification: str) -> int
         return len(formats)
     if quantification == "aucune":
         raise ErreurFabrique(
-            f"ce modèle est enregistré quantifié ({formats[autres[0]]}) : {len(autres)} couche(s)",
+            f"ce modèle est enregistré quantifié ({formats[autres[0]]}) : {accorder(len(autres), 'couche')}",
             "Donnez le modèle d’origine, en 16 ou 32 bits",
         )
     raise ErreurFabrique(
-        f"le modèle n’est pas en {FORMATS[quantification].bits} bits : {len(autres)} couche(s) "
-        f"restée(s) en 16 ou 32 bits, ou dans un autre format que « {quantification} » "
-        f"({', '.join(autres[:3])}…), {len(formats) - len(autres)} quantifiée(s)",
+        f"le modèle n’est pas en {FORMATS[quantification].bits} bits : "
+        f"{accorder(len(autres), 'couche restée', 'couches restées')} en 16 ou 32 bits, ou dans un "
+        f"autre format que « {quantification} » ({', '.join(autres[:3])}…), "
+        f"{accorder(len(formats) - len(autres), 'quantifiée')}",
         "Signalez cette version de transformers au projet, ou chargez avec quantification='aucune'",
         code=MACHINE,
     )

@@ -32,7 +32,8 @@ from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 JOURNAL = logging.getLogger(__name__)
 
-Element, Rendu = TypeVar("Element"), TypeVar("Rendu")
+Element = TypeVar("Element")
+Rendu = TypeVar("Rendu")
 
 #: Ce que ``generate`` prendrait dans la configuration d'un modèle si on ne le disait pas : chaque
 #: valeur est celle qui ne fait rien. Source : documentation de ``GenerationConfig``.
@@ -166,7 +167,8 @@ class Flux(TextStreamer):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, afficher: bool) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.afficher, self.morceaux = afficher, []
+        self.afficher = afficher
+        self.morceaux: list[str] = []
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Reçoit de transformers les mots dont la fin est sûre."""
@@ -287,7 +289,7 @@ def place_pour_repondre(
     return limite - longueur
 
 
-def _dire_la_coupe(combien: int, limite: int) -> None:
+def _dire_la_coupe(combien: int, limite: int | None) -> None:
     reponses = "La réponse est coupée" if combien == 1 else f"{combien} réponses sont coupées"
     JOURNAL.warning(
         f"{reponses} : question et réponse ne peuvent dépasser {limite} jetons avec ce modèle."

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -97,7 +98,7 @@ def _extraits(dossier: Path) -> Iterator[bytes]:
                     yield _extrait(nom, tranche, tranche.get_shape())
 
 
-def _extrait(nom: str, tenseur, forme: list[int]) -> bytes:
+def _extrait(nom: str, tenseur: Any, forme: list[int]) -> bytes:
     """Args: ``tenseur`` se lit par tranches, sans que le reste vienne en mémoire."""
     rangee = tenseur[forme[0] // 2 : forme[0] // 2 + 1] if forme else tenseur[...]
     entete = f"{nom} {rangee.dtype} {forme}\n".encode()

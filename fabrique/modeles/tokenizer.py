@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: L'erreur de la bibliothèque de réseau du hub, httpx ou httpx2 selon sa version.
-ErreurReseau = HfHubHTTPError.__bases__[0]
+ErreurReseau: Any = HfHubHTTPError.__bases__[0]
 
 
 def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
