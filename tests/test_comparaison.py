@@ -92,7 +92,7 @@ def test_une_reference_toute_coupee_ne_pese_ni_sur_la_perplexite_ni_sur_son_temo
         assert np.isfinite(obtenue.temoins[nom].numerateurs).all()
         assert not obtenue.temoins[nom].numerateurs[comptes == 0].any()
     ((_, phrase),) = _hors_de_la_perplexite(obtenue)
-    assert phrase.startswith(f"1 question(s) sur {len(avec)}")
+    assert phrase.startswith(f"1 question sur {len(avec)}")
     assert phrase.endswith(" longue")
     assert _hors_de_la_perplexite(seule) == []
 
