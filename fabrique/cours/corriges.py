@@ -337,7 +337,7 @@ CORRIGES: dict[str, Valeur | Libre] = {
         bravo="Un corpus publié sans restriction ne peut contenir que ce qui circule sans restriction.",
     ),
     "02-3": Libre(
-        genre=Callable,
+        genre=Callable,  # type: ignore[arg-type]  # une classe, sauf aux yeux de mypy
         forme="Il faut une fonction : remplacez « reponse = ... » par « def reponse(texte): » et son corps.",
         manque=_sans_balises,
         bravo="Le modèle n’apprendra pas à écrire des balises. Remarquez que « a < b » reste intact.",

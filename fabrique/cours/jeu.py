@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -201,10 +202,8 @@ def tirer(
     max_new_tokens: int = 16,
 ) -> list[str]:
     """Tire plusieurs suites du même début, chacune sur une ligne ; la graine est le rang du tirage."""
-    options = {"temperature": temperature, "max_new_tokens": max_new_tokens}
-    suites = [
-        continuer(modele, tokenizer, debut, graine=rang, **options) for rang in range(tirages)
-    ]
+    suivre = partial(continuer, temperature=temperature, max_new_tokens=max_new_tokens)
+    suites = [suivre(modele, tokenizer, debut, graine=rang) for rang in range(tirages)]
     return ["… " + " ".join(suite.split()) for suite in suites]
 
 

@@ -67,7 +67,9 @@ def schema_lora(sortie: int, entree: int, rang: int) -> None:
     )
 
 
-def _boite(axe: Axes, x: float, y: float, largeur: float, hauteur: float, couleur: str, nom: str):
+def _boite(
+    axe: Axes, x: float, y: float, largeur: float, hauteur: float, couleur: str, nom: str
+) -> None:
     """Un rectangle et son nom au milieu."""
     axe.add_patch(Rectangle((x, y), largeur, hauteur, color=couleur, alpha=0.35))
     axe.add_patch(Rectangle((x, y), largeur, hauteur, fill=False, edgecolor=couleur, linewidth=1.5))

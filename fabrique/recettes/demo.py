@@ -10,6 +10,7 @@ from datasets import Dataset
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, entrainer, memoire_pic
@@ -79,7 +80,7 @@ def exemples_montres(test: Dataset) -> list[dict]:
     ]
 
 
-def _repondre(modele, tokenizer, exemple: dict) -> str:
+def _repondre(modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exemple: dict) -> str:
     return generer(
         modele,
         tokenizer,
