@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import Field, asdict, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -48,8 +48,8 @@ TRADUCTIONS = {
 
 
 class _AideFrancaise:
-    def get_help(self, ctx) -> str:
-        texte = super().get_help(ctx)
+    def get_help(self, ctx: Any) -> str:
+        texte = super().get_help(ctx)  # type: ignore[misc]  # celui de la classe à côté
         for anglais, francais in TRADUCTIONS.items():
             texte = texte.replace(anglais, francais)
         return texte
@@ -92,7 +92,7 @@ def _avant_toute_commande(
     pass
 
 
-def _nombre(nom: str, forme: Nombre, aide: str):
+def _nombre(nom: str, forme: Nombre, aide: str) -> Any:
     """Une option qui attend un nombre : la virgule y vaut un point."""
 
     def lire(tape: str | float) -> int | float:
@@ -145,12 +145,12 @@ def _reglee_par(classe: type, *gardes: str) -> Callable:
 
     def regler(commande: Callable) -> Callable:
         @wraps(commande)
-        def reglee(**tapes) -> None:
+        def reglee(**tapes: Any) -> None:
             reglages = {champ: tapes.pop(champ) for champ in noms}
             try:
                 commande(reglages=reglages, **tapes)
             except ErreurFabrique as erreur:
-                erreur.champ = noms.get(erreur.champ, erreur.champ)
+                erreur.champ = noms.get(erreur.champ or "", erreur.champ)
                 raise
 
         signature = inspect.signature(commande, eval_str=True)
@@ -159,7 +159,8 @@ def _reglee_par(classe: type, *gardes: str) -> Callable:
             for ecrit in signature.parameters.values()
             for parametre in (map(_option, champs) if ecrit.name == "reglages" else [ecrit])
         ]
-        reglee.__signature__ = signature.replace(parameters=parametres)
+        # typer lit cet attribut.
+        reglee.__signature__ = signature.replace(parameters=parametres)  # type: ignore[attr-defined]
         return reglee
 
     return regler
@@ -464,8 +465,8 @@ def cout(
     from fabrique.recettes import cout as estimation
 
     # Le coût se compte un lot à la fois.
-    reglages = Reglages(**reglages, batch_size=reglages["mbatch_size"])
-    vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
+    appris = Reglages(**reglages, batch_size=reglages["mbatch_size"])
+    vue = estimation.estimer(model, machine, appris, dataset, jetons, prix_heure)
     api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
     if en_json:
         print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
@@ -562,12 +563,14 @@ def repartir(
 def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
     """Remplace les données personnelles, toujours de la même façon, et les compte."""
     from fabrique.corpus.preparation import pseudonymiser_fichier
+    from fabrique.socle.nombres import accorder
 
     verifier_sortie(sortie, entree, ecraser=ecraser)
     nombre, comptes = pseudonymiser_fichier(entree, sortie)
     for regle, remplaces in sorted(comptes.items()):
         print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
-    print(f"{sum(comptes.values())} remplacement(s), {nombre} exemples écrits dans {sortie}.")
+    ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
+    print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
 
 
 @application.command(cls=Commande)
@@ -647,13 +650,13 @@ def principal(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _echouer(ErreurFabrique("commande interrompue", "Relancez-la"), False)
     except OSError as cause:
-        erreur = ErreurFabrique(
+        refus = ErreurFabrique(
             f"le disque ou le système refuse l’opération ({cause.strerror or cause})",
             "Vérifiez la place libre et les droits",
             cause.filename,
             code=MACHINE,
         )
-        return _echouer(erreur, "--json" in arguments)
+        return _echouer(refus, "--json" in arguments)
     except Exception as cause:
         usage = _usage(cause)
         if usage is None:
