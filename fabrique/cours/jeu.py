@@ -107,11 +107,19 @@ def premiers_choix(
 
 
 def probabilite_du_mot(
-    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, debut: str, mot: str
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    debut: str,
+    mot: str,
+    espace: str = " ",
 ) -> float:
-    """La probabilité que ``mot`` suive : un produit, quand le mot tient en plusieurs jetons."""
+    """La probabilité que ``mot`` suive : un produit, quand le mot tient en plusieurs jetons.
+
+    Args:
+        espace: ce qui sépare le début du mot ; rien, quand le début finit déjà par une espace.
+    """
     question = [*debut_de_suite(tokenizer), *coder(debut, tokenizer)]
-    exemple = a_predire(question, coder(f" {mot}", tokenizer))
+    exemple = a_predire(question, coder(f"{espace}{mot}", tokenizer))
     return math.exp(log_probabilites(modele, [exemple])[0].sum())
 
 
