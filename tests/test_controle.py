@@ -631,7 +631,7 @@ def test_la_page_porte_tous_les_constats(ecrire, tmp_path, capsys):
     assert texte.count("<td>texte.html</td>") == 9
     assert "&lt;br&gt;" in texte
     assert "<br>" not in texte
-    assert "… et 6 autre(s)" in capsys.readouterr().out
+    assert "… et 6 autres" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- jamais une valeur personnelle

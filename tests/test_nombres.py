@@ -162,3 +162,12 @@ def test_ce_qui_met_un_nombre_en_forme_se_reconnait(tmp_path: Path, code: str, v
     fichier = tmp_path / "essai.py"
     fichier.write_text(code, "utf-8")
     assert bool(ecritures(fichier)) is vu
+
+
+@pytest.mark.parametrize(
+    ("nombre", "dit"),
+    [(0, "0 jeton"), (1, "1 jeton"), (2, "2 jetons"), (1024, "1\u202f024 jetons")],
+)
+def test_un_nom_s_accorde_avec_son_nombre(nombre: int, dit: str):
+    """En français, le pluriel commence à deux."""
+    assert n.en_nombre(nombre, "jeton") == dit

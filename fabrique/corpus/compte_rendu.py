@@ -10,7 +10,7 @@ import numpy as np
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.socle.figures import BLEU, VERT, en_image, nouvelle_figure
-from fabrique.socle.nombres import en_francais, en_pourcent
+from fabrique.socle.nombres import en_francais, en_nombre, en_pourcent
 from fabrique.socle.page import composer
 
 #: Constats montrés par règle, à l'écran ; le JSON et la page les ont tous.
@@ -21,7 +21,7 @@ def resumer(controle: Controle) -> str:
     """Le rapport en texte : les comptes, puis les premiers constats de chaque règle."""
     lignes = [
         f"{controle.fichier} : {controle.exemples} exemples ({controle.forme}), "
-        f"{len(controle.erreurs)} erreur(s), {len(controle.alertes)} alerte(s).",
+        f"{en_nombre(len(controle.erreurs), 'erreur')}, {en_nombre(len(controle.alertes), 'alerte')}.",
         *(f"  {nom} : {valeur}" for nom, valeur in chiffres(controle)),
     ]
     for regle, constats in par_regle(controle).items():
@@ -29,7 +29,8 @@ def resumer(controle: Controle) -> str:
         lignes.append(f"{signe} {regle} ({constats[0].gravite}) : {len(constats)}")
         lignes += [f"    {_phrase(constat)}" for constat in constats[:MONTRES]]
         if len(constats) > MONTRES:
-            lignes.append(f"    … et {len(constats) - MONTRES} autre(s) : ajoutez --json ou --html")
+            autres = en_nombre(len(constats) - MONTRES, "autre")
+            lignes.append(f"    … et {autres} : ajoutez --json ou --html")
     if not controle.constats:
         lignes.append("Rien à corriger.")
     return "\n".join(lignes)
@@ -82,7 +83,9 @@ def en_page(controle: Controle) -> str:
         "corpus/controle.html",
         f"Contrôle de {Path(controle.fichier).name}",
         controle=controle,
-        etat=f"{len(controle.erreurs)} erreur(s)." if controle.erreurs else "Aucune erreur.",
+        etat=f"{en_nombre(len(controle.erreurs), 'erreur')}."
+        if controle.erreurs
+        else "Aucune erreur.",
         mesures=list(chiffres(controle)),
         histogrammes=_histogrammes(controle),
         categories=list(controle.mesures.categories.items()),

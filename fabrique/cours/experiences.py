@@ -17,7 +17,7 @@ from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.jetons.mesure import Fertilite
 from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.socle.figures import BLEU, NOIR, ORANGE, SUR_BLANC, VERT, montrer, nouvelle_figure
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import en_francais, en_nombre
 
 #: Chaque case redit ses couleurs : JupyterLab et Colab peignent les rangées de celles du thème.
 CASE = f"{SUR_BLANC};text-align:left"
@@ -46,7 +46,7 @@ def montrer_coupes(textes: Mapping[str, str], tokenizers: Sequence[Decoupeur]) -
         for nom, siennes in coupes.items()
     )
     nu = "\n".join(
-        f"{nom} : {titre}, {len(coupe.jetons)} jeton(s) : {_barres(coupe)}"
+        f"{nom} : {titre}, {en_nombre(len(coupe.jetons), 'jeton')} : {_barres(coupe)}"
         for nom, siennes in coupes.items()
         for titre, coupe in zip(titres[1:], siennes, strict=True)
     )

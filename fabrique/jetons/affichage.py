@@ -14,7 +14,7 @@ from IPython.display import display
 
 from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.socle.figures import SUR_BLANC
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import en_francais, en_nombre
 
 #: Fonds clairs (Okabe et Ito, éclaircis), sous du texte noir : contraste d'au moins 12 pour 1.
 FONDS = ("#CBE3F5", "#FBE3B3", "#C3EBDD", "#F6DCEA")
@@ -82,11 +82,10 @@ class Decoupe:
     @property
     def resume(self) -> str:
         """Les comptes, en une phrase."""
-        comptes = (len(self.jetons), len(self.texte), len(self.texte.encode()))
-        jetons, caracteres, octets = (en_francais(compte) for compte in comptes)
-        phrase = (
-            f"{self.tokenizer} : {jetons} jeton(s), {caracteres} caractère(s), {octets} octet(s)."
-        )
+        jetons = en_nombre(len(self.jetons), "jeton")
+        caracteres = en_nombre(len(self.texte), "caractère")
+        octets = en_nombre(len(self.texte.encode()), "octet")
+        phrase = f"{self.tokenizer} : {jetons}, {caracteres}, {octets}."
         return f"{phrase} {self.ecart}".strip()
 
 
@@ -179,7 +178,8 @@ def _nu(jeton: Jeton, identifiants: bool) -> str:
 
 def _reste(decoupe: Decoupe, montres: int) -> str:
     reste = len(decoupe.jetons) - montres
-    return f" … et {en_francais(reste)} autre(s) jeton(s)" if reste > 0 else ""
+    autres = "autre jeton" if reste == 1 else "autres jetons"
+    return f" … et {en_francais(reste)} {autres}" if reste > 0 else ""
 
 
 def _visible(caractere: str) -> str:

@@ -32,6 +32,11 @@ def en_pourcent(part: float, decimales: int = 0) -> str:
     return f"{en_francais(100 * part, decimales)}\u00a0%"
 
 
+def en_nombre(nombre: int, nom: str) -> str:
+    """Un nombre et ce qu'il compte, accordé : « 0 erreur », « 1 erreur », « 1 024 jetons »."""
+    return f"{en_francais(nombre)} {nom}{'s' if nombre > 1 else ''}"
+
+
 def en_ecart(nombre: float, decimales: int = 0) -> str:
     """Un écart, toujours signé : « +4,2 », « −0,31 »."""
     return ("+" if nombre >= 0 else "−") + en_francais(abs(nombre), decimales)
