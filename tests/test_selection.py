@@ -76,7 +76,7 @@ def test_un_exemple_peut_avoir_plusieurs_motifs_et_tous_sont_comptes():
     corpus = corpus_de("Oui.", "Oui, selon la fiche [fiche-a-b], c’est possible.", "Non merci.")
     choix = selectionner(corpus, Criteres(sources_min=1, mots_min=2))
     assert choix.corpus["id"][:] == ["2"]
-    court, sans_source = "moins de 2 mots", "moins de 1 source citée"
+    court, sans_source = "moins de 2 mots", "moins d’une source citée"
     assert choix.ecartes == [
         {"rang": 1, "id": "1", "motifs": [sans_source, court]},
         {"rang": 3, "id": "3", "motifs": [sans_source]},

@@ -29,7 +29,7 @@ COLONNES = (
 #: Ce qui accompagne un exemple, quelle que soit sa forme.
 METADONNEES = ("langue", "categorie", "source", "licence", "jeu")
 #: Colonnes facultatives gardées telles quelles.
-ANNEXES = ("systeme", "niveau", "date_verification")
+ANNEXES = ("systeme", "niveau", "date_relecture")
 #: Colonnes de chaque forme, hors annexes.
 FORMES = {
     "instructions": COLONNES,

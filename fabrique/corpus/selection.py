@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from fabrique.corpus.formats import reponse
-from fabrique.socle.nombres import accorder, en_pourcent
+from fabrique.socle.nombres import en_pourcent
 
 _SOURCE = re.compile(r"\[([a-z0-9]+(?:[-_][a-z0-9]+)+)\]|(https?://[^\s)\]»]+)")
 _CITATION = re.compile(r"«[\s\u00a0\u202f]*(.+?)[\s\u00a0\u202f]*»", re.DOTALL)
@@ -54,7 +54,10 @@ class Criteres:
         """Ce que la réponse n'a pas, en clair ; rien si elle convient."""
         mots, cites = len(texte.split()), [len(c.split()) for c in citations(texte)]
         if len(sources_citees(texte)) < self.sources_min:
-            yield f"moins de {accorder(self.sources_min, 'source citée', 'sources citées')}"
+            minimum = self.sources_min
+            yield (
+                "moins d’une source citée" if minimum == 1 else f"moins de {minimum} sources citées"
+            )
         if max(cites, default=0) > self.citation_max:
             yield f"une citation de plus de {self.citation_max} mots"
         if mots and sum(cites) / mots > self.citations_max:

@@ -276,16 +276,16 @@ CORRIGES: dict[str, Valeur | Libre] = {
         bravo="Les mêmes mots, en bien moins de jetons.",
     ),
     "01-5": Valeur(
-        attendu=10_000 * 300 * 1.72 * 2 / 1_000_000,
+        attendu=10_000 * 300 * 1.74 * 2 / 1_000_000,
         tolerance=0.05,
         indice="Comptez d’abord tous les jetons ; le prix est celui d’un million d’entre eux.",
         bravo="Environ dix euros : compter avant de décider évite les mauvaises surprises.",
         pieges=(
             (6, "Vous avez compté un jeton par mot : Falcon en emploie davantage."),
-            (5.16, "Ce sont des millions de jetons : que coûte chaque million ?"),
-            (5_160_000, "Ce sont des jetons : que coûte un million d’entre eux ?"),
-            (10_320_000, "Le prix n’est pas celui d’un jeton, mais d’un million de jetons."),
-            (6 / 1.72, "Vous avez divisé par 1,72 : y a-t-il moins de jetons que de mots ?"),
+            (5.22, "Ce sont des millions de jetons : que coûte chaque million ?"),
+            (5_220_000, "Ce sont des jetons : que coûte un million d’entre eux ?"),
+            (10_440_000, "Le prix n’est pas celui d’un jeton, mais d’un million de jetons."),
+            (6 / 1.74, "Vous avez divisé par 1,74 : y a-t-il moins de jetons que de mots ?"),
         ),
     ),
     "01-6": Valeur(
@@ -305,17 +305,17 @@ CORRIGES: dict[str, Valeur | Libre] = {
         pieges=((2, "C’est le compte avant neutraliser : que deviennent ces ordres ensuite ?"),),
     ),
     "01-8": Valeur(
-        attendu=1_500 - 2_048 / 1.72,
+        attendu=1_500 - 2_048 / 1.74,
         tolerance=5,
         indice="Combien de mots la fenêtre tient-elle ? Ce qui dépasse est coupé.",
         bravo="Plus de trois cents mots perdus, et toujours les derniers.",
         pieges=(
             (
-                2_048 / 1.72,
+                2_048 / 1.74,
                 "Ce sont les mots que la fenêtre tient : combien en reste-t-il dehors ?",
             ),
-            (1_500 * 1.72 - 2_048, "Ce sont des jetons perdus : combien de mots cela fait-il ?"),
-            (1_500 * 1.72, "C’est la notice entière, en jetons : que peut en tenir la fenêtre ?"),
+            (1_500 * 1.74 - 2_048, "Ce sont des jetons perdus : combien de mots cela fait-il ?"),
+            (1_500 * 1.74, "C’est la notice entière, en jetons : que peut en tenir la fenêtre ?"),
             (2_048 - 1_500, "Vous mêlez des jetons et des mots : mettez-les dans la même unité."),
             (1_500 - 2_048, "Vous mêlez des jetons et des mots : mettez-les dans la même unité."),
         ),
