@@ -275,8 +275,15 @@ def place_pour_repondre(
         ErreurFabrique: la question remplit ou dépasse la fenêtre du modèle.
     """
     limite = fenetre(modele, tokenizer)
-    if limite is None:
-        return sys.maxsize
+    return sys.maxsize if limite is None else place_dans(limite, longueur, rang)
+
+
+def place_dans(limite: int, longueur: int, rang: int | None = None) -> int:
+    """Combien de jetons il reste pour répondre dans une fenêtre de ``limite`` jetons.
+
+    Raises:
+        ErreurFabrique: la question remplit ou dépasse la fenêtre.
+    """
     if longueur >= limite:
         laquelle = "le texte" if rang is None else f"la question {rang}"
         raise ErreurFabrique(
