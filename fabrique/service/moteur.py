@@ -185,6 +185,18 @@ class Moteur:
             tuple(pas) if probabilites else (),
         )
 
+    def log_probabilites(self, ids: Sequence[int], entrees: int) -> torch.Tensor:
+        """La log-probabilité de chaque jeton possible après une suite (forme : vocabulaire).
+
+        Args:
+            entrees: taille du vocabulaire.
+        """
+        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees)
+        rendues = torch.full((entrees,), -torch.inf)
+        for jeton in ecrit.probables[0]["top_logprobs"]:
+            rendues[jeton["id"]] = jeton["logprob"]
+        return rendues
+
     def decouper(self, textes: Sequence[str]) -> list[list[int]]:
         """Les jetons de chaque texte, découpé par llama.cpp lui-même."""
         # L'adresse est celle de cette machine : aucun mandataire.
