@@ -107,7 +107,12 @@ class FichierGguf:
         moteur = Tokenizer.from_str(entier)
         roles = {
             f"{role}_token": moteur.id_to_token(numero)
-            for role, cle in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"), ("unk", "unknown"))
+            for role, cle in (
+                ("bos", "bos"),
+                ("eos", "eos"),
+                ("pad", "padding"),
+                ("unk", "unknown"),
+            )
             if (numero := self.champ(f"tokenizer.ggml.{cle}_token_id")) is not None
         }
         speciaux = [a.content for a in moteur.get_added_tokens_decoder().values() if a.special]
