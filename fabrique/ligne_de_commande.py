@@ -429,6 +429,34 @@ def fusionner(
 
 
 @application.command(cls=Commande)
+def exporter(
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier où écrire.")],
+    model: Annotated[
+        str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")
+    ] = "falcon-poche",
+    adaptateur: Annotated[
+        str, typer.Option("--adaptateur", help="Dossier d’un adaptateur à fusionner d’abord.")
+    ] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    format: Annotated[str, typer.Option("--format", help="gguf.")] = "gguf",
+    type: Annotated[
+        str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 ou q4_0.")
+    ] = "q8_0",
+    calcul: Annotated[
+        str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
+    ] = "float32",
+) -> None:
+    """Écrit un modèle pour llama.cpp et Ollama, avec son Modelfile, et vérifie ce qui est écrit."""
+    from fabrique.service.export import exporter_gguf
+
+    if format != "gguf":
+        raise ErreurFabrique(
+            f"le format « {format} » ne s’écrit pas", "Donnez « gguf »", champ="--format"
+        )
+    print(exporter_gguf(model, sortie, type, adaptateur or None, revision or None, calcul))
+
+
+@application.command(cls=Commande)
 @_reglee_par(
     Reglages, "epochs", "mbatch_size", "cutoff_len", "lora_r", "target_modules", "recalcul"
 )

@@ -62,7 +62,7 @@ def generer(
     instruction: str,
     input: str = "",
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     max_new_tokens: int = 220,
     temperature: float = 0.0,
     top_k: int = 0,
@@ -76,7 +76,8 @@ def generer(
     Args:
         instruction: la demande, en français.
         input: le texte à traiter, s'il y en a un.
-        adaptateur: ``False`` interroge la base sans son adaptateur, sans rien recharger.
+        adaptateur: ``False`` interroge la base sans son adaptateur, sans rien recharger ; un nom,
+            l'adaptateur que ``charger_adaptateur`` a posé sous ce nom.
         max_new_tokens: longueur maximale de la réponse, en jetons.
         temperature: 0 prend toujours le jeton le plus probable ; plus haut, on tire au sort.
         top_k: tire parmi les ``top_k`` jetons les plus probables ; 0, parmi tous.
@@ -90,7 +91,8 @@ def generer(
         La réponse, sans le texte envoyé ni le jeton de fin.
 
     Raises:
-        ErreurFabrique: demi-caractère Unicode, ou question plus longue que la fenêtre du modèle.
+        ErreurFabrique: demi-caractère Unicode, question plus longue que la fenêtre du modèle, ou
+            adaptateur inconnu.
     """
     ids = torch.tensor([coder(texte_envoye(tokenizer, instruction, input), tokenizer)])
     return continuer(
@@ -113,7 +115,7 @@ def continuer(
     tokenizer: PreTrainedTokenizerBase,
     texte: str | torch.Tensor,
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     max_new_tokens: int = 60,
     temperature: float = 0.0,
     top_k: int = 0,
@@ -187,7 +189,7 @@ def generer_par_lots(
     tokenizer: PreTrainedTokenizerBase,
     exemples: list[dict],
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     max_new_tokens: int = 220,
     min_new_tokens: int = 0,
     repetition_penalty: float = 1.0,
@@ -277,8 +279,15 @@ def place_pour_repondre(
         ErreurFabrique: la question remplit ou dépasse la fenêtre du modèle.
     """
     limite = fenetre(modele, tokenizer)
-    if limite is None:
-        return sys.maxsize
+    return sys.maxsize if limite is None else place_dans(limite, longueur, rang)
+
+
+def place_dans(limite: int, longueur: int, rang: int | None = None) -> int:
+    """Combien de jetons il reste pour répondre dans une fenêtre de ``limite`` jetons.
+
+    Raises:
+        ErreurFabrique: la question remplit ou dépasse la fenêtre.
+    """
     if longueur >= limite:
         laquelle = "le texte" if rang is None else f"la question {rang}"
         raise ErreurFabrique(
@@ -365,12 +374,19 @@ class SansBoucle(LogitsProcessor):
 
 
 @contextmanager
-def base_ou_affine(modele: PreTrainedModel, adaptateur: bool) -> Iterator[None]:
-    """Éteint l'adaptateur, le temps d'une réponse de la base.
+def base_ou_affine(modele: PreTrainedModel, adaptateur: bool | str) -> Iterator[None]:
+    """Éteint l'adaptateur, ou met en service celui qu'on nomme, le temps d'une réponse.
 
     Un modèle nu répond toujours comme la base, même quand peft a depuis posé un adaptateur
     dans ses couches : ``modele`` et ``resultat.modele`` restent deux interlocuteurs.
+
+    Raises:
+        ErreurFabrique: aucun adaptateur de ce nom n'est posé sur le modèle.
     """
+    if isinstance(adaptateur, str):
+        with _en_service(modele, adaptateur):
+            yield
+        return
     if isinstance(modele, PeftModel) and adaptateur:
         yield
         return
@@ -386,3 +402,24 @@ def base_ou_affine(modele: PreTrainedModel, adaptateur: bool) -> Iterator[None]:
     finally:
         for couche in allumees:
             couche.enable_adapters(True)
+
+
+@contextmanager
+def _en_service(modele: PreTrainedModel, nom: str) -> Iterator[None]:
+    """Met un adaptateur en service, puis rend le modèle tel qu'il était."""
+    poses = list(modele.peft_config) if isinstance(modele, PeftModel) else []
+    if nom not in poses:
+        raise ErreurFabrique(
+            f"aucun adaptateur ne s’appelle « {nom} » sur ce modèle"
+            + (f", qui porte {', '.join(poses)}" if poses else ""),
+            "Posez-le d’abord : charger_adaptateur(modele, dossier, nom=…)",
+        )
+    avant = modele.active_adapters
+    apprenables = [p for p in modele.parameters() if p.requires_grad]
+    modele.base_model.set_adapter(nom, inference_mode=True)
+    try:
+        yield
+    finally:
+        modele.base_model.set_adapter(avant, inference_mode=True)
+        for parametre in apprenables:
+            parametre.requires_grad_(True)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from fabrique.machine.profil import JUMEAU
 from fabrique.modeles.catalogue import CATALOGUE, Entree, trouver
+from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.gabarits import GABARIT_ALPACA
 from fabrique.socle.emplacements import hub_ou_cache
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
@@ -27,7 +28,7 @@ ErreurReseau: Any = HfHubHTTPError.__bases__[0]
 
 
 def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Charge le seul tokenizer d'un modèle : catalogue, dossier local ou hub.
+    """Charge le seul tokenizer d'un modèle : catalogue, dossier local, fichier GGUF ou hub.
 
     Raises:
         ErreurFabrique: modèle inconnu ou injoignable, fichiers illisibles.
@@ -45,6 +46,8 @@ def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTra
 
 def _lire(entree: Entree) -> PreTrainedTokenizerBase:
     """Le tokenizer que choisirait AutoTokenizer, qui importe torch ; sans lui, au catalogue."""
+    if entree.est_un_gguf:
+        return FichierGguf.ouvrir(entree.depot).tokenizer()
     if entree not in CATALOGUE.values():
         from transformers import AutoTokenizer
 
@@ -64,7 +67,7 @@ def erreurs_du_hub(entree: Entree) -> Iterator[None]:
         with hub_ou_cache() if entree.revision else nullcontext():
             yield
     except (OSError, HFValidationError, LocalEntryNotFoundError, ErreurReseau) as cause:
-        if Path(entree.depot).is_dir():
+        if Path(entree.depot).exists():
             raise ErreurFabrique(
                 f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
                 "Vérifiez que le dossier contient config.json, le tokenizer et les poids",
