@@ -1,1 +1,1 @@
-"""Faire servir un modèle affiné : le fusionner."""
+"""Faire servir un modèle affiné : le fusionner, répondre et affiner à une adresse."""
