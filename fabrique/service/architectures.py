@@ -219,10 +219,6 @@ def _refuser_gemma2(config: PretrainedConfig) -> str:
     return ""
 
 
-
-
-
-
 #: Les architectures que l'export écrit, par leur ``model_type``. Source : llama.cpp,
 #: ``convert_hf_to_gguf.py``, dont viennent rangements et champs.
 ARCHITECTURES = {

@@ -136,7 +136,9 @@ class Export:
                 f"multiple de 32 : {', '.join(self.en_16_bits[:3])}."
             )
         if not self.gabarit:
-            dits.append("Gabarit de conversation impossible à récrire pour Ollama : voir Modelfile.")
+            dits.append(
+                "Gabarit de conversation impossible à récrire pour Ollama : voir Modelfile."
+            )
         return dits
 
     def __str__(self) -> str:
@@ -188,9 +190,7 @@ def exporter_gguf(
         mettre_en_place(partiel, fichier)
     fenetre = architectures.contexte(reseau.config)
     consignes, gabarit = en_modelfile(tokenizer, fichier.name, fenetre)
-    fait = Export(
-        fichier, type, octets, mots, len(textes), differents, en_16_bits, ecart, gabarit
-    )
+    fait = Export(fichier, type, octets, mots, len(textes), differents, en_16_bits, ecart, gabarit)
     ecrire_signe(sortie / "Modelfile", consignes)
     ecrire_signe(sortie / "README.md", notice(fait, modele, adaptateur))
     return fait
@@ -219,7 +219,9 @@ def _verifier_avant(
             f"le type « {type} » n’existe pas", f"Choisissez entre {', '.join(TYPES)}"
         )
     if fichier.parent.exists() and not fichier.parent.is_dir():
-        raise ErreurFabrique("la sortie est un fichier", "Donnez le nom d’un dossier", fichier.parent)
+        raise ErreurFabrique(
+            "la sortie est un fichier", "Donnez le nom d’un dossier", fichier.parent
+        )
     for ecrit in (fichier, fichier.parent / "Modelfile", fichier.parent / "README.md"):
         verifier_sortie(ecrit, *filter(None, [modele]))
     if adaptateur:
@@ -422,7 +424,9 @@ def notice(fait: Export, modele: str | Path, adaptateur: str | Path | None) -> s
         taille=en_mo(fait.octets),
         entrees=en_francais(len(fait.vocabulaire.entrees)),
         constats="\n".join(f"- {constat}" for constat in fait.constats()),
-        differents=f"\nTextes découpés autrement par llama.cpp :\n{differents}\n" if differents else "",
+        differents=f"\nTextes découpés autrement par llama.cpp :\n{differents}\n"
+        if differents
+        else "",
         suite=suite.replace("# Notice", "## Notice", 1),
         version=__version__,
     )

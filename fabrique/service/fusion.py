@@ -95,7 +95,8 @@ def fusionner(
         exporter(_additionner(affine, adaptateur), tokenizer, partiel)
         del base, affine  # jamais deux modèles entiers en mémoire
         ecart = _ecart(
-            attendus, logits_des_demandes(charger(partiel, "aucune", calcul, None, True)[1], tokenizer)
+            attendus,
+            logits_des_demandes(charger(partiel, "aucune", calcul, None, True)[1], tokenizer),
         )
         if ecart > TOLERANCE:
             dit = "sans limite" if math.isinf(ecart) else en_bref(ecart, 2)

@@ -109,9 +109,7 @@ class Moteur:
         Raises:
             ErreurFabrique: question plus longue que la fenêtre du modèle, ou réglage refusé.
         """
-        return self.continuer(
-            coder(composer(self.tokenizer, messages), self.tokenizer), **reglages
-        )
+        return self.continuer(coder(composer(self.tokenizer, messages), self.tokenizer), **reglages)
 
     def continuer(
         self,

@@ -237,9 +237,7 @@ def _notes(entrees: Sequence[str], fusions: Sequence[tuple[str, str]]) -> tuple[
 # ---------------------------------------------------------------- le pré-découpage
 
 
-def _choisir(
-    vocabulaire: Vocabulaire, reference: Tokenizer, textes: Sequence[str]
-) -> Vocabulaire:
+def _choisir(vocabulaire: Vocabulaire, reference: Tokenizer, textes: Sequence[str]) -> Vocabulaire:
     """Le pré-découpage aux textes différents les moins nombreux, fusions gênantes retirées."""
     attendus = dict(zip(textes, decouper(reference, textes), strict=True))
     copie = Tokenizer.from_str(reference.to_str())
@@ -269,9 +267,7 @@ def _choisir(
     return meilleur
 
 
-def _qui_enjambent(
-    moteur: Tokenizer, reference: Tokenizer, textes: Sequence[str]
-) -> Iterator[str]:
+def _qui_enjambent(moteur: Tokenizer, reference: Tokenizer, textes: Sequence[str]) -> Iterator[str]:
     """Les jetons que llama.cpp ferait d'un morceau à l'autre, du plus au moins fréquent."""
     comptes: Counter = Counter()
     for texte in textes:
