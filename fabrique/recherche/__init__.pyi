@@ -1,0 +1,2 @@
+from .index import Index as Index
+from .passages import Fiche as Fiche, Passage as Passage, Trouve as Trouve
