@@ -1,7 +1,6 @@
 """Entraîner un encodeur statique sur des fiches : un titre doit retrouver son passage parmi d'autres.
 
 Chaque lot est un petit examen : autant de titres que de passages, et chaque titre désigne le sien.
-Après la première époque, un lot réunit des fiches voisines : les distracteurs se ressemblent.
 """
 
 from __future__ import annotations
@@ -9,40 +8,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch.nn import EmbeddingBag
 from torch.nn.functional import cross_entropy, normalize
 
+from fabrique.recherche.fiches import lire_fiches
 from fabrique.recherche.passages import Fiche, couper
+from fabrique.recherche.reglages_encodeur import PAR_DEFAUT, ReglagesEncodeur
 from fabrique.recherche.sens import Statique
-from fabrique.socle.erreurs import COMPTE, PART, RANG, ErreurFabrique, Nombre
-from fabrique.socle.nombres import en_bref
-from fabrique.socle.options import reglage, verifier_les_nombres
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import en_bref, en_francais, en_mo
 
 JOURNAL = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReglagesEncodeur:
-    """Les réglages de l'apprentissage ; par défaut, ceux de l'encodeur livré."""
-
-    vocabulaire: int = reglage(16_384, "Morceaux de mots, au plus.", COMPTE)
-    dimensions: int = reglage(256, "Nombres par vecteur.", COMPTE)
-    epoques: int = reglage(6, "Passages sur les paires.", COMPTE)
-    lot: int = reglage(512, "Paires par pas.", Nombre(entier=True, au_moins=2, exemple="512"))
-    taux: float = reglage(3e-3, "Taux d’apprentissage.", Nombre(positive=True, exemple="0,003"))
-    temperature: float = reglage(
-        0.05, "Plus basse, elle punit les distracteurs proches.", Nombre(positive=True)
-    )
-    effacement: float = reglage(0.1, "Part des morceaux d’un titre effacés au hasard.", PART)
-    graine: int = reglage(0, "Graine du hasard.", RANG)
-
-    def __post_init__(self) -> None:
-        verifier_les_nombres(self)
 
 
 @dataclass(frozen=True)
@@ -59,7 +40,7 @@ class Paires:
     fiches: np.ndarray
 
 
-def apprendre(fiches: Sequence[Fiche], reglages: ReglagesEncodeur = ReglagesEncodeur()) -> Statique:
+def apprendre(fiches: Sequence[Fiche], reglages: ReglagesEncodeur = PAR_DEFAUT) -> Statique:
     """Entraîne un encodeur sur les titres et les passages de fiches.
 
     Returns:
@@ -91,7 +72,7 @@ def apprendre(fiches: Sequence[Fiche], reglages: ReglagesEncodeur = ReglagesEnco
     hasard = np.random.default_rng(reglages.graine)
     for epoque in range(reglages.epoques):
         pertes = []
-        for lot in _lots(paires, sac, epoque, reglages.lot, hasard):
+        for lot in _lots(len(textes), reglages.lot, hasard):
             perte = _perte(paires, lot, sac, reglages, hasard)
             optimiseur.zero_grad()
             perte.backward()
@@ -100,9 +81,35 @@ def apprendre(fiches: Sequence[Fiche], reglages: ReglagesEncodeur = ReglagesEnco
         for groupe in optimiseur.param_groups:
             groupe["lr"] = reglages.taux * (1 - (epoque + 1) / reglages.epoques)
         JOURNAL.info(
-            f"Époque {epoque + 1} sur {reglages.epoques} : perte {en_bref(np.mean(pertes))}."
+            f"Époque {epoque + 1} sur {reglages.epoques} : perte {en_bref(np.mean(pertes), 3)}."
         )
     return Statique(sac.weight.detach().numpy(), tokenizer)
+
+
+def entrainer_encodeur(
+    sources: Sequence[str | Path],
+    sortie: str | Path,
+    reglages: ReglagesEncodeur = PAR_DEFAUT,
+) -> str:
+    """Entraîne un encodeur sur des fichiers de fiches et l'écrit dans un dossier neuf.
+
+    Returns:
+        La phrase qui dit ce qui a été fait.
+
+    Raises:
+        ErreurFabrique: le dossier n'est pas vide, ou une fiche ne peut pas être prise.
+    """
+    sortie = Path(sortie)
+    if sortie.exists() and (not sortie.is_dir() or any(sortie.iterdir())):
+        raise ErreurFabrique(
+            "le dossier de sortie existe et n’est pas vide", "Donnez un dossier neuf", sortie
+        )
+    fiches = [fiche for lue in lire_fiches(*sources) for fiche in lue.fiches]
+    encodeur = apprendre(fiches, reglages)
+    sortie.mkdir(parents=True, exist_ok=True)
+    encodeur.enregistrer(sortie)
+    octets = sum(fichier.stat().st_size for fichier in sortie.iterdir())
+    return f"Encodeur écrit dans {sortie} ({en_mo(octets)}), entraîné sur {en_francais(len(fiches))} fiches."
 
 
 def _textes(fiches: Sequence[Fiche]) -> Iterator[tuple[str, str, int]]:
@@ -142,30 +149,11 @@ def _en_morceaux(tokenizer: Tokenizer, textes: list[str]) -> list[np.ndarray]:
     return [np.array(code.ids, dtype=np.int64) for code in tokenizer.encode_batch(textes)]
 
 
-def _lots(
-    paires: Paires, sac: EmbeddingBag, epoque: int, taille: int, hasard: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Les rangs des paires de chaque lot ; après la première époque, des fiches voisines."""
-    ordre = hasard.permutation(len(paires.fiches))
-    if epoque:
-        voisinages = _voisinages(paires, sac, hasard)
-        ordre = ordre[np.argsort(hasard.permutation(voisinages.max() + 1)[voisinages[ordre]])]
-    debuts = np.arange(0, len(ordre) - taille + 1, taille)
-    for debut in hasard.permutation(debuts):
+def _lots(nombre: int, taille: int, hasard: np.random.Generator) -> Iterator[np.ndarray]:
+    """Les rangs des paires de chaque lot, tirés au hasard ; les dernières attendent l'époque suivante."""
+    ordre = hasard.permutation(nombre)
+    for debut in range(0, nombre - taille + 1, taille):
         yield ordre[debut : debut + taille]
-
-
-#: Combien de paires, en moyenne, dans un voisinage : plusieurs se côtoient dans un lot.
-PAR_VOISINAGE = 64
-
-
-def _voisinages(paires: Paires, sac: EmbeddingBag, hasard: np.random.Generator) -> np.ndarray:
-    """Le voisinage de chaque paire, d'après les vecteurs que l'encodeur donne aux titres."""
-    with torch.no_grad():
-        vecteurs = _vecteurs(sac, paires.titres).numpy()
-    nombre = max(len(vecteurs) // PAR_VOISINAGE, 1)
-    partage = MiniBatchKMeans(nombre, n_init=1, random_state=int(hasard.integers(2**31)))
-    return partage.fit_predict(vecteurs)
 
 
 def _perte(

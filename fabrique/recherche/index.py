@@ -71,7 +71,7 @@ class Index:
         self._fiches, self._passages, self._mots, self._sens = fiches, passages, mots, sens
 
     @classmethod
-    def construire(cls, *sources: str | Path, sens: str = "aucun") -> Index:
+    def construire(cls, *sources: str | Path, sens: str = "poche") -> Index:
         """Lit des fiches, les coupe en passages et les indexe.
 
         Args:
@@ -85,10 +85,10 @@ class Index:
         from fabrique.recherche.fiches import lire_fiches
 
         choisir_encodeur(sens)  # un mauvais nom se dit avant la lecture
-        return cls.depuis(lire_fiches(*sources), sens)
+        return cls.depuis((f for lue in lire_fiches(*sources) for f in lue.fiches), sens)
 
     @classmethod
-    def depuis(cls, fiches: Iterable[Fiche], sens: str = "aucun") -> Index:
+    def depuis(cls, fiches: Iterable[Fiche], sens: str = "poche") -> Index:
         """Indexe des fiches déjà lues, d'identifiants différents."""
         encodeur = choisir_encodeur(sens)
         fiches = list(fiches)
@@ -109,7 +109,7 @@ class Index:
             pa.Table.from_pylist([asdict(fiche) for fiche in fiches], _FICHES),
             pa.Table.from_pylist(passages, _PASSAGES),
             Mots.construire(_par_mots(p) for _, p in coupees),
-            Sens.construire(encodeur, [_par_sens(p) for _, p in coupees]) if encodeur else None,
+            encodeur and Sens.construire(encodeur, [p for _, p in coupees]),
         )
 
     def chercher(self, question: str, k: int = 5, par_fiche: int = 1) -> list[Trouve]:
@@ -244,11 +244,6 @@ POIDS_DU_TITRE = 3
 def _par_mots(passage: Passage) -> str:
     """Ce que la recherche par mots lit d'un passage : le titre, plusieurs fois, la rubrique, le texte."""
     return "\n".join([*[passage.titre] * POIDS_DU_TITRE, passage.rubrique, passage.texte])
-
-
-def _par_sens(passage: Passage) -> str:
-    """Ce que la recherche par sens en lit."""
-    return f"{passage.titre}\n{passage.rubrique}\n{passage.texte}"
 
 
 def _retenir(scores: np.ndarray, fiches: np.ndarray, k: int, par_fiche: int) -> list[int]:

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 from tokenizers import Tokenizer
 
+from fabrique.recherche.passages import Passage
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
@@ -147,7 +148,7 @@ class SentenceTransformers:
                 dossier,
                 code=MACHINE,
             ) from cause
-        self.nom, self.modele = str(dossier), SentenceTransformer(str(dossier))
+        self.nom, self.modele = str(dossier.resolve()), SentenceTransformer(str(dossier))
         self.empreinte = empreinte(dossier / "modules.json")
 
     def questions(self, textes: Sequence[str]) -> np.ndarray:
@@ -180,7 +181,7 @@ def choisir_encodeur(nom: str) -> Encodeur | None:
     if (dossier / "modules.json").is_file():
         return SentenceTransformers(dossier)
     if (dossier / "tokenizer.json").is_file():
-        return Statique.lire(dossier, nom)
+        return Statique.lire(dossier, str(dossier.resolve()))
     raise ErreurFabrique(
         f"l’encodeur « {nom} » n’existe pas",
         "Choisissez poche, e5, aucun, ou le dossier d’un encodeur",
@@ -200,12 +201,18 @@ class Sens:
         self.encodeur, self.vecteurs = encodeur, vecteurs
 
     @classmethod
-    def construire(cls, encodeur: Encodeur, textes: Sequence[str]) -> Sens:
-        """Code chaque texte, dans l'ordre des passages."""
-        return cls(encodeur, encodeur.passages(textes).astype(np.float16).astype(np.float32))
+    def construire(cls, encodeur: Encodeur, passages: Sequence[Passage]) -> Sens:
+        """Code chaque passage : la moyenne de son titre et de son texte.
+
+        Le titre d'une fiche dit mieux que ses détails ce qu'on lui demandera.
+        """
+        rangs = {titre: rang for rang, titre in enumerate(dict.fromkeys(p.titre for p in passages))}
+        titres = encodeur.passages(list(rangs))[[rangs[p.titre] for p in passages]]
+        textes = encodeur.passages([f"{p.titre}\n{p.rubrique}\n{p.texte}" for p in passages])
+        return cls(encodeur, ((titres + textes) / 2).astype(np.float16).astype(np.float32))
 
     def noter(self, question: str) -> np.ndarray:
-        """Le cosinus de la question et de chaque passage, de -1 à 1. Forme : (passages,)."""
+        """La proximité de la question et de chaque passage, de -1 à 1. Forme : (passages,)."""
         return self.vecteurs @ self.encodeur.questions([question])[0]
 
     def enregistrer(self, dossier: Path) -> None:
