@@ -108,7 +108,7 @@ class Index:
         return cls(
             pa.Table.from_pylist([asdict(fiche) for fiche in fiches], _FICHES),
             pa.Table.from_pylist(passages, _PASSAGES),
-            Mots.construire(_par_mots(p) for _, p in coupees),
+            Mots.construire(par_mots(p) for _, p in coupees),
             encodeur and Sens.construire(encodeur, [p for _, p in coupees]),
         )
 
@@ -132,7 +132,7 @@ class Index:
         mots = self._mots.noter(question)
         sens = self._sens.noter(question) if self._sens else np.zeros_like(mots)
         scores = fusionner(mots, sens)
-        retenus = _retenir(scores, self._passages["fiche"].to_numpy(), k, par_fiche)
+        retenus = retenir(scores, self._passages["fiche"].to_numpy(), k, par_fiche)
         return [
             Trouve(
                 **vars(self[rang]),
@@ -241,12 +241,12 @@ class Index:
 POIDS_DU_TITRE = 3
 
 
-def _par_mots(passage: Passage) -> str:
+def par_mots(passage: Passage) -> str:
     """Ce que la recherche par mots lit d'un passage : le titre, plusieurs fois, la rubrique, le texte."""
     return "\n".join([*[passage.titre] * POIDS_DU_TITRE, passage.rubrique, passage.texte])
 
 
-def _retenir(scores: np.ndarray, fiches: np.ndarray, k: int, par_fiche: int) -> list[int]:
+def retenir(scores: np.ndarray, fiches: np.ndarray, k: int, par_fiche: int) -> list[int]:
     """Les rangs des k meilleurs passages, le meilleur d'abord, ``par_fiche`` au plus d'une fiche."""
     retenus: list[int] = []
     deja: Counter[int] = Counter()

@@ -194,6 +194,20 @@ def normer(vecteurs: np.ndarray) -> np.ndarray:
     return (vecteurs / np.where(longueurs > 0, longueurs, 1)).astype(np.float32)
 
 
+def coder(encodeur: Encodeur, passages: Sequence[Passage]) -> np.ndarray:
+    """Le vecteur de chaque passage : la moyenne de celui de son titre et de celui de son texte.
+
+    Le titre d'une fiche dit, mieux que ses détails, ce qu'on lui demandera.
+
+    Returns:
+        Forme : (passages, dimensions), float32 ; de longueur 1 au plus.
+    """
+    rangs = {titre: rang for rang, titre in enumerate(dict.fromkeys(p.titre for p in passages))}
+    titres = encodeur.passages(list(rangs))[[rangs[p.titre] for p in passages]]
+    textes = encodeur.passages([f"{p.titre}\n{p.rubrique}\n{p.texte}" for p in passages])
+    return (titres + textes) / 2
+
+
 class Sens:
     """Le vecteur de chaque passage, et l'encodeur qui donnera celui d'une question."""
 
@@ -202,14 +216,8 @@ class Sens:
 
     @classmethod
     def construire(cls, encodeur: Encodeur, passages: Sequence[Passage]) -> Sens:
-        """Code chaque passage : la moyenne de son titre et de son texte.
-
-        Le titre d'une fiche dit mieux que ses détails ce qu'on lui demandera.
-        """
-        rangs = {titre: rang for rang, titre in enumerate(dict.fromkeys(p.titre for p in passages))}
-        titres = encodeur.passages(list(rangs))[[rangs[p.titre] for p in passages]]
-        textes = encodeur.passages([f"{p.titre}\n{p.rubrique}\n{p.texte}" for p in passages])
-        return cls(encodeur, ((titres + textes) / 2).astype(np.float16).astype(np.float32))
+        """Code chaque passage, dans l'ordre."""
+        return cls(encodeur, coder(encodeur, passages).astype(np.float16).astype(np.float32))
 
     def noter(self, question: str) -> np.ndarray:
         """La proximité de la question et de chaque passage, de -1 à 1. Forme : (passages,)."""
