@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fabrique import __version__
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
+from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import (
@@ -641,6 +642,47 @@ def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> N
         print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
     ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
     print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
+
+
+sources = typer.Typer(
+    cls=Groupe,
+    help="Indexer des fiches où chercher, et apprendre à les chercher.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+application.add_typer(sources, name="sources")
+Fiches = Annotated[list[str], typer.Argument(help="Fiches : noms livrés ou fichiers.")]
+
+
+@sources.command(cls=Commande)
+def indexer(
+    fichiers: Fiches,
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de l’index.")],
+    sens: Annotated[
+        str,
+        typer.Option("--sens", help="Encodeur : poche, e5, aucun, ou son dossier."),
+    ] = "poche",
+    en_json: Json = False,
+) -> None:
+    """Coupe des fiches en passages et les indexe, par mots et par sens."""
+    from fabrique.recherche.indexation import indexer as construire
+
+    fait = construire(fichiers, sortie, sens)
+    print(json.dumps(fait.en_dictionnaire(), ensure_ascii=False) if en_json else fait)
+
+
+@sources.command(cls=Commande)
+@_reglee_par(ReglagesEncodeur)
+def encodeur(
+    *,
+    fichiers: Fiches,
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de l’encodeur, à créer.")],
+    reglages: dict,
+) -> None:
+    """Entraîne un encodeur sur vos fiches ; « sources indexer --sens » l’emploie."""
+    from fabrique.recherche.encodeur import entrainer_encodeur
+
+    print(entrainer_encodeur(fichiers, sortie, ReglagesEncodeur(**reglages)))
 
 
 @application.command(cls=Commande)

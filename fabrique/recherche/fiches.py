@@ -1,22 +1,21 @@
-"""Lire des fiches : tout ce qui ne peut pas être pris est nommé, fichier, ligne et champ."""
+"""Lire des fiches : ce qui ne peut pas être pris est nommé, avec le fichier, la ligne et le champ."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from fabrique.corpus.constats import Alerte
 from fabrique.corpus.fichiers import Ligne
-from fabrique.corpus.lecture import ouvrir
-from fabrique.corpus.structure import entier
+from fabrique.corpus.lecture import dire_alertes, ouvrir
+from fabrique.corpus.structure import entier, montrer
 from fabrique.recherche.passages import Fiche
 from fabrique.socle.erreurs import ErreurFabrique
 
-JOURNAL = logging.getLogger(__name__)
-
 OBLIGATOIRES = ("id", "titre", "texte")
-#: Les noms sous lesquels on lit l'origine et la date d'une fiche, le premier d'abord.
+#: Les noms sous lesquels on lit l'origine et la date d'une fiche, le premier rempli d'abord.
 ORIGINES, DATES = ("source", "url"), ("date", "date_verification")
 FACULTATIFS = (*ORIGINES, *DATES, "page", "rubrique")
 #: Ce qui accompagne une fiche sans servir à la chercher ni à la citer.
@@ -24,45 +23,66 @@ SANS_EMPLOI = ("licence", "langue", "categorie", "jeu")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}(T.*)?)?)?")
 
 
-def lire_fiches(*sources: str | Path) -> list[Fiche]:
-    """Les fiches d'un ou de plusieurs fichiers, dans l'ordre.
+@dataclass(frozen=True)
+class Lue:
+    """Les fiches d'un fichier, et ce qu'il a fallu y laisser de côté."""
+
+    chemin: Path
+    fiches: list[Fiche]
+    alertes: list[Alerte]
+
+
+def lire_fiches(*sources: str | Path) -> list[Lue]:
+    """Les fiches d'un ou de plusieurs fichiers ; les alertes sont dites.
 
     Args:
         sources: noms de corpus livrés (« fiches ») ou fichiers, d'un format que lit ``lire_corpus``.
             Colonnes : ``id``, ``titre``, ``texte`` ; facultatives : ``source`` (ou ``url``),
-            ``date`` (ou ``date_verification``), ``page``, ``rubrique``.
+            ``date`` (ou ``date_verification``), ``page``, ``rubrique``. Un champ facultatif qui ne
+            se comprend pas est laissé vide, et nommé.
 
     Raises:
-        ErreurFabrique: fichier illisible, champ absent, vide ou d'un autre type, deux fiches du
-            même identifiant, ou aucune fiche.
+        ErreurFabrique: fichier illisible, champ obligatoire absent, vide ou qui n'est pas un texte,
+            deux fiches du même identifiant, ou aucune fiche.
     """
-    fiches: dict[str, Fiche] = {}
-    for source in sources:
-        chemin, lignes = ouvrir(source)
-        avant, laisses = len(fiches), set()
-        for ligne in lignes:
-            fiche = _fiche(ligne, chemin)
-            if fiche.id in fiches:
-                raise ErreurFabrique(
-                    f"deux fiches ont l’identifiant « {fiche.id} »",
-                    "Donnez un identifiant différent à chacune",
-                    chemin,
-                    ligne=ligne.numero,
-                    champ="id",
-                )
-            fiches[fiche.id] = fiche
-            laisses |= ligne.contenu.keys() - {*OBLIGATOIRES, *FACULTATIFS, *SANS_EMPLOI}
-        if len(fiches) == avant:
-            raise ErreurFabrique("aucune fiche", "Donnez un fichier d’au moins une fiche", chemin)
-        if laisses:
-            JOURNAL.warning(f"{chemin} : colonnes non reprises : {', '.join(sorted(laisses))}.")
-    if not fiches:
+    if not sources:
         raise ErreurFabrique("aucune fiche à lire", "Donnez au moins un fichier de fiches")
-    return list(fiches.values())
+    deja: set[str] = set()
+    lues = [_lire(source, deja) for source in sources]
+    for lue in lues:
+        dire_alertes(lue.alertes, lue.chemin)
+    return lues
 
 
-def _fiche(ligne: Ligne, chemin: Path) -> Fiche:
-    """La fiche d'une ligne, ou l'erreur qui dit ce qui l'empêche d'en être une."""
+def _lire(source: str | Path, deja: set[str]) -> Lue:
+    """Un fichier de fiches, dont aucun identifiant n'est dans ``deja``, qui reçoit les siens."""
+    chemin, lignes = ouvrir(source)
+    lue, connues = Lue(chemin, [], []), {*OBLIGATOIRES, *FACULTATIFS, *SANS_EMPLOI}
+    for ligne in lignes:
+        objet = _objet(ligne, chemin)
+        if objet["id"] in deja:
+            raise ErreurFabrique(
+                f"deux fiches ont l’identifiant « {objet['id']} »",
+                "Donnez un identifiant différent à chacune",
+                chemin,
+                ligne=ligne.numero,
+                champ="id",
+            )
+        deja.add(objet["id"])
+        for champ in sorted(objet.keys() - connues):
+            message = f"la colonne « {champ} » n’est pas reprise"
+            lue.alertes.append(Alerte("lecture.colonne", ligne.numero, message, champ, True))
+            connues.add(champ)
+        compris, alertes = _facultatifs(objet, ligne.numero)
+        lue.alertes.extend([*ligne.alertes, *alertes])
+        lue.fiches.append(Fiche(objet["id"], objet["titre"], objet["texte"], **compris))
+    if not lue.fiches:
+        raise ErreurFabrique("aucune fiche", "Donnez un fichier d’au moins une fiche", chemin)
+    return lue
+
+
+def _objet(ligne: Ligne, chemin: Path) -> dict:
+    """L'objet d'une ligne, ou l'erreur qui dit ce qui l'empêche d'être une fiche."""
     if ligne.erreur:
         raise ligne.erreur
     objet = ligne.contenu
@@ -70,59 +90,69 @@ def _fiche(ligne: Ligne, chemin: Path) -> Fiche:
         raise ErreurFabrique(
             "une fiche doit être un objet {…}", "Réparez cette ligne", chemin, ligne=ligne.numero
         )
-    for champ, message, remede in _defauts(objet):
-        raise ErreurFabrique(message, remede, chemin, ligne=ligne.numero, champ=champ)
-    return Fiche(
-        objet["id"],
-        objet["titre"],
-        objet["texte"],
-        _premier(objet, ORIGINES),
-        _page(objet),
-        objet.get("rubrique") or "",
-        _premier(objet, DATES),
-    )
-
-
-def _defauts(objet: dict) -> Iterator[tuple[str, str, str]]:
-    """Les défauts d'une fiche : le champ, ce qui ne va pas, quoi faire."""
     for champ in OBLIGATOIRES:
-        if not isinstance(objet.get(champ), str) or not objet[champ].strip():
-            yield (
-                champ,
-                "le champ manque, est vide, ou n’est pas un texte",
+        valeur = objet.get(champ)
+        if not isinstance(valeur, str) or not valeur.strip():
+            raise ErreurFabrique(
+                "le champ manque, est vide ou n’est pas un texte",
                 "Une fiche a un identifiant, un titre et un texte : complétez-la ou retirez-la",
+                chemin,
+                ligne=ligne.numero,
+                champ=champ,
             )
-    for champ in (*ORIGINES, *DATES, "rubrique"):
-        if not isinstance(objet.get(champ) or "", str):
-            yield champ, "ce n’est pas un texte", "Écrivez-le entre guillemets"
-    for champ in (*OBLIGATOIRES, *ORIGINES, *DATES, "rubrique"):
-        if entier(objet.get(champ) or "") != (objet.get(champ) or ""):
-            yield (
-                champ,
+        if entier(valeur) != valeur:
+            raise ErreurFabrique(
                 "le texte contient un demi-caractère Unicode (U+D800 à U+DFFF), illisible",
                 "Réenregistrez le fichier en UTF-8 depuis son logiciel d’origine",
+                chemin,
+                ligne=ligne.numero,
+                champ=champ,
             )
-    for champ in DATES:
-        if objet.get(champ) and not _DATE.fullmatch(objet[champ]):
-            yield champ, f"« {objet[champ]} » n’est pas une date ISO", "Écrivez AAAA-MM-JJ"
-    if _page(objet) == 0:
-        yield "page", "ce n’est pas un numéro de page", "Écrivez un entier, depuis 1, ou rien"
+    return objet
 
 
-def _premier(objet: dict, champs: tuple[str, ...]) -> str:
-    return next((objet[champ] for champ in champs if objet.get(champ)), "")
+def _facultatifs(objet: dict, numero: int) -> tuple[dict, list[Alerte]]:
+    """Les champs facultatifs qui se comprennent, et une alerte pour chacun des autres."""
+    pris = {champ: objet[champ] for champ in FACULTATIFS if objet.get(champ) not in (None, "")}
+    refuses = dict(_refuses(pris))
+    alertes = [
+        Alerte(
+            f"fiche.{champ}",
+            numero,
+            f"« {montrer(str(pris.pop(champ)))} » n’est pas {attendu} : le champ « {champ} » est laissé vide",
+            champ,
+        )
+        for champ, attendu in refuses.items()
+    ]
+    champs = {
+        "source": _premier(pris, ORIGINES),
+        "date": _premier(pris, DATES),
+        "rubrique": pris.get("rubrique", ""),
+        "page": int(float(pris["page"])) if "page" in pris else None,
+    }
+    return champs, alertes
 
 
-def _page(objet: dict) -> int | None:
-    """Le numéro de page ; None s'il n'y en a pas, 0 s'il ne se comprend pas.
+def _refuses(pris: dict) -> Iterator[tuple[str, str]]:
+    """Les champs facultatifs qui ne se comprennent pas, et ce qu'on attendait."""
+    for champ, valeur in pris.items():
+        if champ == "page":
+            if not _est_une_page(valeur):
+                yield champ, "un numéro de page"
+        elif not isinstance(valeur, str) or entier(valeur) != valeur:
+            yield champ, "un texte"
+        elif champ in DATES and not _DATE.fullmatch(valeur):
+            yield champ, "une date ISO (AAAA-MM-JJ)"
 
-    Un tableur écrit « 3 » ou 3,0 pour 3.
-    """
-    ecrit = objet.get("page")
-    if ecrit is None or ecrit == "":
-        return None
+
+def _est_une_page(valeur: object) -> bool:
+    """Vrai pour un entier depuis 1, même écrit « 3 » ou 3,0 par un tableur."""
     try:
-        page = float(ecrit)
+        page = float(valeur)
     except (TypeError, ValueError):
-        return 0
-    return int(page) if page.is_integer() and page > 0 and not isinstance(ecrit, bool) else 0
+        return False
+    return not isinstance(valeur, bool) and page.is_integer() and 0 < page < 2**31
+
+
+def _premier(pris: dict, champs: tuple[str, ...]) -> str:
+    return next((pris[champ] for champ in champs if champ in pris), "")

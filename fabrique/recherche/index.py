@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow.compute
 
 from fabrique.recherche import rangement
 from fabrique.recherche.mots import Mots
-from fabrique.recherche.passages import SOUS, Fiche, Passage, Trouve, couper
+from fabrique.recherche.passages import Fiche, Passage, Trouve, couper
+from fabrique.recherche.sens import Sens, choisir_encodeur
 from fabrique.socle.erreurs import ErreurFabrique
 
 _FICHES = pa.schema(
@@ -38,32 +40,57 @@ _PASSAGES = pa.schema(
 )
 
 
+#: Le poids du cosinus face au score des mots, ramené à 1 pour le meilleur passage. Choisi sur une
+#: moitié des questions de ``benchmarks/recherche.py``, vérifié sur l'autre.
+POIDS_DU_SENS = 1.0
+
+
+def fusionner(mots: np.ndarray, sens: np.ndarray) -> np.ndarray:
+    """Le score de chaque passage : ses mots, rapportés au meilleur, plus son sens.
+
+    Args:
+        mots: scores BM25, réels ≥ 0. Forme : (passages,).
+        sens: cosinus, de -1 à 1. Même forme.
+
+    Returns:
+        Des scores de -1 à 2. Sur nos questions, mieux que la fusion des rangs (Cormack et al.,
+        2009), qui oublie de combien le premier devance le second : voir ``benchmarks/RESULTATS.md``.
+    """
+    return mots / max(float(mots.max(initial=0)), 1e-9) + POIDS_DU_SENS * sens
+
+
 class Index:
-    """Des passages, et de quoi les chercher.
+    """Des passages, et de quoi les chercher par mots et par sens.
 
     On le construit (``Index.construire``) ou on le relit (``Index.lire``).
     """
 
-    def __init__(self, fiches: pa.Table, passages: pa.Table, mots: Mots) -> None:
-        self._fiches, self._passages, self._mots = fiches, passages, mots
+    def __init__(
+        self, fiches: pa.Table, passages: pa.Table, mots: Mots, sens: Sens | None = None
+    ) -> None:
+        self._fiches, self._passages, self._mots, self._sens = fiches, passages, mots, sens
 
     @classmethod
-    def construire(cls, *sources: str | Path) -> Index:
+    def construire(cls, *sources: str | Path, sens: str = "poche") -> Index:
         """Lit des fiches, les coupe en passages et les indexe.
 
         Args:
             sources: noms de corpus livrés (« fiches ») ou fichiers (voir ``lire_fiches``).
+            sens: l'encodeur : « poche » (livré), « e5 » (extension ``[e5]``), « aucun » pour ne
+                chercher que par mots, ou un dossier (voir ``choisir_encodeur``).
 
         Raises:
             ErreurFabrique: une fiche ne peut pas être prise ; le fichier, la ligne et le champ sont dits.
         """
         from fabrique.recherche.fiches import lire_fiches
 
-        return cls.depuis(lire_fiches(*sources))
+        choisir_encodeur(sens)  # un mauvais nom se dit avant la lecture
+        return cls.depuis((f for lue in lire_fiches(*sources) for f in lue.fiches), sens)
 
     @classmethod
-    def depuis(cls, fiches: Iterable[Fiche]) -> Index:
+    def depuis(cls, fiches: Iterable[Fiche], sens: str = "poche") -> Index:
         """Indexe des fiches déjà lues, d'identifiants différents."""
+        encodeur = choisir_encodeur(sens)
         fiches = list(fiches)
         coupees = [(rang, p) for rang, fiche in enumerate(fiches) for p in couper(fiche)]
         if not coupees:
@@ -81,24 +108,40 @@ class Index:
         return cls(
             pa.Table.from_pylist([asdict(fiche) for fiche in fiches], _FICHES),
             pa.Table.from_pylist(passages, _PASSAGES),
-            Mots.construire(_a_chercher(p) for _, p in coupees),
+            Mots.construire(par_mots(p) for _, p in coupees),
+            encodeur and Sens.construire(encodeur, [p for _, p in coupees]),
         )
 
-    def chercher(self, question: str, k: int = 5) -> list[Trouve]:
+    def chercher(self, question: str, k: int = 5, par_fiche: int = 1) -> list[Trouve]:
         """Les passages qui répondent le mieux à une question, le meilleur d'abord.
 
         Args:
             question: une question, ou quelques mots.
-            k: combien de passages, au plus. Aucun n'est rendu qui n'ait rien de commun avec elle.
+            k: combien de passages, au plus.
+            par_fiche: combien d'une même fiche, au plus.
+
+        Returns:
+            Des passages ; aucun si la question est vide, ou si l'index, qui ne cherche que par
+            mots, n'en connaît aucun.
         """
-        if k < 1:
-            raise ErreurFabrique("k doit être au moins 1", "Donnez un entier positif", champ="k")
+        if k < 1 or par_fiche < 1:
+            champ = "k" if k < 1 else "par_fiche"
+            raise ErreurFabrique(
+                "il faut au moins 1 passage", "Donnez un entier positif", champ=champ
+            )
         mots = self._mots.noter(question)
-        premiers = np.argsort(-mots, kind="stable")[:k]
+        sens = self._sens.noter(question) if self._sens else np.zeros_like(mots)
+        scores = fusionner(mots, sens)
+        retenus = retenir(scores, self._passages["fiche"].to_numpy(), k, par_fiche)
         return [
-            Trouve(**vars(self[rang]), score=float(mots[rang]), mots=float(mots[rang]))
-            for rang in premiers
-            if mots[rang] > 0
+            Trouve(
+                **vars(self[rang]),
+                score=float(scores[rang]),
+                mots=float(mots[rang]),
+                sens=float(sens[rang]),
+            )
+            for rang in retenus
+            if mots[rang] or sens[rang]
         ]
 
     def __len__(self) -> int:
@@ -175,6 +218,8 @@ class Index:
             with pa.ipc.new_file(contenu / f"{nom}.arrow", table.schema) as fichier:
                 fichier.write_table(table)
         self._mots.enregistrer(contenu / "mots")
+        if self._sens:
+            self._sens.enregistrer(contenu)
 
     @classmethod
     def _relire(cls, contenu: Path) -> Index:
@@ -182,7 +227,8 @@ class Index:
             pa.ipc.open_file(pa.memory_map(str(contenu / f"{nom}.arrow"))).read_all()
             for nom in ("fiches", "passages")
         )
-        return cls(*tables, Mots.lire(contenu / "mots"))
+        sens = Sens.lire(contenu) if (contenu / "sens.json").is_file() else None
+        return cls(*tables, Mots.lire(contenu / "mots"), sens)
 
     def _verifier(self, contenu: Path) -> None:
         """Relit ce qu'on vient d'écrire et le compare à ce qu'on a."""
@@ -191,6 +237,23 @@ class Index:
             raise OSError("l’index relu n’est pas celui qu’on a écrit")
 
 
-def _a_chercher(passage: Passage) -> str:
-    """Ce que la recherche lit d'un passage : ses titres, puis son texte."""
-    return f"{passage.titre}{SOUS}{passage.rubrique}\n{passage.texte}"
+#: Combien de fois un mot du titre compte, pour un mot du texte.
+POIDS_DU_TITRE = 3
+
+
+def par_mots(passage: Passage) -> str:
+    """Ce que la recherche par mots lit d'un passage : le titre, plusieurs fois, la rubrique, le texte."""
+    return "\n".join([*[passage.titre] * POIDS_DU_TITRE, passage.rubrique, passage.texte])
+
+
+def retenir(scores: np.ndarray, fiches: np.ndarray, k: int, par_fiche: int) -> list[int]:
+    """Les rangs des k meilleurs passages, le meilleur d'abord, ``par_fiche`` au plus d'une fiche."""
+    retenus: list[int] = []
+    deja: Counter[int] = Counter()
+    for rang in np.argsort(-scores, kind="stable"):
+        if deja[fiches[rang]] < par_fiche:
+            deja[fiches[rang]] += 1
+            retenus.append(int(rang))
+            if len(retenus) == k:
+                break
+    return retenus

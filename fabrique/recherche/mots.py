@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import bm25s
@@ -20,7 +20,6 @@ import snowballstemmer
 MOTS_VIDES = frozenset(
     Path(__file__).with_name("mots_vides.txt").read_text(encoding="utf-8").split()
 )
-_MOT = re.compile(r"[a-z0-9]+")
 _SNOWBALL = snowballstemmer.stemmer("french")
 
 
@@ -30,17 +29,20 @@ def aplatir(texte: str) -> str:
     return "".join(c for c in decompose if not unicodedata.combining(c)).lower()
 
 
-@cache
-def _racine(mot: str) -> str:
-    return _SNOWBALL.stemWord(mot)
-
-
 def racines(texte: str) -> list[str]:
     """Les racines des mots pleins d'un texte, dans l'ordre.
 
     Source : Porter, *Snowball*, 2001, pour les racines françaises.
     """
-    return [_racine(mot) for mot in _MOT.findall(aplatir(texte)) if mot not in MOTS_VIDES]
+    mots = re.findall(r"\w+", unicodedata.normalize("NFC", texte))
+    return [racine for mot in mots for racine in _racines(mot)]
+
+
+@lru_cache(maxsize=1 << 18)
+def _racines(mot: str) -> tuple[str, ...]:
+    """Les racines d'un mot : une, aucune s'il est vide, deux si un signe rare le coupe."""
+    parties = re.findall(r"[a-z0-9]+", aplatir(mot))
+    return tuple(_SNOWBALL.stemWord(partie) for partie in parties if partie not in MOTS_VIDES)
 
 
 class Mots:
@@ -61,7 +63,7 @@ class Mots:
 
     def noter(self, question: str) -> np.ndarray:
         """Le score de chaque passage, réel ≥ 0 ; 0 sans mot commun. Forme : (passages,)."""
-        connus = [mot for mot in racines(question) if mot in self.bm25.vocab_dict]
+        connus = [mot for mot in dict.fromkeys(racines(question)) if mot in self.bm25.vocab_dict]
         if not connus:
             return np.zeros(self.bm25.scores["num_docs"], dtype=np.float32)
         return self.bm25.get_scores(connus)
