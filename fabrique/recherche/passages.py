@@ -221,8 +221,8 @@ def _rejoindre(texte: str, unites: list[Unite]) -> list[list[Unite]]:
     """Un passage, ou deux aussi égaux que possible."""
     if _mots(texte, unites) <= MOTS_MAX:
         return [unites]
-    coupes = [(unites[:rang], unites[rang:]) for rang in range(1, len(unites))]
-    return list(min(coupes, key=lambda c: max(_mots(texte, c[0]), _mots(texte, c[1]))))
+    coupes = [[unites[:rang], unites[rang:]] for rang in range(1, len(unites))]
+    return min(coupes, key=lambda moities: max(_mots(texte, moitie) for moitie in moities))
 
 
 def _mots(texte: str, unites: list[Unite]) -> int:
