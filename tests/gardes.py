@@ -20,7 +20,9 @@ from nbformat import NotebookNode
 from outils.corriges import EXERCICE, JUSTE, exercices
 
 COMPAREE, IGNOREE, EN_ERREUR = "nbval-check-output", "nbval-ignore-output", "raises-exception"
-ETIQUETTES = {COMPAREE, IGNOREE, EXERCICE, EN_ERREUR}
+#: Le parcours court : l'étiquette d'une cellule de code, et la marque d'un titre, pour le lecteur.
+COURT, MARQUE = "court", "◆"
+ETIQUETTES = {COMPAREE, IGNOREE, EXERCICE, EN_ERREUR, COURT}
 #: Ce qu'une cellule peut porter en métadonnées : « tag » au lieu de « tags » se verrait.
 METADONNEES = {"tags", "jupyter", "collapsed", "scrolled"}
 MAGIES = {"%matplotlib inline"}
@@ -158,7 +160,7 @@ def cellule_de_preparation(carnet: NotebookNode) -> NotebookNode | None:
 
 
 def etiquettes_connues(carnet: NotebookNode) -> list[str]:
-    """Rien que les quatre étiquettes du cours, sans contradiction ; aucun marqueur en commentaire."""
+    """Rien que les étiquettes du cours, sans contradiction ; aucun marqueur en commentaire."""
     defauts = []
     for numero, cellule in numerotees(carnet):
         siennes = etiquettes(cellule)
@@ -251,6 +253,24 @@ def _commandes(arbre: ast.AST) -> Iterator[str]:
         )
         if nom == "subprocess.run" and not verifie:
             yield "subprocess.run sans check=True : son échec est tu"
+
+
+def parcours_court(carnet: NotebookNode) -> list[str]:
+    """Le parcours court se lit comme il s'exécute : les cellules de code des sections marquées ◆.
+
+    La section d'une cellule est celle du titre le plus proche au-dessus ; la préparation, qui ouvre
+    tout carnet, ne se marque pas.
+    """
+    defauts, titre, preparation = [], "", cellule_de_preparation(carnet)
+    for numero, cellule in numerotees(carnet):
+        if cellule.cell_type == "markdown":
+            titres = re.findall(r"^#{1,4} .*$", sans_code(cellule.source), flags=re.M)
+            titre = titres[-1] if titres else titre
+        elif cellule is not preparation and (MARQUE in titre) != (COURT in etiquettes(cellule)):
+            defauts.append(
+                f"cellule {numero} : « {titre} » et l’étiquette {COURT} ne disent pas pareil"
+            )
+    return defauts
 
 
 def erreurs_attendues(carnet: NotebookNode) -> list[str]:
@@ -497,6 +517,7 @@ GARDES: tuple[Callable[[NotebookNode], list[str]], ...] = (
     cellules_comparees,
     tout_execute,
     python_seul,
+    parcours_court,
     erreurs_attendues,
     sections,
     images_decrites,

@@ -222,10 +222,10 @@ JUSTES = {
         "Déclaration de naissance à la mairie déléguée ",
         " Déclaration de naissance à la mairie déléguée",
     ],
-    "01-5": [10.32, 10.3],
+    "01-5": [10.44, 10.4],
     "01-6": ["falcon-poche", "Falcon-Poche"],
     "01-7": [0],
-    "01-8": [309, 309.302],
+    "01-8": [323, 322.99],
     "02-1": [3],
     "02-2": [{"A"}, ["a"], "A"],
     "02-3": [lambda t: re.sub("<[^>]+>", "", t).replace("&nbsp;", " ").strip()],
@@ -321,7 +321,7 @@ FAUTES = [
     ("01-4", "De\u0301claration", "recomposez-les"),
     ("01-4", "Déclaration\u202fde naissance", "espaces fines"),
     ("01-4", "Déclarationdenaissance", "collé au voisin"),
-    ("01-5", 10.32e6, "d’un million de jetons"),
+    ("01-5", 10.44e6, "d’un million de jetons"),
     ("01-6", "falcon", 'possibles sont "falcon-poche", "mistral-v1"'),
     ("02-2", {"A", "C"}, "sans licence"),
     ("02-2", {"A", "B"}, "NC veut dire"),
@@ -381,6 +381,6 @@ def test_les_reponses_ecrites_sont_celles_qu_on_calcule(tokenizer):
     assert len(speciaux) == CORRIGES["01-7"].attendu
     premier = next(k for k in range(10, 21) if Part(k, 20).tranche)
     assert premier == CORRIGES["04-4"].attendu
-    for cle, valeur in (("01-5", 10.32), ("01-8", 309.3), ("03-4", 4_800 / 4 * 3), ("05-1", 2**3)):
+    for cle, valeur in (("01-5", 10.44), ("01-8", 322.99), ("03-4", 4_800 / 4 * 3), ("05-1", 2**3)):
         exercice = CORRIGES[cle]
         assert abs(valeur - exercice.attendu) <= max(exercice.tolerance, 1e-9)

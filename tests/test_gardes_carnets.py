@@ -216,6 +216,8 @@ ABIMES: list[tuple[Callable, str, Callable]] = [
     (gardes.etiquettes_connues, "pas du code", etiquette(TEXTE, "nbval-ignore-output")),
     (gardes.etiquettes_connues, "en commentaire", code("print(1)  #NBVAL_SKIP")),
     (gardes.etiquettes_connues, "en commentaire", code("# nbval_ignore_output\nprint(1)")),
+    (gardes.parcours_court, "ne disent pas pareil", etiquette(COMPAREE, "court")),
+    (gardes.parcours_court, "ne disent pas pareil", source(TEXTE, "## Lire", "## Lire ◆")),
     (gardes.cellules_comparees, "jamais exécutée", compte(COMPAREE, None)),
     (gardes.cellules_comparees, "sans sortie", sorties(COMPAREE)),
     (gardes.cellules_comparees, "stderr", sorties(COMPAREE, imprime("2"), imprime("x", "stderr"))),

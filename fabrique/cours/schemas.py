@@ -60,8 +60,8 @@ def schema_modele(config: PretrainedConfig) -> None:
         (0.1, 1.7, VERT, "Écrivez\nà\nla"),
         (2.5, 2.0, CIEL, f"{largeur}\nnombres\npar jeton"),
         (
-            5.2,
-            2.7,
+            4.95,
+            3.3,
             BLEU,
             f"{couches} couches\nles jetons se consultent,\npuis chacun est recalculé",
         ),
@@ -73,7 +73,7 @@ def schema_modele(config: PretrainedConfig) -> None:
     for (x, taille, *_), (suivante, *_) in pairwise(etapes):
         _fleche(axe, (x + taille, 1.55), (suivante, 1.55))
     _fleche(axe, (11.4, 0.55), (0.95, 0.55), "arc3,rad=-0.12")
-    axe.text(6.2, -0.85, "on ajoute le jeton choisi au texte, et l’on recommence", ha="center")
+    axe.text(6.2, -0.7, "on ajoute le jeton choisi au texte, et l’on recommence", ha="center")
     montrer(
         figure,
         f"De gauche à droite, cinq cases reliées par des flèches\u00a0: le texte en jetons ; {largeur} "
