@@ -53,6 +53,7 @@ class Moteur:
         fichier: str | Path,
         fils: int | None = None,
         places: int = 1,
+        contexte: int | None = None,
         exact: bool = False,
     ) -> None:
         """Ouvre un fichier.
@@ -60,6 +61,7 @@ class Moteur:
         Args:
             fils: fils de calcul ; par défaut, ceux de torch.
             places: combien de réponses avancent ensemble.
+            contexte: fenêtre plus courte que celle du modèle, en jetons ; la mémoire suit.
             exact: garde les clés et les valeurs en 32 bits et recalcule chaque question en
                 entier ; plus lent, pour comparer.
 
@@ -67,7 +69,8 @@ class Moteur:
             ErreurFabrique: extension absente, ou fichier que llama.cpp n'ouvre pas.
         """
         self.fichier = Path(fichier)
-        self.fenetre, self.exact = FichierGguf.ouvrir(fichier).contexte, exact
+        fenetre = FichierGguf.ouvrir(fichier).contexte
+        self.fenetre, self.exact = min(fenetre, contexte or fenetre), exact
         xllamacpp = _xllamacpp()
         self.tokenizer = charger_tokenizer(self.fichier)
         reglages = xllamacpp.CommonParams()
@@ -122,7 +125,6 @@ class Moteur:
         top_p: float = 1.0,
         probabilites: int = 0,
         schema: dict | None = None,
-        biais: Mapping[int, float] | None = None,
         au_fil: AuFil | None = None,
     ) -> Ecrit:
         """Continue une suite de jetons.
@@ -135,7 +137,6 @@ class Moteur:
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
             schema: schéma JSON que la réponse suit.
-            biais: ce qui s'ajoute à la note de certains jetons, par identifiant.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
 
         Raises:
@@ -155,7 +156,6 @@ class Moteur:
             "cache_prompt": not self.exact,
             "stream": True,
             **({"json_schema": schema} if schema else {}),
-            **({"logit_bias": [[j, b] for j, b in biais.items()]} if biais else {}),
         }
         morceaux, pas, raisons, refus = [], [], [], []
 
