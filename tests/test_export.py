@@ -56,11 +56,15 @@ avec_moteur = pytest.mark.skipif(
 )
 
 
+#: Deux sauts de ligne, tels que nos corpus en ont partout.
+PARAGRAPHES = "Madame,\n\nVotre demande est complète.\n\nCordialement."
+
+
 @pytest.fixture(scope="module", autouse=True)
 def peu_de_textes():
     """Les textes difficiles seuls : les quatre cents ont leur test."""
     with pytest.MonkeyPatch.context() as ici:
-        ici.setattr(export, "textes_d_epreuve", lambda: list(TEXTES_DIFFICILES))
+        ici.setattr(export, "textes_d_epreuve", lambda: [*TEXTES_DIFFICILES, PARAGRAPHES])
         yield
 
 

@@ -18,7 +18,7 @@ import torch
 from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import place_dans
-from fabrique.modeles.tokenizer import charger_tokenizer
+from fabrique.modeles.tokenizer import completer
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 SANS_MOTEUR = "Tapez « pip install 'fabrique[gguf]' »"
@@ -69,10 +69,10 @@ class Moteur:
             ErreurFabrique: extension absente, ou fichier que llama.cpp n'ouvre pas.
         """
         self.fichier = Path(fichier)
-        fenetre = FichierGguf.ouvrir(fichier).contexte
-        self.fenetre, self.exact = min(fenetre, contexte or fenetre), exact
         xllamacpp = _xllamacpp()
-        self.tokenizer = charger_tokenizer(self.fichier)
+        lu = FichierGguf.ouvrir(fichier)
+        self.tokenizer = completer(lu.tokenizer())
+        self.fenetre, self.exact = min(lu.contexte, contexte or lu.contexte), exact
         reglages = xllamacpp.CommonParams()
         reglages.model.path = str(self.fichier)
         reglages.model_alias = {self.fichier.stem}
