@@ -23,6 +23,9 @@ from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 SANS_MOTEUR = "Tapez « pip install 'fabrique[gguf]' »"
 JSON = {"Content-Type": "application/json"}
+#: Un petit modèle libre d'écrire des blancs entre deux champs n'en finit pas. Source : llguidance,
+#: « x-guidance ».
+SANS_BLANCS = {"x-guidance": {"whitespace_flexible": False}}
 #: Ce que ``au_fil`` reçoit ; rendre True arrête l'écriture.
 AuFil = Callable[[str], bool | None]
 
@@ -155,7 +158,7 @@ class Moteur:
             "n_probs": max(1, probabilites),  # les identifiants écrits en viennent
             "cache_prompt": not self.exact,
             "stream": True,
-            **({"json_schema": schema} if schema else {}),
+            **({"json_schema": schema | SANS_BLANCS} if schema else {}),
         }
         morceaux, pas, raisons, refus = [], [], [], []
 
