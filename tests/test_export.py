@@ -56,11 +56,15 @@ avec_moteur = pytest.mark.skipif(
 )
 
 
+#: Deux sauts de ligne, tels que nos corpus en ont partout.
+PARAGRAPHES = "Madame,\n\nVotre demande est complète.\n\nCordialement."
+
+
 @pytest.fixture(scope="module", autouse=True)
 def peu_de_textes():
     """Les textes difficiles seuls : les quatre cents ont leur test."""
     with pytest.MonkeyPatch.context() as ici:
-        ici.setattr(export, "textes_d_epreuve", lambda: list(TEXTES_DIFFICILES))
+        ici.setattr(export, "textes_d_epreuve", lambda: [*TEXTES_DIFFICILES, PARAGRAPHES])
         yield
 
 
@@ -423,14 +427,14 @@ def test_sans_l_extension_la_phrase_dit_comment_l_installer(par_coeur_f16, monke
 
 
 @avec_moteur
-def test_un_modele_que_llama_cpp_lit_autrement_est_refuse(dossier_petit, tmp_path, monkeypatch):
+def test_un_modele_que_llama_cpp_lit_autrement_est_refuse(dossier_par_coeur, tmp_path, monkeypatch):
     """Une base de rotation fausse ne se voit pas dans les poids : llama.cpp, lui, la suit."""
     ecrire = gguf.GGUFWriter.add_rope_freq_base
     monkeypatch.setattr(
         gguf.GGUFWriter, "add_rope_freq_base", lambda soi, base: ecrire(soi, base / 1000)
     )
     with pytest.raises(ErreurFabrique, match="le même modèle"):
-        exporter_gguf(dossier_petit, tmp_path, "f16")
+        exporter_gguf(dossier_par_coeur, tmp_path, "f16")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -53,7 +53,8 @@ class FichierGguf:
         if not chemin.is_file():
             raise ErreurFabrique("ce fichier n’existe pas", "Vérifiez son chemin", chemin)
         try:
-            fichier = cls(chemin, GGUFReader(chemin))
+            # « c » : copie à l’écriture, ce que torch demande d’un tableau qu’il lit.
+            fichier = cls(chemin, GGUFReader(chemin, "c"))
             _ = fichier.architecture
         except (ValueError, IndexError, KeyError, UnicodeDecodeError, TypeError) as cause:
             raise ErreurFabrique(

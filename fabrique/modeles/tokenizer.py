@@ -35,7 +35,11 @@ def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTra
     """
     entree = trouver(modele, revision)
     with erreurs_du_hub(entree):
-        tokenizer = _lire(entree)
+        return completer(_lire(entree))
+
+
+def completer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Donne à un tokenizer ce que le cours attend de tous : un gabarit, un remplissage à gauche."""
     tokenizer.chat_template = tokenizer.chat_template or GABARIT_ALPACA
     # Sans jeton de remplissage, celui de fin en tient lieu : nos étiquettes sont explicites,
     # la fin s'apprend quand même.

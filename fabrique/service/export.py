@@ -78,6 +78,8 @@ EN_16_OU_32_BITS = (
 )
 #: Les types à super-blocs de 256 poids, que le paquet ``gguf`` lit sans savoir les écrire.
 TYPES_K, BLOC_K = re.compile(r"(q[2-8]_k(_[sml])?|iq\d.*|tq\d.*)"), 256
+#: Assez pour les demandes qui vérifient un fichier, sans payer la mémoire de toute la fenêtre.
+FENETRE = 256
 #: En dessous, la probabilité d'un jeton se perd dans l'arrondi de l'exponentielle, en nats.
 PLANCHER = -60.0
 #: Au-delà, ce n'est plus un arrondi : les deux modèles ne sont pas le même. Deux suites sans lien
@@ -203,7 +205,7 @@ def _nom(modele: str | Path, adaptateur: str | Path | None) -> str:
     """Le nom du fichier : celui de la base, suivi de celui de l'adaptateur."""
     base = nom_public(trouver(modele, revision="").depot).rpartition("/")[2]
     noms = [base.removesuffix(".gguf"), Path(adaptateur).resolve().name if adaptateur else ""]
-    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, noms)))
+    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, noms))) or "modele"
 
 
 def _verifier_avant(
@@ -364,7 +366,7 @@ def _mettre_a_l_epreuve(
     reference = tokenizer.backend_tokenizer
     attendus, obtenus, ecart = decouper(reference, textes), None, None
     if Moteur.disponible():
-        with Moteur(chemin, exact=True) as moteur:
+        with Moteur(chemin, contexte=FENETRE, exact=True) as moteur:
             obtenus = moteur.decouper(textes)
             ecart = _comparer(moteur, reseau, tokenizer, genre)
     elif mots.pre:

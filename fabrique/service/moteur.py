@@ -18,11 +18,14 @@ import torch
 from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import place_dans
-from fabrique.modeles.tokenizer import charger_tokenizer
+from fabrique.modeles.tokenizer import completer
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 SANS_MOTEUR = "Tapez « pip install 'fabrique[gguf]' »"
 JSON = {"Content-Type": "application/json"}
+#: Un petit modèle libre d'écrire des blancs entre deux champs n'en finit pas. Source : llguidance,
+#: « x-guidance ».
+SANS_BLANCS = {"x-guidance": {"whitespace_flexible": False}}
 #: Ce que ``au_fil`` reçoit ; rendre True arrête l'écriture.
 AuFil = Callable[[str], bool | None]
 
@@ -53,6 +56,7 @@ class Moteur:
         fichier: str | Path,
         fils: int | None = None,
         places: int = 1,
+        contexte: int | None = None,
         exact: bool = False,
     ) -> None:
         """Ouvre un fichier.
@@ -60,6 +64,7 @@ class Moteur:
         Args:
             fils: fils de calcul ; par défaut, ceux de torch.
             places: combien de réponses avancent ensemble.
+            contexte: fenêtre plus courte que celle du modèle, en jetons ; la mémoire suit.
             exact: garde les clés et les valeurs en 32 bits et recalcule chaque question en
                 entier ; plus lent, pour comparer.
 
@@ -67,9 +72,10 @@ class Moteur:
             ErreurFabrique: extension absente, ou fichier que llama.cpp n'ouvre pas.
         """
         self.fichier = Path(fichier)
-        self.fenetre, self.exact = FichierGguf.ouvrir(fichier).contexte, exact
         xllamacpp = _xllamacpp()
-        self.tokenizer = charger_tokenizer(self.fichier)
+        lu = FichierGguf.ouvrir(fichier)
+        self.tokenizer = completer(lu.tokenizer())
+        self.fenetre, self.exact = min(lu.contexte, contexte or lu.contexte), exact
         reglages = xllamacpp.CommonParams()
         reglages.model.path = str(self.fichier)
         reglages.model_alias = {self.fichier.stem}
@@ -122,7 +128,6 @@ class Moteur:
         top_p: float = 1.0,
         probabilites: int = 0,
         schema: dict | None = None,
-        biais: Mapping[int, float] | None = None,
         au_fil: AuFil | None = None,
     ) -> Ecrit:
         """Continue une suite de jetons.
@@ -135,7 +140,6 @@ class Moteur:
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
             schema: schéma JSON que la réponse suit.
-            biais: ce qui s'ajoute à la note de certains jetons, par identifiant.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
 
         Raises:
@@ -154,8 +158,7 @@ class Moteur:
             "n_probs": max(1, probabilites),  # les identifiants écrits en viennent
             "cache_prompt": not self.exact,
             "stream": True,
-            **({"json_schema": schema} if schema else {}),
-            **({"logit_bias": [[j, b] for j, b in biais.items()]} if biais else {}),
+            **({"json_schema": schema | SANS_BLANCS} if schema else {}),
         }
         morceaux, pas, raisons, refus = [], [], [], []
 

@@ -125,18 +125,19 @@ def en_vocabulaire(
     Raises:
         ErreurFabrique: tokenizer que llama.cpp ne sait pas reproduire.
     """
-    decrit = json.loads(tokenizer.backend_tokenizer.to_str())
+    moteur = getattr(tokenizer, "backend_tokenizer", None)  # absent d'un tokenizer de Mistral
+    decrit = json.loads(moteur.to_str()) if moteur else {"model": {"type": "mistral-common"}}
     if decrit["model"]["type"] != "BPE":
         raise ErreurFabrique(
-            f"llama.cpp ne lirait pas ce tokenizer, de type « {decrit['model']['type']} »",
-            "L’export prend les tokenizers BPE : Falcon, Llama, Mistral, Qwen, Gemma",
+            f"cet export n’écrit pas un tokenizer de type « {decrit['model']['type']} »",
+            "Il prend les BPE de la bibliothèque tokenizers (tokenizer.json)",
         )
     entrees, natures = _entrees(decrit, taille)
     fusions = tuple(map(_paire, decrit["model"]["merges"]))
     if decrit["model"].get("byte_fallback"):
         return Vocabulaire("llama", "", entrees, natures, notes=_notes(entrees, fusions))
     vocabulaire = Vocabulaire("gpt2", "", entrees, natures, fusions)
-    return _choisir(vocabulaire, tokenizer.backend_tokenizer, textes)
+    return _choisir(vocabulaire, moteur, textes)
 
 
 def simuler(vocabulaire: Vocabulaire, reference: Tokenizer) -> Tokenizer:
