@@ -100,7 +100,9 @@ class Reglages:
     )
     recalcul: bool = reglage(False, "Recalcule les activations : moins de mémoire.")
     methode: str = reglage("lora", "lora, rslora, dora, ou complet (tous les poids).")
-    graine: int = reglage(42, accepte=Nombre(entier=True, au_moins=0, moins_de=2**32))
+    graine: int = reglage(
+        42, "Graine du hasard.", Nombre(entier=True, au_moins=0, moins_de=2**32, exemple="42")
+    )
 
     def __post_init__(self) -> None:
         verifier_les_nombres(self)

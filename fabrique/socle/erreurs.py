@@ -34,15 +34,19 @@ class ErreurFabrique(Exception):
     champ: str | None = None
     code: int = DONNEES
 
-    def __str__(self) -> str:
+    @property
+    def phrase(self) -> str:
+        """L'endroit et ce qui ne va pas, sans le remède ni le point final."""
         lieux = [
             str(self.fichier) if self.fichier else "",
             f"ligne {self.ligne}" if self.ligne else "",
             _situer(self.champ) if self.champ else "",
         ]
         lieu = ", ".join(filter(None, lieux))
-        phrase = f"{lieu} : {self.message}" if lieu else self.message
-        return f"{phrase}. {self.remede}." if self.remede else f"{phrase}."
+        return f"{lieu} : {self.message}" if lieu else self.message
+
+    def __str__(self) -> str:
+        return f"{self.phrase}. {self.remede}." if self.remede else f"{self.phrase}."
 
     def en_dictionnaire(self) -> dict:
         """La même erreur pour ``--json`` : erreur, fichier, ligne, champ, remede, code."""
