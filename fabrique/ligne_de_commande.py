@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fabrique import __version__
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
+from fabrique.service.reglages_service import ReglagesService
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import (
     COMPTE,
@@ -453,6 +454,47 @@ def exporter(
             f"le format « {format} » ne s’écrit pas", "Donnez « gguf »", champ="--format"
         )
     print(exporter_gguf(model, sortie, type, adaptateur or None, revision or None, calcul))
+
+
+@application.command(cls=Commande)
+@_reglee_par(ReglagesService)
+def servir(
+    *,
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    adaptateur: Annotated[
+        list[str],
+        typer.Option(
+            "--adaptateur", help="Dossier d’un adaptateur, servi sous ce nom ; à répéter."
+        ),
+    ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
+    ] = "nf4",
+    cle: Annotated[
+        str, typer.Option("--cle", help="Clé demandée aux clients ; ou la variable FABRIQUE_CLE.")
+    ] = "",
+    reglages: dict,
+    accepter_donnees_personnelles: Annotated[
+        bool,
+        typer.Option(
+            "--accepter_donnees_personnelles", help="Affine même un fichier qui en contient."
+        ),
+    ] = False,
+) -> None:
+    """Sert un modèle et ses adaptateurs, et affine, à la façon de l’API d’OpenAI."""
+    from fabrique.service.ouverture import ouvrir
+    from fabrique.service.reglages_service import Cle
+
+    ouvrir(
+        model,
+        adaptateur,
+        ReglagesService(**reglages),
+        Cle(cle or os.environ.get("FABRIQUE_CLE", "")),
+        quantification,
+        revision or None,
+        accepter_donnees_personnelles,
+    )
 
 
 @application.command(cls=Commande)

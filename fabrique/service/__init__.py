@@ -1,1 +1,1 @@
-"""Faire servir un modèle affiné : le fusionner, l’exporter, le faire répondre."""
+"""Faire servir un modèle : le fusionner, l'exporter en GGUF, répondre et affiner à une adresse."""

@@ -1,0 +1,60 @@
+"""Ouvrir un service : vérifier ce qui peut l'être, charger le modèle, servir."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fabrique.machine.fils import choisir_fils
+from fabrique.machine.materiel import examiner
+from fabrique.machine.profil import choisir_profil
+from fabrique.modeles.adaptateurs import verifier_adaptateur
+from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
+from fabrique.modeles.chargement import charger
+from fabrique.service.affinages import Cadre
+from fabrique.service.reglages_service import Cle, ReglagesService, verifier_l_ouverture
+from fabrique.service.repondeur_transformers import RepondeurTransformers
+from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
+
+
+def ouvrir(
+    modele: str,
+    adaptateurs: Sequence[str],
+    reglages: ReglagesService,
+    cle: Cle,
+    quantification: str = "nf4",
+    revision: str | None = None,
+    accepter_personnelles: bool = False,
+) -> None:
+    """Charge une base et ses adaptateurs, puis sert jusqu'à ce qu'on l'arrête.
+
+    Args:
+        modele: nom du catalogue, dossier ou identifiant du hub.
+        adaptateurs: leurs dossiers ; chacun est servi sous le nom du sien.
+        quantification: comme pour ``charger``.
+        revision: empreinte du hub, obligatoire hors du catalogue.
+        accepter_personnelles: affine même un fichier qui contient des données personnelles.
+
+    Raises:
+        ErreurFabrique: avant tout chargement, service ouvert sans clé, adaptateur qui ne sert pas,
+            port pris, dossier d'un autre ; ensuite, comme ``charger``.
+    """
+    verifier_l_ouverture(reglages, cle)
+    for dossier in adaptateurs:
+        verifier_adaptateur(dossier)
+    with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
+        machine = examiner(racine)
+        choisir_fils(machine)
+        tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
+        moteur = RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
+        for dossier in adaptateurs:
+            moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
+        profil = choisir_profil(machine)
+        cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
+        servir(Service(moteur, cadre, reglages, racine), cle, prise)
+
+
+def nom_servi(modele: str) -> str:
+    """Sous quel nom une base est servie : celui du catalogue, ou le dernier mot de son chemin."""
+    modele = SYNONYMES.get(modele, modele)
+    return modele if modele in CATALOGUE else Path(modele).name
