@@ -83,7 +83,9 @@ def ouvrir(serveur: Serveur) -> Iterator[tuple[openai.OpenAI, psutil.Process]]:
 def _attendre(client: openai.OpenAI, modele: str) -> None:
     while True:
         try:
-            demander(client, modele, "Bonjour", 1)  # le modèle se charge parfois à la première demande
+            demander(
+                client, modele, "Bonjour", 1
+            )  # le modèle se charge parfois à la première demande
             return
         except openai.APIConnectionError:
             time.sleep(1)

@@ -128,7 +128,7 @@ def api(adresse) -> openai.OpenAI:
 class FauxMoteur:
     """Un moteur sans modèle : chaque réponse est ce que ``ecrit`` en fait."""
 
-    base = BASE
+    base, affine = BASE, True
 
     def __init__(self, ecrit: Callable[[Ligne], None]) -> None:
         self.ecrit, self.lots = ecrit, []
@@ -1113,6 +1113,37 @@ def test_tue_en_plein_affinage_le_service_le_reprend_et_l_acheve_a_l_identique(
     attendus, obtenus = (load_file(d / "adapter_model.safetensors") for d in (jamais_coupe, sortie))
     assert attendus.keys() == obtenus.keys()
     assert all(attendus[nom].equal(obtenus[nom]) for nom in attendus)
+
+
+# ---------------------------------------------------------------- llama.cpp
+
+
+def test_un_gguf_repond_comme_transformers(dossier_par_coeur, cadre, tmp_path):
+    """Le même service, un autre moteur : réponses, arrêts, log-probabilités ; l'affinage est refusé."""
+    pytest.importorskip("xllamacpp", reason="l’extension [gguf] n’est pas installée")
+    from fabrique.service.export import exporter_gguf
+    from fabrique.service.repondeur_gguf import RepondeurGguf
+
+    fait = exporter_gguf(str(dossier_par_coeur), tmp_path / "gguf", type="f16")
+    moteur = RepondeurGguf(fait.fichier, places=4)
+    reglages = ReglagesService(lot=4)
+    with en_marche(Service(moteur, cadre, reglages, tmp_path / "service")) as adresse:
+        api = client(adresse)
+        options = {"model": moteur.base, "messages": conversation(), "temperature": 0}
+        rendu = api.chat.completions.create(**options, logprobs=True, top_logprobs=2, n=2)
+        assert [choix.message.content for choix in rendu.choices] == [REPONSE] * 2
+        jetons = rendu.choices[0].logprobs.content
+        assert "".join(jeton.token for jeton in jetons).strip() == REPONSE
+        assert all(len(jeton.top_logprobs) == 2 and jeton.logprob > -1 for jeton in jetons)
+        flux = api.chat.completions.create(**options, stream=True, stop=" carte")
+        assert (
+            "".join(m.choices[0].delta.content or "" for m in flux)
+            == REPONSE.partition(" carte")[0]
+        )
+        court = api.chat.completions.create(**options, max_tokens=2).choices[0]
+        assert court.finish_reason == "length"
+        with pytest.raises(openai.BadRequestError, match="GGUF"):
+            api.fine_tuning.jobs.create(model=moteur.base, training_file=deposer(api, exemples()))
 
 
 # ---------------------------------------------------------------- la commande

@@ -22,9 +22,7 @@ def affiner(client, fichier, modele, **options):
     """Dépose des exemples, demande un affinage et l'attend ; rend l'affinage fini."""
     with open(fichier, "rb") as exemples:
         depose = client.files.create(file=exemples, purpose="fine-tune")
-    affinage = client.fine_tuning.jobs.create(
-        training_file=depose.id, model=modele, **options
-    )
+    affinage = client.fine_tuning.jobs.create(training_file=depose.id, model=modele, **options)
     while affinage.status not in FINIS:
         time.sleep(1)
         affinage = client.fine_tuning.jobs.retrieve(affinage.id)

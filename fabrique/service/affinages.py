@@ -241,6 +241,13 @@ def preparer(
         Refus: modèle ou fichier inconnu, méthode qu'on n'a pas, exemples fautifs ou trop peu, file pleine.
     """
     corps.verifier()
+    if not moteur.affine:
+        raise Refus(
+            "ce service répond avec un fichier GGUF, qui ne prend pas d’adaptateur",
+            "Servez la base d’origine pour affiner, puis exportez le résultat",
+            champ="model",
+            nom="unsupported_model",
+        )
     if corps.model != moteur.base:
         raise Refus(
             f"le modèle « {corps.model} » ne s’affine pas ici",

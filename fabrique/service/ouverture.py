@@ -12,7 +12,10 @@ from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
 from fabrique.modeles.chargement import charger
 from fabrique.service.affinages import Cadre
+from fabrique.service.moteur import Moteur
 from fabrique.service.reglages_service import Cle, ReglagesService, verifier_l_ouverture
+from fabrique.service.repondeur import Repondeur
+from fabrique.service.repondeur_gguf import RepondeurGguf
 from fabrique.service.repondeur_transformers import RepondeurTransformers
 from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
 
@@ -29,7 +32,7 @@ def ouvrir(
     """Charge une base et ses adaptateurs, puis sert jusqu'à ce qu'on l'arrête.
 
     Args:
-        modele: nom du catalogue, dossier ou identifiant du hub.
+        modele: nom du catalogue, dossier, fichier GGUF ou identifiant du hub.
         adaptateurs: leurs dossiers ; chacun est servi sous le nom du sien.
         quantification: comme pour ``charger``.
         revision: empreinte du hub, obligatoire hors du catalogue.
@@ -45,8 +48,7 @@ def ouvrir(
     with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
         machine = examiner(racine)
         choisir_fils(machine)
-        tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
-        moteur = RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
+        moteur = _repondeur(modele, quantification, revision, reglages.lot)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
         profil = choisir_profil(machine)
@@ -54,7 +56,15 @@ def ouvrir(
         servir(Service(moteur, cadre, reglages, racine), cle, prise)
 
 
+def _repondeur(modele: str, quantification: str, revision: str | None, lot: int) -> Repondeur:
+    """llama.cpp pour un fichier GGUF, si l'extension ``[gguf]`` est là ; transformers sinon."""
+    if modele.endswith(".gguf") and Moteur.disponible():
+        return RepondeurGguf(Path(modele), lot)
+    tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
+    return RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
+
+
 def nom_servi(modele: str) -> str:
     """Sous quel nom une base est servie : celui du catalogue, ou le dernier mot de son chemin."""
     modele = SYNONYMES.get(modele, modele)
-    return modele if modele in CATALOGUE else Path(modele).name
+    return modele if modele in CATALOGUE else Path(modele).name.removesuffix(".gguf")

@@ -1,18 +1,27 @@
 """Ce qu'un moteur de réponse sait faire, et ce qu'on lui demande.
 
-Le service ne connaît que cette page : transformers aujourd'hui (``service/repondeur_transformers``),
-llama.cpp derrière un GGUF, se branchent ici.
+Le service ne connaît que cette page ; transformers (``service/repondeur_transformers``) et llama.cpp
+derrière un GGUF (``service/repondeur_gguf``) s'y branchent.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from jinja2 import TemplateError
+
+from fabrique.modeles.gabarits import coder, composer
 from fabrique.service.refus import Refus
+from fabrique.socle.erreurs import ErreurFabrique
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,8 @@ class Repondeur(Protocol):
 
     #: Le nom public de la base.
     base: str
+    #: Vrai s'il sait servir un adaptateur : on peut alors affiner.
+    affine: bool
 
     def noms(self) -> list[str]:
         """Les modèles servis : la base, puis les adaptateurs."""
@@ -145,6 +156,38 @@ class Repondeur(Protocol):
 
     def ecrire(self, nom: str, lignes: Sequence[Ligne]) -> None:
         """Écrit des réponses ensemble, jusqu'à la dernière ; chaque morceau part dès qu'il est sûr."""
+
+
+#: Un tokenizer rapide ne se partage pas entre deux fils.
+_LECTURE = threading.Lock()
+
+
+def jetons_de(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """Les jetons d'une conversation, gabarit compris, jusqu'à l'appel à répondre.
+
+    Raises:
+        ErreurFabrique: demi-caractère, ou suite de rôles que le gabarit refuse.
+    """
+    try:
+        with _LECTURE:
+            return coder(composer(tokenizer, messages), tokenizer)
+    except TemplateError as cause:
+        raise Refus(
+            "le gabarit de ce modèle n’accepte pas cette suite de rôles",
+            "Alternez user et assistant, et finissez par user",
+            champ="messages",
+        ) from cause
+
+
+@contextmanager
+def trop_longue() -> Iterator[None]:
+    """Dit comme l'API une question qui ne tient pas dans la fenêtre."""
+    try:
+        yield
+    except ErreurFabrique as cause:
+        raise Refus(
+            cause.message, cause.remede, champ="messages", nom="context_length_exceeded"
+        ) from cause
 
 
 def verifier_le_nom(moteur: Repondeur, nom: str) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jinja2 import TemplateError
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -19,11 +17,9 @@ from transformers import (
 )
 
 from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
-from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import SANS_REGLE_CACHEE, base_ou_affine, place_pour_repondre
 from fabrique.service.plume import Plume
-from fabrique.service.refus import Refus
-from fabrique.service.repondeur import Ligne
+from fabrique.service.repondeur import Ligne, jetons_de, trop_longue
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Adaptateurs gardés en mémoire ; au-delà, le plus anciennement employé en sort.
@@ -39,6 +35,8 @@ class RepondeurTransformers:
         base: le nom public de la base.
     """
 
+    affine = True
+
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, modele: PreTrainedModel, base: str
     ) -> None:
@@ -46,7 +44,6 @@ class RepondeurTransformers:
         self._dossiers: dict[str, Path] = {}
         self._charges: OrderedDict[str, str] = OrderedDict()  # nom servi → nom chez peft
         self._deja_poses = 0
-        self._lecture = threading.Lock()
 
     # ------------------------------------------------------------ les modèles
 
@@ -67,15 +64,14 @@ class RepondeurTransformers:
         verifier_adaptateur(dossier)
         self._dossiers[nom] = dossier
 
-    def _choisir(self, nom: str) -> bool:
-        """Met en service l'adaptateur d'un nom ; faux pour la base."""
+    def _chez_peft(self, nom: str) -> str | bool:
+        """Le nom que porte l'adaptateur sur le modèle, posé s'il ne l'était pas ; faux pour la base."""
         if nom == self.base:
             return False
         if nom not in self._charges:
             self._poser(nom)
         self._charges.move_to_end(nom)
-        self.modele.set_adapter(self._charges[nom])
-        return True
+        return self._charges[nom]
 
     def _poser(self, nom: str) -> None:
         # Un nom de peft devient un nom de module : ni point, ni réemploi.
@@ -95,48 +91,31 @@ class RepondeurTransformers:
         Raises:
             ErreurFabrique: demi-caractère, conversation trop longue, ou que le gabarit refuse.
         """
-        try:
-            with self._lecture:  # un tokenizer rapide ne se partage pas entre deux fils
-                question = coder(composer(self.tokenizer, messages), self.tokenizer)
-        except TemplateError as cause:
-            raise Refus(
-                "le gabarit de ce modèle n’accepte pas cette suite de rôles",
-                "Alternez user et assistant, et finissez par user",
-                champ="messages",
-            ) from cause
-        self.place(question)
+        question = jetons_de(self.tokenizer, messages)
+        with trop_longue():
+            self.place(question)
         return question
 
     def place(self, question: list[int]) -> int:
-        """Combien de jetons il reste pour répondre.
-
-        Raises:
-            Refus: la question remplit la fenêtre du modèle.
-        """
-        try:
-            return place_pour_repondre(self.modele, self.tokenizer, len(question))
-        except ErreurFabrique as cause:
-            raise Refus(
-                cause.message, cause.remede, champ="messages", nom="context_length_exceeded"
-            ) from cause
+        """Combien de jetons il reste pour répondre."""
+        return place_pour_repondre(self.modele, self.tokenizer, len(question))
 
     # ------------------------------------------------------------ écrire
 
     @torch.inference_mode()
     def ecrire(self, nom: str, lignes: Sequence[Ligne]) -> None:
         """Écrit des réponses ensemble ; chacune suit ses réglages, sans dépendre de ses voisines."""
-        affine = self._choisir(nom)
+        adaptateur = self._chez_peft(nom)
         plumes = [
             Plume(ligne, self.tokenizer, min(ligne.decodage.max_tokens, self.place(ligne.question)))
             for ligne in lignes
         ]
-        with self._lecture:
-            entrees = self.tokenizer.pad(
-                {"input_ids": [ligne.question for ligne in lignes]},
-                padding_side="left",
-                return_tensors="pt",
-            )
-        with base_ou_affine(self.modele, affine):
+        entrees = self.tokenizer.pad(
+            {"input_ids": [ligne.question for ligne in lignes]},
+            padding_side="left",
+            return_tensors="pt",
+        )
+        with base_ou_affine(self.modele, adaptateur):
             self.modele.generate(
                 **entrees.to(self.modele.device),
                 max_new_tokens=max(plume.limite for plume in plumes),
