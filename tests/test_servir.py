@@ -298,9 +298,9 @@ def test_les_log_probabilites_sont_celles_du_modele(api, modele):
 
 def test_plusieurs_clients_avancent_ensemble_sans_se_gener(api, service, monkeypatch):
     """Onze questions à la fois, aux réglages différents : les réponses de chacune seule."""
-    lots, ecrire = [], service.repondeur.ecrire
+    lots, ecrire = [], service.moteur.ecrire
     monkeypatch.setattr(
-        service.repondeur,
+        service.moteur,
         "ecrire",
         lambda nom, lignes: (lots.append(len(lignes)), ecrire(nom, lignes)),
     )
@@ -696,7 +696,7 @@ def test_une_file_pleine_le_dit_et_se_vide(faux):
             return api.chat.completions.create(model=BASE, messages=conversation()).id
 
         attendus = [clients.submit(demander, 0)]
-        while not service.repondeur.lots:
+        while not service.moteur.lots:
             time.sleep(0.01)
         attendus += [clients.submit(demander, rang) for rang in (1, 2)]
         while len(service.attente) < 2:

@@ -123,18 +123,18 @@ def application(service: Service) -> FastAPI:
     app.include_router(conversations.routes(service.attente, service.reglages))
     app.include_router(fichiers.routes(service.depots, service.attend_le_fichier))
     app.include_router(
-        affinages.routes(service.travaux, service.depots, service.repondeur, service.cadre)
+        affinages.routes(service.travaux, service.depots, service.moteur, service.cadre)
     )
 
     @app.get("/v1/models")
     async def modeles() -> dict[str, Any]:
         """Les modèles servis."""
-        return {"object": "list", "data": [_modele(nom) for nom in montres(service.repondeur)]}
+        return {"object": "list", "data": [_modele(nom) for nom in montres(service.moteur)]}
 
     @app.get("/v1/models/{nom:path}")
     async def modele(nom: str) -> dict[str, Any]:
         """Un modèle servi."""
-        verifier_le_nom(service.repondeur, nom)
+        verifier_le_nom(service.moteur, nom)
         return _modele(nom)
 
     @app.get(SANTE)
