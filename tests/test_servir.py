@@ -54,6 +54,10 @@ REPONSE = "Au bureau indiqué sur votre carte électorale."
 BASE = "par-coeur"
 
 
+#: Un seul client pour les demandes sans manières : lire les certificats coûte plus que le test.
+NAVIGATEUR = httpx.Client(timeout=60, verify=False)
+
+
 def conversation(question: str = QUESTION) -> list[dict[str, str]]:
     """Une question, telle que le client l'envoie."""
     return [{"role": "user", "content": question}]
@@ -79,10 +83,13 @@ def en_marche(service: Service, cle: str = "") -> Iterator[str]:
             fil.join(timeout=30)
 
 
-def client(adresse: str, **options) -> openai.OpenAI:
+SANS_CERTIFICATS = openai.DefaultHttpxClient(verify=False)
+
+
+def client(adresse: str) -> openai.OpenAI:
     """Le client officiel ; il ne réessaie pas de lui-même."""
     return openai.OpenAI(
-        base_url=f"{adresse}/v1", **{"api_key": "sans", "max_retries": 0, **options}
+        base_url=f"{adresse}/v1", api_key="sans", max_retries=0, http_client=SANS_CERTIFICATS
     )
 
 
@@ -377,7 +384,7 @@ def dire(adresse) -> Callable[..., httpx.Response]:
 
     def envoyer(**champs) -> httpx.Response:
         corps = {"model": BASE, "messages": conversation(), "max_tokens": 1, **champs}
-        return httpx.post(f"{adresse}/v1/chat/completions", json=corps, timeout=60)
+        return NAVIGATEUR.post(f"{adresse}/v1/chat/completions", json=corps)
 
     return envoyer
 
@@ -442,7 +449,7 @@ def test_une_question_trop_longue_est_refusee_avant_la_file(dire):
     ids=["coupé", "profond", "modèle", "demi-caractère", "champ", "nan", "vide"],
 )
 def test_un_corps_abime_ne_casse_rien(adresse, corps, statut):
-    rendu = httpx.post(
+    rendu = NAVIGATEUR.post(
         f"{adresse}/v1/chat/completions",
         content=corps,
         headers={"content-type": "application/json"},
@@ -466,7 +473,7 @@ def test_un_corps_abime_ne_casse_rien(adresse, corps, statut):
     ],
 )
 def test_une_adresse_inconnue_se_dit_comme_le_reste(adresse, methode, chemin, statut):
-    refus_de(httpx.request(methode, f"{adresse}{chemin}", timeout=60), statut)
+    refus_de(NAVIGATEUR.request(methode, f"{adresse}{chemin}", timeout=60), statut)
 
 
 # ---------------------------------------------------------------- la clé
@@ -491,13 +498,13 @@ def test_chaque_adresse_demande_la_cle(faux, capfd):
     with en_marche(service, cle) as adresse:
         for methode, chemin in [*routes, ("GET", "/openapi.json"), ("GET", "/nulle-part")]:
             for entete in entetes:
-                rendu = httpx.request(methode, f"{adresse}{chemin}", headers=entete)
+                rendu = NAVIGATEUR.request(methode, f"{adresse}{chemin}", headers=entete)
                 if chemin == "/sante":
                     assert rendu.json()["etat"] == "pret"
                 else:
                     assert refus_de(rendu, 401)["code"] == "invalid_api_key", (methode, chemin)
         avec = {"authorization": b"Bearer " + cle.encode()}
-        assert httpx.get(f"{adresse}/v1/models", headers=avec).status_code == 200
+        assert NAVIGATEUR.get(f"{adresse}/v1/models", headers=avec).status_code == 200
     assert cle not in "".join(capfd.readouterr())
     assert cle not in str(vars(Cle(cle)))
 
@@ -507,8 +514,8 @@ def test_chaque_adresse_demande_la_cle(faux, capfd):
 )
 def test_sans_cle_une_page_web_ne_peut_pas_s_en_servir(adresse, entete):
     """Ni par un nom qui mène ici, ni depuis un autre site ouvert dans le navigateur."""
-    refus_de(httpx.get(f"{adresse}/v1/models", headers=entete), 403)
-    assert httpx.get(f"{adresse}/v1/models", headers={"origin": adresse}).status_code == 200
+    refus_de(NAVIGATEUR.get(f"{adresse}/v1/models", headers=entete), 403)
+    assert NAVIGATEUR.get(f"{adresse}/v1/models", headers={"origin": adresse}).status_code == 200
 
 
 # ---------------------------------------------------------------- les fichiers
@@ -574,7 +581,7 @@ def test_un_nom_de_fichier_n_est_jamais_un_chemin(api, service, nom):
 @pytest.mark.parametrize("id", ["..%2f..%2fservice.json", "..", "%2e%2e%2f.verrou", "file-x/../.."])
 def test_un_identifiant_n_est_jamais_un_chemin(adresse, id):
     for fin in ("", "/content"):
-        assert httpx.get(f"{adresse}/v1/files/{id}{fin}").status_code in (404, 405)
+        assert NAVIGATEUR.get(f"{adresse}/v1/files/{id}{fin}").status_code in (404, 405)
 
 
 def test_un_fichier_vide_ou_d_un_autre_usage_est_refuse(api):
@@ -614,7 +621,9 @@ def test_un_corps_trop_gros_est_arrete_en_route(faux, chemin, en_morceaux):
     with en_marche(faux(fichier_max=1)) as adresse:
         corps = morceaux() if en_morceaux else b"x" * 3_000_000
         try:
-            rendu = httpx.post(f"{adresse}{chemin}", content=corps, headers={"content-type": type_})
+            rendu = NAVIGATEUR.post(
+                f"{adresse}{chemin}", content=corps, headers={"content-type": type_}
+            )
         except (httpx.WriteError, httpx.ReadError):  # le serveur a raccroché sans attendre la suite
             assert en_morceaux
             assert envoyes < 400
@@ -677,7 +686,7 @@ def test_un_client_qui_part_arrete_le_moteur(faux, au_fil):
     corps = {"model": BASE, "messages": conversation(), "stream": au_fil}
     attente = httpx.Timeout(30, read=30 if au_fil else 0.5)
     with en_marche(faux(longtemps)) as adresse:
-        demande = httpx.stream(
+        demande = NAVIGATEUR.stream(
             "POST", f"{adresse}/v1/chat/completions", json=corps, timeout=attente
         )
         with suppress(httpx.ReadTimeout), demande as rendu:
@@ -734,7 +743,7 @@ def test_un_moteur_qui_echoue_le_dit_sans_tomber(faux):
 
     with en_marche(faux(ecrire)) as adresse:
         statuts = [
-            httpx.post(
+            NAVIGATEUR.post(
                 f"{adresse}/v1/chat/completions",
                 json={"model": BASE, "messages": conversation()},
             ).status_code
