@@ -453,7 +453,6 @@ def test_un_corps_abime_ne_casse_rien(adresse, corps, statut):
         f"{adresse}/v1/chat/completions",
         content=corps,
         headers={"content-type": "application/json"},
-        timeout=60,
     )
     refus_de(rendu, statut)
 
@@ -473,7 +472,7 @@ def test_un_corps_abime_ne_casse_rien(adresse, corps, statut):
     ],
 )
 def test_une_adresse_inconnue_se_dit_comme_le_reste(adresse, methode, chemin, statut):
-    refus_de(NAVIGATEUR.request(methode, f"{adresse}{chemin}", timeout=60), statut)
+    refus_de(NAVIGATEUR.request(methode, f"{adresse}{chemin}"), statut)
 
 
 # ---------------------------------------------------------------- la clé
@@ -566,7 +565,7 @@ def test_les_pages_se_suivent(api):
 
 @pytest.mark.parametrize(
     "nom",
-    ["../../evade.jsonl", "..\\..\\evade.jsonl", "/etc/evade", "a\x00b", "x" * 5000, "..", "é\n"],
+    ["../../evade.jsonl", "..\\..\\evade.jsonl", "/etc/evade", "a\x00b", "x" * 500, "..", "é\n"],
 )
 def test_un_nom_de_fichier_n_est_jamais_un_chemin(api, service, nom):
     depose = api.files.create(file=(nom, exemples()), purpose="fine-tune")
@@ -613,6 +612,7 @@ def test_un_corps_trop_gros_est_arrete_en_route(faux, chemin, en_morceaux):
 
     def morceaux() -> Iterator[bytes]:
         nonlocal envoyes
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
         for _ in range(400):
             envoyes += 1
             yield b"x" * 100_000
