@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -48,6 +49,7 @@ from fabrique.service.serveur import (
 )
 from fabrique.service.travaux import Travail, Travaux
 from fabrique.socle.erreurs import ErreurFabrique
+from outils.tester import RACINE
 
 QUESTION = "Où voter ?"
 REPONSE = "Au bureau indiqué sur votre carte électorale."
@@ -996,21 +998,26 @@ DEMANDE = {
 }
 
 
-def affiner(api: openai.OpenAI) -> str:
-    """La séquence de 2023 : déposer, créer. L'identifiant de l'affinage."""
-    return api.fine_tuning.jobs.create(
-        training_file=deposer(api, exemples(12)),
-        validation_file=deposer(api, exemples(3, "Autre question")),
-        **DEMANDE,
-    ).id
+def fichiers(api: openai.OpenAI) -> dict[str, str]:
+    """Les deux fichiers de l'affinage, déposés."""
+    return {
+        "training_file": deposer(api, exemples(12)),
+        "validation_file": deposer(api, exemples(3, "Autre question")),
+    }
 
 
 @pytest.fixture(scope="module")
-def affine(api, service):
-    """Un affinage mené à son terme par le service que les tests partagent."""
-    id = affiner(api)
-    attendre(lambda: api.fine_tuning.jobs.retrieve(id).finished_at is not None, 300)
-    return api.fine_tuning.jobs.retrieve(id)
+def affine(api, tmp_path_factory):
+    """Un affinage mené à son terme par le programme que le mode d'emploi donne à copier."""
+    chemin = RACINE / "docs" / "exemples" / "affinage_heberge.py"
+    decrit = importlib.util.spec_from_file_location(chemin.stem, chemin)
+    programme = importlib.util.module_from_spec(decrit)
+    decrit.loader.exec_module(programme)
+    appris = tmp_path_factory.mktemp("depot") / "cinquante.jsonl"
+    appris.write_bytes(exemples(12))
+    options = {nom: valeur for nom, valeur in DEMANDE.items() if nom != "model"}
+    validation = fichiers(api)["validation_file"]
+    return programme.affiner(api, appris, BASE, validation_file=validation, **options)
 
 
 def test_un_affinage_va_au_bout_et_son_modele_repond(api, affine, service):
@@ -1103,7 +1110,7 @@ def test_tue_en_plein_affinage_le_service_le_reprend_et_l_acheve_a_l_identique(
     """kill -9 du service et de l'affinage : l'adaptateur est celui d'un affinage jamais coupé."""
     dossier = tmp_path / "service"
     with commande(dossier, dossier_par_coeur) as (api, processus):
-        id = affiner(api)
+        id = api.fine_tuning.jobs.create(**fichiers(api), **DEMANDE).id
         sortie = dossier / "affinages" / id / "adaptateur"
         attendre(lambda: any(sortie.glob("checkpoint-*")), 300)
         etat = json.loads((dossier / "affinages" / id / "travail.json").read_text("utf-8"))
