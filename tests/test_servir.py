@@ -29,13 +29,15 @@ from safetensors.torch import load_file
 
 import fabrique
 from fabrique.ligne_de_commande import principal
-from fabrique.machine.profil import POCHE
+from fabrique.machine.materiel import examiner
+from fabrique.machine.profil import GPU, POCHE, T4
 from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.service import travaux as module_travaux
 from fabrique.service.affinages import Cadre
 from fabrique.service.demandes import Hyperparametres
 from fabrique.service.depots import Depots
 from fabrique.service.hyperparametres import recette
+from fabrique.service.ouverture import profil_du_modele
 from fabrique.service.plume import _sur
 from fabrique.service.reglages_service import Cle, ReglagesService
 from fabrique.service.repondeur import Ligne, Morceau
@@ -108,7 +110,8 @@ def modele(dossier_par_coeur, tmp_path_factory):
 @pytest.fixture(scope="module")
 def cadre(dossier_par_coeur) -> Cadre:
     """Les affinages partent du même petit Falcon."""
-    return Cadre(str(dossier_par_coeur), "aucune", None, POCHE, accepter_personnelles=False)
+    profil = profil_du_modele(BASE, examiner())
+    return Cadre(str(dossier_par_coeur), "aucune", None, profil, accepter_personnelles=False)
 
 
 @pytest.fixture(scope="module")
@@ -868,6 +871,20 @@ def test_les_hyperparametres_de_l_api_deviennent_nos_reglages(demandes, exemples
     assert {"learning_rate" if nom == "lr" else nom for nom in options} <= champs.keys()
 
 
+@pytest.mark.parametrize(
+    ("nom", "machine", "attendu"),
+    [
+        ("falcon-poche", GPU, POCHE),
+        ("falcon-poche", POCHE, POCHE),
+        ("falcon-7b-instruct", POCHE, T4),
+        ("falcon-7b-instruct", GPU, GPU),
+    ],
+)
+def test_le_taux_va_avec_le_modele_pas_avec_la_machine(monkeypatch, nom, machine, attendu):
+    monkeypatch.setattr("fabrique.service.ouverture.choisir_profil", lambda _: machine)
+    assert profil_du_modele(nom, examiner()) == attendu
+
+
 # ---------------------------------------------------------------- mener les affinages
 
 
@@ -992,6 +1009,7 @@ DEMANDE = {
             "hyperparameters": {
                 "n_epochs": 4,
                 "batch_size": 2,
+                "learning_rate_multiplier": 20,
             }
         },
     },
