@@ -606,6 +606,49 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (2_000, "Le prix est celui de 1 000 jetons, et il y a plus d’une époque."),
         ),
     ),
+    # ------------------------------------------------------------ 07 Chez soi
+    "07-1": Valeur(
+        attendu=12,
+        indice="Combien trouvent une place, en comptant les réponses qui s’écrivent déjà ?",
+        bravo="Une file bornée refuse clairement ; une file sans fin ferait attendre tout le monde.",
+        pieges=(
+            (28, "Seize réponses s’écrivent déjà : elles n’attendent plus."),
+            (44, "La file garde aussi des demandes."),
+            (48, "C’est le nombre de demandes servies ou gardées."),
+        ),
+    ),
+    "07-2": Valeur(
+        attendu=6.8,
+        tolerance=0.005,
+        indice="Comptez une demande, jetons lus et jetons écrits, puis multipliez.",
+        bravo="L’emploi se paie chaque jour, et au prix du modèle affiné.",
+        pieges=(
+            (0.85, "C’est le prix du modèle ordinaire."),
+            (3.6, "Il manque les jetons écrits."),
+            (3.2, "Il manque les jetons lus."),
+            (0.0068, "C’est le prix d’une seule demande."),
+        ),
+    ),
+    "07-3": Valeur(
+        attendu=353,
+        tolerance=1,
+        indice="Combien de fois le prix d’une demande tient-il dans celui de l’apprentissage ?",
+        bravo="L’apprentissage est vite amorti… et l’emploi continue.",
+        pieges=(
+            (2824, "C’est le compte au prix du modèle ordinaire."),
+            (0.0028, "La division est à l’envers."),
+        ),
+    ),
+    "07-4": Valeur(
+        attendu=500,
+        tolerance=0.5,
+        indice="À ce nombre, la journée de l’API coûte exactement celle de la machine.",
+        bravo="Un seuil se calcule avant de choisir, avec les prix du jour.",
+        pieges=(
+            (4000, "C’est le seuil au prix du modèle ordinaire."),
+            (353, "C’est le nombre de demandes qui paie l’apprentissage, pas une journée."),
+        ),
+    ),
     # ------------------------------------------------------------ le gabarit d'un carnet
     "gabarit-1": Valeur(
         attendu=7,

@@ -46,12 +46,15 @@ class Suite:
         Raises:
             ErreurFabrique: le moteur a refusé ou échoué.
         """
+        regarder = time.monotonic() + REGARDER_S
         while self.attendues:
+            if time.monotonic() >= regarder:
+                if await parti():
+                    return
+                regarder = time.monotonic() + REGARDER_S
             try:
                 rang, morceau = await asyncio.wait_for(self.morceaux.get(), REGARDER_S)
             except TimeoutError:
-                if await parti():
-                    return
                 continue
             if isinstance(morceau, Exception):
                 raise morceau

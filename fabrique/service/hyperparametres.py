@@ -3,11 +3,11 @@
 | API | ici |
 |---|---|
 | ``n_epochs`` | ``--epochs`` ; « auto » : trois, ou de quoi voir cent exemples quand il y en a peu |
-| ``batch_size`` | ``--batch_size`` ; « auto » : celui du profil de la machine |
+| ``batch_size`` | ``--batch_size`` ; « auto » : celui du profil du modèle |
 | ``learning_rate_multiplier`` | multiplie le taux d'apprentissage du profil ; « auto » : 1 |
 | ``seed`` | ``--graine`` |
 
-Le reste (longueur, rang, couches) est le profil de la machine.
+Le reste (longueur, rang, couches) est celui du profil (``service/ouverture.profil_du_modele``).
 """
 
 from __future__ import annotations

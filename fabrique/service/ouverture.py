@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fabrique.machine.fils import choisir_fils
-from fabrique.machine.materiel import examiner
-from fabrique.machine.profil import choisir_profil
+from fabrique.machine.materiel import Machine, examiner
+from fabrique.machine.profil import POCHE, T4, Profil, choisir_profil
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
 from fabrique.modeles.chargement import charger
@@ -51,7 +51,7 @@ def ouvrir(
         moteur = _repondeur(modele, quantification, revision, reglages.lot)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
-        profil = choisir_profil(machine)
+        profil = profil_du_modele(nom_servi(modele), machine)
         cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
         servir(Service(moteur, cadre, reglages, racine), cle, prise)
 
@@ -62,6 +62,18 @@ def _repondeur(modele: str, quantification: str, revision: str | None, lot: int)
         return RepondeurGguf(Path(modele), lot)
     tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
     return RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
+
+
+def profil_du_modele(nom: str, machine: Machine) -> Profil:
+    """Les réglages d'affinage éprouvés pour un modèle : un taux va avec une taille, pas avec une machine.
+
+    Args:
+        nom: celui sous lequel la base est servie.
+    """
+    if nom == POCHE.modele:
+        return POCHE
+    profil = choisir_profil(machine)
+    return T4 if profil.modele == POCHE.modele else profil
 
 
 def nom_servi(modele: str) -> str:

@@ -118,19 +118,20 @@ STATUTS = {
 }
 
 
+#: Les noms que pydantic donne aux branches d'un champ à plusieurs types.
+_BRANCHES = {"str", "int", "float", "bool"}
+
+
 def _lieu(erreur: Mapping[str, Any]) -> str:
-    """« messages.0.content » : où est la faute dans la demande, sans les noms de types de pydantic."""
-    loc: Sequence[Any] = erreur["loc"]
-    return ".".join(str(morceau) for morceau in loc[1:] if _est_un_champ(morceau))
-
-
-def _est_un_champ(morceau: Any) -> bool:
-    return isinstance(morceau, int) or str(morceau).replace("_", "").isalnum()
+    """« messages.0.content » : où est la faute dans la demande, sans les types de pydantic."""
+    morceaux = [str(morceau) for morceau in erreur["loc"][1:]]
+    return ".".join(m for m in morceaux if m.replace("_", "").isalnum() and m not in _BRANCHES)
 
 
 def _de_validation(erreurs: Sequence[Mapping[str, Any]]) -> Refus:
-    """Le premier refus de pydantic, en une phrase."""
-    premiere = erreurs[0]
+    """Un refus de pydantic, en une phrase ; d'un champ à plusieurs types, celui du bon type."""
+    precises = [erreur for erreur in erreurs if not erreur["type"].endswith("_type")]
+    premiere = (precises or erreurs)[0]
     phrase = PHRASES.get(premiere["type"], "la valeur ne convient pas")
     contexte = premiere.get("ctx") or {}
     try:

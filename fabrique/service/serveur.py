@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ def servir(service: Service, cle: Cle, prise: socket.socket) -> None:
         prise: là où l'on écoute, déjà ouverte.
     """
     JOURNAL.info(service.presentation(prise.getsockname()[1], bool(cle)))
-    uvicorn.Server(configurer(service, cle)).run(sockets=[prise])
+    with suppress(KeyboardInterrupt):  # uvicorn s'est déjà arrêté comme il faut
+        uvicorn.Server(configurer(service, cle)).run(sockets=[prise])
 
 
 def configurer(service: Service, cle: Cle) -> uvicorn.Config:
