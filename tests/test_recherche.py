@@ -159,10 +159,10 @@ def test_rien_de_commun_ne_rend_rien():
 
 
 def test_la_fusion_calculee_a_la_main():
-    """Les mots rapportés au meilleur, plus le cosinus ; sans aucun mot commun, le cosinus seul."""
-    fusion = fusionner(np.array([4.0, 2.0, 0.0]), np.array([0.1, 0.5, 0.3]))
-    assert fusion == pytest.approx([1.1, 1.0, 0.3])
-    assert fusionner(np.zeros(2), np.array([0.2, -0.1])) == pytest.approx([0.2, -0.1])
+    """Les mots rapportés au meilleur, plus deux fois le sens ; sans aucun mot commun, le sens seul."""
+    fusion = fusionner(np.array([4.0, 2.0, 0.0]), np.array([0.1, 0.5, 0.3]), 2)
+    assert fusion == pytest.approx([1.2, 1.5, 0.6])
+    assert fusionner(np.zeros(2), np.array([0.2, -0.1]), 1) == pytest.approx([0.2, -0.1])
 
 
 @pytest.mark.parametrize("reglage", [{"k": 0}, {"par_fiche": 0}])
@@ -335,7 +335,7 @@ def test_un_encodeur_s_apprend_se_range_et_se_relit(tmp_path: Path):
     encodeur.enregistrer(tmp_path)
     relu = sens_.Statique.lire(tmp_path, str(tmp_path))
     assert relu.questions(["lynx"]) == pytest.approx(encodeur.questions(["lynx"]), abs=0.02)
-    scores = relu.questions([f.titre for f in fiches]) @ relu.passages([f.texte for f in fiches]).T
+    scores = relu.questions([f.titre for f in fiches]) @ relu.questions([f.texte for f in fiches]).T
     assert scores.argmax(axis=1).tolist() == list(range(len(betes)))
     index = Index.depuis(fiches, sens=str(tmp_path))
     assert index.chercher("un lynx", k=1)[0].fiche == "lynx"
