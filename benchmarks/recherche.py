@@ -167,8 +167,7 @@ def avec_des_fautes(texte: str) -> str:
 
 
 BRUITS: dict[str, Callable[[str], str]] = {
-    "telles quelles": lambda texte: texte,
-    "sans accents": lambda texte: aplatir(texte),
+    "sans accents": aplatir,
     "fautes de frappe": avec_des_fautes,
     "style SMS": en_sms,
 }
@@ -232,6 +231,7 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
     )
     print("| moteur | hit@1 | hit@5 | hit@10 | MRR | hit@5, moitié A | hit@5, moitié B | ms |")
     print("| --- | --: | --: | --: | --: | --: | --: | --: |")
+    tels_quels = {}
     for moteur, noter in essayes.items():
         depart = time.process_time()
         notes = [noter(question.texte) for question in questions]
@@ -240,6 +240,7 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
             [rang_du_bon(n, noms, q.bonnes) for n, q in zip(notes, questions, strict=True)]
         )
         a = np.array([question.de_reglage for question in questions])
+        tels_quels[moteur] = np.mean(rangs <= 5)
         chiffres = [
             *(np.mean(rangs <= k) for k in (1, 5, 10)),
             np.mean(1 / rangs),
@@ -250,10 +251,10 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
             f"| {moteur} | {' | '.join(en_francais(c, 3) for c in chiffres)} | {en_francais(ms, 1)} |",
             flush=True,
         )
-    print(f"\n| hit@5, questions | {' | '.join(BRUITS)} |")
-    print(f"| --- |{' --: |' * len(BRUITS)}")
+    print(f"\n| hit@5, questions | telles quelles | {' | '.join(BRUITS)} |")
+    print(f"| --- |{' --: |' * (1 + len(BRUITS))}")
     for moteur, noter in essayes.items():
-        parts = []
+        parts = [en_francais(tels_quels[moteur], 3)]
         for abimer in BRUITS.values():
             rangs = [rang_du_bon(noter(abimer(q.texte)), noms, q.bonnes) for q in questions]
             parts.append(en_francais(np.mean([rang <= 5 for rang in rangs]), 3))

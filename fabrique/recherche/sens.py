@@ -124,7 +124,7 @@ class E5:
 
     nom = "e5"
     #: Les poids des deux cosinus, choisis comme ``Statique.poids``.
-    POIDS_POCHE, POIDS_E5 = 0.7, 4.0
+    POIDS_POCHE, POIDS_E5 = 0.7, 5.5
     poids = POIDS_POCHE + POIDS_E5
 
     def __init__(self) -> None:
