@@ -189,6 +189,7 @@ def moteurs(fiches: list[Fiche], e5: bool) -> tuple[Index, dict[str, Moteur]]:
     rendus: dict[str, Moteur] = {
         "TF-IDF": lambda q: (termes @ tfidf.transform([" ".join(racines(q))]).T).toarray()[:, 0],
         "mots, texte seul": nus.noter,
+        "mots": mots,
         "sens": sens,
         "mots + sens, par rangs": lambda q: par_rangs(mots(q), sens(q)),
         "mots + sens (par défaut)": lambda q: fusionner(
