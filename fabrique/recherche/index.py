@@ -40,23 +40,20 @@ _PASSAGES = pa.schema(
 )
 
 
-#: Le poids du cosinus face au score des mots, ramené à 1 pour le meilleur passage. Choisi sur une
-#: moitié des questions de ``benchmarks/recherche.py``, vérifié sur l'autre.
-POIDS_DU_SENS = 1.0
-
-
-def fusionner(mots: np.ndarray, sens: np.ndarray) -> np.ndarray:
+def fusionner(mots: np.ndarray, sens: np.ndarray, poids: float) -> np.ndarray:
     """Le score de chaque passage : ses mots, rapportés au meilleur, plus son sens.
 
     Args:
         mots: scores BM25, réels ≥ 0. Forme : (passages,).
-        sens: cosinus, de -1 à 1. Même forme.
+        sens: proximités de sens, de -1 à 1. Même forme.
+        poids: celui du sens, propre à l'encodeur (``Encodeur.poids``) ; choisi sur une moitié des
+            questions de ``benchmarks/recherche.py``, vérifié sur l'autre.
 
     Returns:
-        Des scores de -1 à 2. Sur nos questions, mieux que la fusion des rangs (Cormack et al.,
+        Des scores de même forme. Sur nos questions, mieux que la fusion des rangs (Cormack et al.,
         2009), qui oublie de combien le premier devance le second : voir ``benchmarks/RESULTATS.md``.
     """
-    return mots / max(float(mots.max(initial=0)), 1e-9) + POIDS_DU_SENS * sens
+    return mots / max(float(mots.max(initial=0)), 1e-9) + poids * sens
 
 
 class Index:
@@ -131,7 +128,7 @@ class Index:
             )
         mots = self._mots.noter(question)
         sens = self._sens.noter(question) if self._sens else np.zeros_like(mots)
-        scores = fusionner(mots, sens)
+        scores = fusionner(mots, sens, self._sens.encodeur.poids if self._sens else 0)
         retenus = retenir(scores, self._passages["fiche"].to_numpy(), k, par_fiche)
         return [
             Trouve(

@@ -19,7 +19,7 @@ from fabrique.recherche.fiches import lire_fiches
 from fabrique.recherche.index import fusionner, par_mots, retenir
 from fabrique.recherche.mots import racines
 from fabrique.recherche.passages import Fiche, Passage, Trouve, couper
-from fabrique.recherche.sens import Encodeur, choisir_encodeur, coder
+from fabrique.recherche.sens import Encodeur, choisir_encodeur
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 try:
@@ -104,7 +104,7 @@ class IndexQdrant:
         passages = [passage for fiche in fiches for passage in couper(fiche)]
         if not passages:
             raise ErreurFabrique("aucun passage à indexer", "Donnez au moins une fiche")
-        vecteurs = coder(encodeur, passages)
+        vecteurs = encodeur.passages(passages)
         client.create_collection(
             collection,
             vectors_config={
@@ -156,7 +156,7 @@ class IndexQdrant:
         plancher = min((point.score for point in par_sens.values()), default=0.0)
         notes_mots = np.array([par_mots_[i].score if i in par_mots_ else 0.0 for i in trouves])
         notes_sens = np.array([par_sens[i].score if i in par_sens else plancher for i in trouves])
-        scores = fusionner(notes_mots, notes_sens)
+        scores = fusionner(notes_mots, notes_sens, self.encodeur.poids)
         passages = [Passage(**point.payload) for point in trouves.values()]
         fiches = np.array([passage.fiche for passage in passages])
         return [

