@@ -155,7 +155,7 @@ def controler_reponse(reponse: str, passages: Sequence[str]) -> Controle:
 
 def est_mot_pour_mot(citation: str, passage: str) -> bool:
     """Vrai si la citation est une suite de mots entiers du passage, à la typographie près."""
-    return situer(citation, passage) is not None
+    return _chercher(citation, normaliser(passage)) is not None
 
 
 def situer(citation: str, passage: str) -> tuple[int, int] | None:
@@ -163,16 +163,22 @@ def situer(citation: str, passage: str) -> tuple[int, int] | None:
 
     La tranche vaut dans ``passage`` tel quel : c'est elle qu'on surligne.
     """
-    cherche = normaliser(citation).strip()
     plat, tranches = _aplatir(passage)
-    if not cherche:
+    place = _chercher(citation, plat)
+    return place and (tranches[place[0]][0], tranches[place[1] - 1][1])
+
+
+def _chercher(citation: str, plat: str) -> tuple[int, int] | None:
+    """La tranche d'un texte normalisé où la citation se lit sans couper un mot."""
+    cherche = normaliser(citation).strip()
+    debut = plat.find(cherche) if cherche else -1
+    if debut < 0:
         return None
     coupes = {place for mot in MOT.finditer(plat) for place in range(mot.start() + 1, mot.end())}
-    debut = plat.find(cherche)
     while debut >= 0:
         fin = debut + len(cherche)
         if debut not in coupes and fin not in coupes:
-            return tranches[debut][0], tranches[fin - 1][1]
+            return debut, fin
         debut = plat.find(cherche, debut + 1)
     return None
 
@@ -272,16 +278,18 @@ def _phrases(
 
 
 def _chiffres_sans_appui(dit: str, debut: int, appuis: Sequence[str]) -> Iterator[Constat]:
-    """Les nombres, puis les dates, qu'aucun des passages cités ne porte."""
+    """Les dates, puis les autres nombres, qu'aucun des passages cités ne porte."""
+    datees = {date for appui in appuis for date, _ in dates(appui)}
+    connues = datees | {(jour, mois, None) for jour, mois, _ in datees}
+    ecrites = dates(dit)
+    for date, (place, bout) in ecrites:
+        if date not in connues:
+            yield Constat(Regle.DATE, dit[place:bout], debut + place, debut + bout)
     connus = {nombre for appui in appuis for nombre, _ in nombres(appui)}
     for nombre, (place, bout) in nombres(dit):
-        if nombre not in connus:
+        d_une_date = any(place < fin and bout > depart for _, (depart, fin) in ecrites)
+        if nombre not in connus and not d_une_date:
             yield Constat(Regle.NOMBRE, dit[place:bout], debut + place, debut + bout)
-    datees = {date for appui in appuis for date, _ in dates(appui)}
-    sans_annee = {(jour, mois, None) for jour, mois, _ in datees}
-    for date, (place, bout) in dates(dit):
-        if date not in datees | sans_annee:
-            yield Constat(Regle.DATE, dit[place:bout], debut + place, debut + bout)
 
 
 def nombres(texte: str) -> list[tuple[str, tuple[int, int]]]:
