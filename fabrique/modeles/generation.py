@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
+from fabrique.modeles.contrainte import SelonGrammaire
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_de_la_demande, texte_envoye
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
@@ -67,6 +68,7 @@ def generer(
     top_k: int = 0,
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
+    grammaire: str = "",
     graine: int | None = None,
     afficher: bool = True,
 ) -> str:
@@ -82,6 +84,8 @@ def generer(
         repetition_penalty: divise la note d'un jeton déjà écrit ; 1 n'y change rien.
         sans_repeter: la réponse n'écrit jamais deux fois la même suite de ``sans_repeter``
             jetons ; 0 n'interdit rien.
+        grammaire: ce que la réponse peut être, dans le langage de Lark (``SelonGrammaire``) ; vide,
+            tout.
         graine: rend un tirage reproductible.
         afficher: ``False`` rend la réponse sans l'imprimer.
 
@@ -102,6 +106,7 @@ def generer(
         top_k=top_k,
         repetition_penalty=repetition_penalty,
         sans_repeter=sans_repeter,
+        grammaire=grammaire,
         graine=graine,
         afficher=afficher,
     )
@@ -118,6 +123,7 @@ def continuer(
     top_k: int = 0,
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
+    grammaire: str = "",
     graine: int | None = None,
     afficher: bool = False,
 ) -> str:
@@ -142,6 +148,9 @@ def continuer(
     ids = texte.to(modele.device)
     flux = Flux(tokenizer, afficher)
     tirage = {"temperature": float(temperature), "top_k": top_k} if temperature > 0 else {}
+    processeurs = regles(repetition_penalty, sans_repeter, ids.shape[1])
+    if grammaire:
+        processeurs.append(SelonGrammaire(tokenizer, [grammaire], ids.shape[1]))
     modele.eval()
     with torch.inference_mode(), base_ou_affine(modele, adaptateur):
         sortie = modele.generate(
@@ -149,7 +158,7 @@ def continuer(
             attention_mask=torch.ones_like(ids),
             max_new_tokens=min(max_new_tokens, place),
             do_sample=temperature > 0,
-            logits_processor=regles(repetition_penalty, sans_repeter, ids.shape[1]),
+            logits_processor=processeurs,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             use_cache=True,
@@ -190,6 +199,7 @@ def generer_par_lots(
     min_new_tokens: int = 0,
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
+    grammaires: Sequence[str] | None = None,
     lot: int = 32,
 ) -> list[tuple[str, bool]]:
     """Répond à plusieurs instructions à la fois, sans tirage au sort.
@@ -199,6 +209,7 @@ def generer_par_lots(
         min_new_tokens: longueur minimale d'une réponse, en jetons : le jeton de fin attend.
         repetition_penalty: comme pour ``generer``.
         sans_repeter: comme pour ``generer``.
+        grammaires: une par question, comme pour ``generer`` ; ``None`` n'en impose aucune.
         lot: combien de questions avancent ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
@@ -222,13 +233,17 @@ def generer_par_lots(
             {"input_ids": [codes[rang] for rang in rangs]}, padding_side="left", return_tensors="pt"
         ).to(modele.device)
         question = entrees["input_ids"].shape[1]
+        processeurs = regles(repetition_penalty, sans_repeter, question)
+        if grammaires:
+            suivies = [grammaires[rang] for rang in rangs]
+            processeurs.append(SelonGrammaire(tokenizer, suivies, question))
         with torch.inference_mode(), base_ou_affine(modele, adaptateur):
             sorties = modele.generate(
                 **entrees,
                 max_new_tokens=max(longueurs[rang] for rang in rangs),
                 min_new_tokens=min_new_tokens,
                 do_sample=False,
-                logits_processor=regles(repetition_penalty, sans_repeter, question),
+                logits_processor=processeurs,
                 eos_token_id=fin,
                 pad_token_id=tokenizer.pad_token_id,
                 use_cache=True,
