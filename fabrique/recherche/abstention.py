@@ -139,7 +139,7 @@ class Calibration:
             ErreurFabrique: pas assez de questions d'une sorte ou de l'autre.
         """
         questions = list(questions)
-        trouves = [index.chercher(q.question, _a_relever(montres)) for q in questions]
+        trouves = [index.chercher(q.question, a_relever(montres)) for q in questions]
         bons = np.array(
             [
                 any(t.fiche in q.fiches for t in vus[:montres])
@@ -187,7 +187,7 @@ class Calibration:
         return max(permis, key=lambda p: p.repondues)
 
 
-def _a_relever(montres: int) -> int:
+def a_relever(montres: int) -> int:
     """Combien de passages chercher : assez pour qu'une autre fiche que la première y soit."""
     return montres + 5
 
