@@ -15,8 +15,8 @@ from fabrique.recherche.abstention import (
     FAUSSES_REPONSES,
     MONTRES,
     Calibration,
-    a_relever,
     calibration_livree,
+    chercher_assez,
 )
 from fabrique.recherche.citations import Controle, controler_reponse, situer
 from fabrique.recherche.contradictions import Contradiction, contradictions
@@ -188,7 +188,7 @@ def repondre(
     """
     depart = time.monotonic()
     cherchee, motif = _comprendre(question, precedente)
-    trouves = [] if motif else index.chercher(cherchee, a_relever(montres))
+    trouves = [] if motif else chercher_assez(index, cherchee, montres)
     if not motif and not trouves:
         motif = Motif.RIEN
     probabilite = 0.0
