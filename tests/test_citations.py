@@ -105,7 +105,16 @@ def test_la_typographie_ne_compte_pas(citation):
 
 @pytest.mark.parametrize(
     "citation",
-    ["Deux photos", "deux photo", "1", "300 euros", "quatre", "vingt-dix jours", "deux, photos", ""],
+    [
+        "Deux photos",
+        "deux photo",
+        "1",
+        "300 euros",
+        "quatre",
+        "vingt-dix jours",
+        "deux, photos",
+        "",
+    ],
 )
 def test_le_reste_compte(citation):
     """Une majuscule, une fin de mot, un nombre coupé, un mot composé coupé, une virgule."""
@@ -150,13 +159,18 @@ def test_un_constat_dit_ou_et_lequel():
 
 
 def test_les_nombres_et_les_dates_se_lisent():
-    assert [n for n, _ in nombres("vingt et un ans, 1\u202f300 jours, 4,50 et mille trois cents")] == [
+    assert [
+        n for n, _ in nombres("vingt et un ans, 1\u202f300 jours, 4,50 et mille trois cents")
+    ] == [
         "21",
         "1300",
         "4,50",
         "1300",
     ]
-    assert [d for d, _ in dates("du 1er\u00a0Août 2024 au 2/9/2025")] == [(1, 8, 2024), (2, 9, 2025)]
+    assert [d for d, _ in dates("du 1er\u00a0Août 2024 au 2/9/2025")] == [
+        (1, 8, 2024),
+        (2, 9, 2025),
+    ]
 
 
 def test_les_reponses_ecrites_pour_le_cours_passent_toutes():

@@ -171,9 +171,7 @@ class Calibration:
         """La probabilité, de 0 à 1, que les fiches répondent à la question."""
         if not trouves:
             return 0.0
-        return float(
-            self._regression.predict_proba([(question, relever(question, trouves))])[0, 1]
-        )
+        return float(self._regression.predict_proba([(question, relever(question, trouves))])[0, 1])
 
     def point(self, fausses_reponses: float = FAUSSES_REPONSES) -> Point:
         """Le seuil qui répond le plus, sans dépasser la part de fausses réponses acceptée.
@@ -196,9 +194,7 @@ def _regression() -> Pipeline:
 
     Des suites de deux à quatre lettres, sans accents, résistent aux fautes de frappe.
     """
-    return make_pipeline(
-        _EnColonnes(), LogisticRegression(max_iter=2000, class_weight="balanced")
-    )
+    return make_pipeline(_EnColonnes(), LogisticRegression(max_iter=2000, class_weight="balanced"))
 
 
 class _EnColonnes(FunctionTransformer):

@@ -42,9 +42,20 @@ _LETTRES = (
 _NOMBRE = re.compile(
     rf"{_CHIFFRES}|\b{_LETTRES}(?:[\s-]+(?:{_LETTRES}|et[\s-]+(?:une?|onze)))*\b", re.IGNORECASE
 )
-_MOIS = (
-    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()
-)
+_MOIS = [
+    "janvier",
+    "février",
+    "mars",
+    "avril",
+    "mai",
+    "juin",
+    "juillet",
+    "août",
+    "septembre",
+    "octobre",
+    "novembre",
+    "décembre",
+]
 _DATE = re.compile(
     rf"\b(?P<jour>\d{{1,2}})(?:er)?\s(?P<mois>{'|'.join(_MOIS)})(?:\s(?P<annee>\d{{4}}))?\b"
     r"|\b(?P<j>\d{1,2})/(?P<m>\d{1,2})/(?P<a>\d{4})\b",
