@@ -268,6 +268,47 @@ def generer(
 
 
 @application.command(cls=Commande)
+def repondre(
+    index: Annotated[Path, typer.Option("--index", help="Dossier de l’index.")],
+    instruction: Annotated[str, typer.Option("--instruction", help="La question.")],
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
+    ] = "nf4",
+    fausses_reponses: Annotated[
+        float,
+        _nombre(
+            "--fausses_reponses",
+            Nombre(au_moins=0, exemple="0,15"),
+            "Part acceptée de questions sans réponse auxquelles répondre quand même ; 1 : toutes.",
+        ),
+    ] = 0.15,
+    montres: Annotated[int, _nombre("--montres", COMPTE, "Passages montrés au modèle.")] = 3,
+    en_json: Json = False,
+) -> None:
+    """Répond en citant mot pour mot les fiches d’un index, ou dit pourquoi elle s’abstient."""
+    from fabrique.recettes.reponse_sourcee import repondre_d_apres
+    from fabrique.recherche.affichage_reponse import en_terminal
+
+    reponse = repondre_d_apres(
+        index,
+        instruction,
+        model,
+        adaptateur,
+        quantification,
+        revision or None,
+        fausses_reponses=fausses_reponses,
+        montres=montres,
+    )
+    if en_json:
+        print(json.dumps(reponse.contrat(), ensure_ascii=False))
+    else:
+        en_terminal(reponse)
+
+
+@application.command(cls=Commande)
 def evaluer(
     adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
     dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",

@@ -35,19 +35,22 @@ class SelonGrammaire(LogitsProcessor):
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, grammaires: Sequence[str], question: int
     ) -> None:
-        self.lues = question
+        self.lues, self.fin = question, tokenizer.eos_token_id
         self.lecteurs = [_lecteur(tokenizer, grammaire) for grammaire in grammaires]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         """Les notes du jeton suivant (forme : lot × vocabulaire), les interdits à −∞."""
         for ids, notes, lecteur in zip(input_ids, scores, self.lecteurs, strict=True):
             for jeton in ids[self.lues :].tolist():
-                if not lecteur.is_stopped():
+                if not lecteur.is_stopped():  # après sa fin, une réponse attend les autres du lot
                     lecteur.consume_token(jeton)
-            if not lecteur.is_stopped():  # une réponse finie attend les autres du lot
-                permis = np.frombuffer(lecteur.compute_logit_bias(), dtype=np.uint8) > 0
-                notes[: len(permis)][~torch.from_numpy(permis).to(notes.device)] = -torch.inf
-                notes[len(permis) :] = -torch.inf
+            permis = torch.zeros(len(notes), dtype=torch.bool)
+            if lecteur.is_stopped():
+                permis[self.fin] = True
+            else:
+                masque = np.frombuffer(lecteur.compute_logit_bias(), dtype=np.uint8) > 0
+                permis[: len(masque)] = torch.from_numpy(masque)
+            notes[~permis.to(notes.device)] = -torch.inf
         self.lues = input_ids.shape[1]
         return scores
 

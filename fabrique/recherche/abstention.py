@@ -32,6 +32,8 @@ from fabrique.socle.nombres import en_pourcent
 
 #: Combien de passages on montre au modèle, et la part de fausses réponses acceptée par défaut.
 MONTRES, FAUSSES_REPONSES = 3, 0.15
+#: Combien de passages d'une même fiche, au plus : la bonne rubrique n'est pas toujours la première.
+PAR_FICHE = 2
 _PLIS, _GRAINE = 5, 0
 #: Ce que pèsent les indices à côté des lettres de la question : choisi par validation croisée
 #: (benchmarks/RESULTATS.md), parmi 0, 0,1, 0,3 et eux seuls.
@@ -63,21 +65,19 @@ class Indices:
         phrase: la même, dans une seule de ses phrases.
         mots: le score des mots communs du premier passage, par mot plein de la question.
         ecart: de combien le premier passage devance celui d'une autre fiche, de 0 à 1.
-        sens: la proximité de sens du premier passage ; 0 si l'index ne cherche que par mots.
     """
 
     couverture: float
     phrase: float
     mots: float
     ecart: float
-    sens: float
 
 
 def relever(question: str, trouves: Sequence[Trouve]) -> Indices:
     """Les indices d'une question et de ce que la recherche a trouvé, le meilleur d'abord."""
     cherches = set(racines(question))
     if not trouves or not cherches:
-        return Indices(0.0, 0.0, 0.0, 0.0, 0.0)
+        return Indices(0.0, 0.0, 0.0, 0.0)
 
     def part(texte: str) -> float:
         return len(cherches & set(racines(texte))) / len(cherches)
@@ -90,7 +90,6 @@ def relever(question: str, trouves: Sequence[Trouve]) -> Indices:
         max(part(phrase) for phrase in _BLANC.split(premier.texte)),
         premier.mots / len(cherches),
         max(ecart, 0.0),
-        premier.sens,
     )
 
 
@@ -139,7 +138,7 @@ class Calibration:
             ErreurFabrique: pas assez de questions d'une sorte ou de l'autre.
         """
         questions = list(questions)
-        trouves = [index.chercher(q.question, _a_relever(montres)) for q in questions]
+        trouves = [chercher_assez(index, q.question, montres) for q in questions]
         bons = np.array(
             [
                 any(t.fiche in q.fiches for t in vus[:montres])
@@ -185,9 +184,9 @@ class Calibration:
         return max(permis, key=lambda p: p.repondues)
 
 
-def _a_relever(montres: int) -> int:
-    """Combien de passages chercher : assez pour qu'une autre fiche que la première y soit."""
-    return montres + 5
+def chercher_assez(index: Index, question: str, montres: int) -> list[Trouve]:
+    """Les passages à montrer, et quelques autres : une autre fiche que la première, une contradiction."""
+    return index.chercher(question, montres + 5, par_fiche=PAR_FICHE)
 
 
 def _regression() -> Pipeline:
@@ -254,9 +253,12 @@ def questions_livrees(*jeux: str) -> list[QuestionJugee]:
 
 @cache
 def calibration_livree(montres: int = MONTRES) -> Calibration:
-    """La calibration du cours : les fiches et les questions livrées, celles de test mises à part."""
+    """La calibration du cours : les fiches et les questions livrées, celles de test mises à part.
+
+    Elle cherche par mots seulement : elle vaut donc pour tout index, qu'il cherche aussi par sens ou non.
+    """
     questions = questions_livrees("entrainement", "validation")
-    return Calibration.apprendre(questions, Index.construire("fiches"), montres)
+    return Calibration.apprendre(questions, Index.construire("fiches", sens="aucun"), montres)
 
 
 def dessiner(calibration: Calibration, fausses_reponses: float = FAUSSES_REPONSES) -> Figure:
