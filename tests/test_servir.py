@@ -495,7 +495,7 @@ def adresses(service: Service) -> list[tuple[str, str]]:
 
 def test_chaque_adresse_demande_la_cle(faux, capfd):
     """Sans clé, avec une autre, mal présentée ; la santé seule s'en passe, et la clé ne se dit pas."""
-    service, cle = faux(), "une-clé-de-ministère"
+    service, cle = faux(), "une-cle-de-ministere"
     routes = adresses(service)
     assert len(routes) > 12
     entetes = [{}, {"authorization": "Bearer autre"}, {"authorization": cle.encode()}]
@@ -1212,6 +1212,8 @@ def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
         assert "un autre service" in echouer(capsys, *libre, str(tmp_path / "tenu"))
     assert "introuvable" in echouer(capsys, "--adaptateur", str(tmp_path / "absent"))
     assert "l’option --port" in echouer(capsys, "--port", "70000")
+    for cle in ("clé", "deux mots"):
+        assert "ni accent ni espace" in echouer(capsys, "--cle", cle)
 
 
 def test_le_reseau_de_cette_machine_n_est_pas_ouvert():
