@@ -1125,11 +1125,16 @@ def _repond(api: openai.OpenAI) -> bool:
 def test_tue_en_plein_affinage_le_service_le_reprend_et_l_acheve_a_l_identique(
     affine, service, dossier_par_coeur, tmp_path
 ):
-    """kill -9 du service et de l'affinage : l'adaptateur est celui d'un affinage jamais coupé."""
+    """Seize clients, puis kill -9 du service et de l'affinage : l'adaptateur final est le même."""
     dossier = tmp_path / "service"
     with commande(dossier, dossier_par_coeur) as (api, processus):
         id = api.fine_tuning.jobs.create(**fichiers(api), **DEMANDE).id
         sortie = dossier / "affinages" / id / "adaptateur"
+        # Seize clients pendant qu'un affinage avance : tous servis.
+        question = {"model": BASE, "messages": conversation(), "temperature": 0}
+        with ThreadPoolExecutor(16) as clients:
+            rendus = clients.map(lambda _: api.chat.completions.create(**question), range(16))
+            assert {rendu.choices[0].message.content for rendu in rendus} == {REPONSE}
         attendre(lambda: any(sortie.glob("checkpoint-*")), 300)
         etat = json.loads((dossier / "affinages" / id / "travail.json").read_text("utf-8"))
         processus.kill()
