@@ -495,7 +495,7 @@ def adresses(service: Service) -> list[tuple[str, str]]:
 
 def test_chaque_adresse_demande_la_cle(faux, capfd):
     """Sans clé, avec une autre, mal présentée ; la santé seule s'en passe, et la clé ne se dit pas."""
-    service, cle = faux(), "une-clé-de-ministère"
+    service, cle = faux(), "une-cle-de-ministere"
     routes = adresses(service)
     assert len(routes) > 12
     entetes = [{}, {"authorization": "Bearer autre"}, {"authorization": cle.encode()}]
@@ -1125,11 +1125,16 @@ def _repond(api: openai.OpenAI) -> bool:
 def test_tue_en_plein_affinage_le_service_le_reprend_et_l_acheve_a_l_identique(
     affine, service, dossier_par_coeur, tmp_path
 ):
-    """kill -9 du service et de l'affinage : l'adaptateur est celui d'un affinage jamais coupé."""
+    """Seize clients, puis kill -9 du service et de l'affinage : l'adaptateur final est le même."""
     dossier = tmp_path / "service"
     with commande(dossier, dossier_par_coeur) as (api, processus):
         id = api.fine_tuning.jobs.create(**fichiers(api), **DEMANDE).id
         sortie = dossier / "affinages" / id / "adaptateur"
+        # Seize clients pendant qu'un affinage avance : tous servis.
+        question = {"model": BASE, "messages": conversation(), "temperature": 0}
+        with ThreadPoolExecutor(16) as clients:
+            rendus = clients.map(lambda _: api.chat.completions.create(**question), range(16))
+            assert {rendu.choices[0].message.content for rendu in rendus} == {REPONSE}
         attendre(lambda: any(sortie.glob("checkpoint-*")), 300)
         etat = json.loads((dossier / "affinages" / id / "travail.json").read_text("utf-8"))
         processus.kill()
@@ -1212,6 +1217,8 @@ def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
         assert "un autre service" in echouer(capsys, *libre, str(tmp_path / "tenu"))
     assert "introuvable" in echouer(capsys, "--adaptateur", str(tmp_path / "absent"))
     assert "l’option --port" in echouer(capsys, "--port", "70000")
+    for cle in ("clé", "deux mots"):
+        assert "ni accent ni espace" in echouer(capsys, "--cle", cle)
 
 
 def test_le_reseau_de_cette_machine_n_est_pas_ouvert():

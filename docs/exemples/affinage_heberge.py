@@ -12,7 +12,7 @@ import time
 
 from openai import OpenAI
 
-client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="la-clé-du-service")
+client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="la-cle-du-service")
 
 #: Les états où un affinage ne bouge plus.
 FINIS = ("succeeded", "failed", "cancelled")

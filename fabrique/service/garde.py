@@ -51,7 +51,7 @@ class Garde:
         if not self.cle or chemin == SANTE:
             return
         genre, _, donnee = entetes.get("authorization", "").partition(" ")
-        if genre.casefold() != "bearer" or not self.cle.ouvre(_lue(donnee)):
+        if genre.casefold() != "bearer" or not self.cle.ouvre(donnee.strip()):
             raise Refus(
                 "la clé manque, ou n’est pas la bonne",
                 "Donnez celle du service (« Authorization: Bearer … », ou api_key=…)",
@@ -77,11 +77,6 @@ class Garde:
                     statut=403,
                     nom="forbidden_host",
                 )
-
-
-def _lue(donnee: str) -> str:
-    """La clé d'un en-tête, qui se lit en latin-1 mais que les clients écrivent en UTF-8."""
-    return donnee.strip().encode("latin-1").decode(errors="replace")
 
 
 def _hote(adresse: str) -> str | None:

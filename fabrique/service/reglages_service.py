@@ -76,9 +76,18 @@ class Cle:
 
     Args:
         en_clair: la clé telle que les clients la donneront ; vide, le service est sans clé.
+
+    Raises:
+        ErreurFabrique: la clé porte un accent ou une espace : les clients ne sauraient pas l'envoyer.
     """
 
     def __init__(self, en_clair: str) -> None:
+        if not all("!" <= signe <= "~" for signe in en_clair):
+            raise ErreurFabrique(
+                "une clé ne peut porter ni accent ni espace : un en-tête HTTP ne les transporte pas",
+                "Tirez-en une au sort (python -c 'import secrets; print(secrets.token_urlsafe(32))')",
+                champ="--cle",
+            )
         self._empreinte = _empreinte(en_clair) if en_clair else None
 
     def __bool__(self) -> bool:
