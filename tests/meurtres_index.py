@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from fabrique.recherche import rangement
+from fabrique.recherche import ecriture
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import Mots
 from fabrique.recherche.passages import Fiche
@@ -34,8 +34,8 @@ def avant_de_relire():
 
 def avant_de_changer_le_sommaire():
     """Meurt quand le nouveau contenu est relu, et l'ancien encore désigné."""
-    noter = rangement._noter
-    rangement._noter = lambda d, contenu, a_retirer: (
+    noter = ecriture._noter
+    ecriture._noter = lambda d, contenu, a_retirer: (
         mourir() if (d / contenu / "mots").is_dir() and "neuf" in a_lire(d / contenu) else None,
         noter(d, contenu, a_retirer),
     )

@@ -79,6 +79,12 @@ def test_un_paragraphe_ne_se_coupe_pas_quand_le_suivant_peut_attendre():
     assert (premier.texte, second.texte) == (un.strip(), deux.strip())
 
 
+def test_une_fiche_qui_n_a_que_des_titres_se_cherche_aussi():
+    """Rien ne disparaît de l'index sans être dit."""
+    (passage,) = couper(Fiche("t", "Titre", "\n# Le péage\n\n## Les oies\n"))
+    assert passage.texte == "# Le péage\n\n## Les oies"
+
+
 MOT = st.sampled_from(["oie", "péage", "écu.", "héron", "l’été", "«\u00a0pont\u00a0»", "fin."])
 LIGNE = st.lists(MOT, min_size=1, max_size=320).map(" ".join)
 TITRE = st.integers(1, 6).map(lambda niveau: "#" * niveau + " Une rubrique")

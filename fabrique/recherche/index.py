@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from fabrique.recherche import rangement
+from fabrique.recherche import ecriture
 from fabrique.recherche.mots import Mots
 from fabrique.recherche.passages import Fiche, Passage, Trouve, couper
 from fabrique.recherche.sens import Sens, choisir_encodeur
@@ -189,7 +189,7 @@ class Index:
             ErreurFabrique: le dossier n'est pas vide, et nous ne l'avons pas écrit.
         """
         dossier = Path(dossier)
-        rangement.ranger(dossier, self._ecrire, self._verifier)
+        ecriture.ranger(dossier, self._ecrire, self._verifier)
         return dossier
 
     @classmethod
@@ -200,7 +200,7 @@ class Index:
             ErreurFabrique: ce dossier n'est pas un index, ou il est incomplet.
         """
         dossier = Path(dossier)
-        contenu = rangement.contenu(dossier)
+        contenu = ecriture.contenu(dossier)
         try:
             return cls._relire(contenu)
         except (OSError, ValueError, KeyError, pa.ArrowException) as cause:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fabrique.recherche.ecriture import verifier_dossier
 from fabrique.recherche.fiches import Lue, lire_fiches
 from fabrique.recherche.index import Index
-from fabrique.recherche.rangement import verifier_dossier
 from fabrique.recherche.sens import choisir_encodeur
 from fabrique.socle.nombres import en_duree, en_francais, en_mo
 

@@ -119,7 +119,7 @@ def couper(fiche: Fiche) -> list[Passage]:
     coupe entre deux paragraphes, à défaut entre deux phrases. Un passage a de MOTS_MIN à MOTS_MAX
     mots, sauf quand la fiche entière en a moins.
     """
-    unites = list(_unites(fiche.texte))
+    unites = list(_unites(fiche.texte)) or list(_titres_seuls(fiche.texte))
     racine = [fiche.rubrique] if fiche.rubrique else []
     return [
         Passage(
@@ -161,6 +161,14 @@ def _unites(texte: str) -> Iterator[Unite]:
         rubrique = tuple(titre for _, titre in titres)
         for rang, (debut, fin) in enumerate(tranches):
             yield Unite(debut, fin, rubrique, mots[rang], sum(mots[rang:]), rang == 0)
+
+
+def _titres_seuls(texte: str) -> Iterator[Unite]:
+    """Les unités d'un texte qui n'a que des titres : ils sont alors son contenu."""
+    if texte.strip():
+        for debut, fin in _tranches(texte, texte.index(texte.strip()[0]), len(texte.rstrip())):
+            mots = compter(texte[debut:fin])
+            yield Unite(debut, fin, (), mots, mots, True)
 
 
 def _paragraphes(texte: str) -> Iterator[list[tuple[int, int]] | re.Match]:
