@@ -6,9 +6,9 @@ passage ordonne (« ignorez ce qui précède ») n'y peut rien : la grammaire ne
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from fabrique.recherche.citations import MOT
 
@@ -16,9 +16,14 @@ from fabrique.recherche.citations import MOT
 _COUPURE = re.compile(r"\n+|[«»“”\"]|\[\d+\]")
 #: Un titre de rubrique n'est pas une preuve ; le tiret d'une liste n'est pas un mot.
 _TITRE, _TIRET = re.compile(r"\s{0,3}#"), re.compile(r"^\s*[-*•]\s+")
-_SIGNE = re.compile(r"\s+|.", re.DOTALL)
+#: Un mot, ou l'unité qui finit un nombre.
+_MOT = re.compile(rf"{MOT.pattern}|[%€°]", re.IGNORECASE)
+#: Ce qui sépare deux propositions : où commence et où finit la citation d'un petit modèle.
+_PAUSE = re.compile(r"[.!?…;:,()]")
+#: Ce qui aurait un sens dans une expression régulière.
+_SPECIAUX = re.compile(r"[\\.+*?()|\[\]{}^$/]")
 #: Les mots d'une citation : assez pour dire quelque chose, assez peu pour se lire d'un coup d'œil.
-MOTS_MIN, MOTS_MAX = 2, 30
+MOTS_MIN, MOTS_MAX = 4, 30
 #: Les caractères d'un texte libre, avant, entre ou après les citations.
 LIBRE = 160
 #: Ce qui n'entre pas dans un texte libre : il ne peut ni citer, ni renvoyer.
@@ -27,35 +32,51 @@ _INTERDITS = r"[^«»“”\"\[\]\n]"
 _SANS_REPONSE = rf"/(Les?|Aucune?|Je) {_INTERDITS}{{1,{LIBRE}}}\./"
 
 
+@dataclass(frozen=True)
+class Mot:
+    """Un mot qui peut se citer.
+
+    Args:
+        texte: ses lettres.
+        avant: ce qui le sépare du précédent ; vide pour le premier de son bout.
+        ouvre: vrai si une proposition commence par lui.
+        ferme: vrai si une proposition finit par lui.
+    """
+
+    texte: str
+    avant: str
+    ouvre: bool
+    ferme: bool
+
+
 def grammaire_de(
     passages: Sequence[str],
     *,
     texte_libre: bool = False,
     abstention: bool = False,
+    mots_min: int = MOTS_MIN,
     mots_max: int = MOTS_MAX,
 ) -> str:
     """La grammaire des réponses qui citent ces passages, dans le langage de Lark.
 
     Args:
         passages: les textes montrés, dans l'ordre de leurs rangs.
-        texte_libre: permet une ou deux citations, et des mots autour d'elles. Sinon, une seule
-            citation, que seul « Oui » ou « Non » peut précéder.
+        texte_libre: permet une ou deux citations, qui commencent à n'importe quel mot, et du texte
+            autour d'elles. Sinon, la réponse n'est qu'une citation, faite de propositions entières.
         abstention: permet aussi une réponse sans citation, qui dit que les passages ne répondent
             pas. Toujours permise quand rien ne peut être cité, ou quand le texte est libre.
-        mots_max: la longueur d'une citation, en mots.
+        mots_min, mots_max: la longueur d'une citation, en mots ; une ligne plus courte que
+            ``mots_min`` se cite entière.
 
     Returns:
         Une grammaire que suit ``SelonGrammaire``.
     """
     regles, citations = [], []
     for rang, passage in enumerate(passages, 1):
-        citables = [bout for bout in _bouts(passage) if len(MOT.findall(bout)) >= MOTS_MIN]
-        for numero, bout in enumerate(citables):
-            mots = json.dumps(morceaux(bout), ensure_ascii=False)
-            regles.append(f'BOUT_{rang}_{numero}: %regex {{"substring_chunks": {mots}}}')
-        if citables:
-            bouts = " | ".join(f"BOUT_{rang}_{numero}" for numero in range(len(citables)))
-            regles.append(f"CITE_{rang}: ({bouts}) & {_longueur(mots_max)}")
+        bouts = [bout for bout in map(_mots, _bouts(passage)) if len(bout) > 1]
+        suites = [s for bout in bouts for s in _suites(bout, texte_libre, mots_min, mots_max)]
+        if suites:
+            regles.append(f"CITE_{rang}: {' | '.join(suites)}")
             citations.append(f'"«\u00a0" CITE_{rang} "\u00a0» [{rang}]"')
     if citations:
         regles.append(f"CITATION: {' | '.join(citations)}")
@@ -69,17 +90,10 @@ def _formes(texte_libre: bool, abstention: bool, citable: bool) -> list[str]:
     """Les formes que peut prendre une réponse."""
     if texte_libre:
         libre = f"/{_INTERDITS}{{1,{LIBRE}}}/"
-        cite = f"{libre}? CITATION ({libre} CITATION)? {libre}?"
-        return [cite, libre] if citable else [libre]
+        return [f"{libre}? CITATION ({libre} CITATION)? {libre}?", libre] if citable else [libre]
     if not citable:
         return [_SANS_REPONSE]
-    cite = '/((Oui|Non)\u00a0: )?/ CITATION "."'
-    return [cite, _SANS_REPONSE] if abstention else [cite]
-
-
-def _longueur(mots_max: int) -> str:
-    """Le motif d'une suite de mots : elle commence et finit par un signe qui se lit."""
-    return rf"/[\w(]\S*(\s\S+){{{MOTS_MIN - 1},{mots_max - 1}}}/ & /(.|\n)*[\w)%€°]/"
+    return ['CITATION "."', _SANS_REPONSE] if abstention else ['CITATION "."']
 
 
 def _bouts(passage: str) -> Iterator[str]:
@@ -89,10 +103,60 @@ def _bouts(passage: str) -> Iterator[str]:
             yield from filter(None, map(str.strip, _COUPURE.split(_TIRET.sub("", ligne))))
 
 
-def morceaux(texte: str) -> list[str]:
-    """Un texte en morceaux insécables : chaque mot entier, puis chaque signe ou suite de blancs."""
-    coupes, fin = [], 0
-    for mot in MOT.finditer(texte):
-        coupes += [*_SIGNE.findall(texte[fin : mot.start()]), mot[0]]
-        fin = mot.end()
-    return coupes + _SIGNE.findall(texte[fin:])
+def _mots(bout: str) -> list[Mot]:
+    """Les mots d'un bout de ligne, et ce qui les sépare."""
+    trouves = list(_MOT.finditer(bout))
+    bords = [0, *(m.end() for m in trouves)]
+    apres = [*(m.start() for m in trouves[1:]), len(bout)]
+    lus = []
+    for rang, mot in enumerate(trouves):
+        avant, suite = bout[bords[rang] : mot.start()], bout[mot.end() : apres[rang]]
+        premier, dernier = rang == 0, rang == len(trouves) - 1
+        lus.append(
+            Mot(
+                mot[0],
+                "" if premier else avant,
+                premier or bool(_PAUSE.search(avant)),
+                dernier or bool(_PAUSE.search(suite)),
+            )
+        )
+    return lus
+
+
+def _suites(mots: list[Mot], partout: bool, mots_min: int, mots_max: int) -> Iterator[str]:
+    """Pour chaque mot où une citation peut commencer, ce qu'elle peut dire.
+
+    Les longueurs s'écrivent une à une, en parenthèses emboîtées : « a b (c (d)?)? ». Un motif qui les
+    compterait laisserait le modèle s'engager dans une suite que rien ne peut plus finir.
+
+    Args:
+        partout: permet de commencer et de finir à n'importe quel mot, et non à une proposition.
+    """
+    for debut, premier in enumerate(mots):
+        if not (partout or premier.ouvre):
+            continue
+        reste = mots[debut : debut + mots_max]
+        fins = {
+            rang
+            for rang, mot in enumerate(reste, 1)
+            if rang >= min(mots_min, len(mots)) and (partout or mot.ferme)
+        }
+        if fins or debut == 0:
+            # Une proposition plus longue que mots_max s'arrête là.
+            yield _emboiter(reste, fins or {len(reste)})
+
+
+def _emboiter(mots: list[Mot], fins: set[int]) -> str:
+    """Le motif de ces mots, dont chaque fin possible ferme la citation."""
+    motif, ouvertes = _lettres(mots[0].texte), 0
+    for rang, mot in enumerate(mots[1 : max(fins)], 1):
+        if rang in fins:
+            motif += "("
+            ouvertes += 1
+        motif += _lettres(mot.avant + mot.texte)
+    return f"/{motif}{')?' * ouvertes}/"
+
+
+def _lettres(texte: str) -> str:
+    """Le motif qui ne reconnaît que ce texte, entre les barres d'une expression régulière de Lark."""
+    return _SPECIAUX.sub(r"\\\g<0>", texte)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from fabrique.recherche.abstention import (
 )
 from fabrique.recherche.citations import Controle, controler_reponse, situer
 from fabrique.recherche.contradictions import Contradiction, contradictions
-from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
+from fabrique.recherche.grammaire import MOTS_MAX, MOTS_MIN, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import racines
 from fabrique.recherche.passages import Passage, Trouve
@@ -29,6 +30,10 @@ from fabrique.socle.page import composer
 
 #: Assez de jetons pour toute réponse que permet la grammaire, même mal découpée par le modèle.
 JETONS = 400
+#: Combien de phrases un petit modèle peut citer : les plus proches de la question. Choisir la phrase
+#: qui répond, il le fait moins bien que les mots communs (36 % contre 59 % sur PIAF).
+PHRASES = 2
+_PHRASE = re.compile(r"\S.*?(?:[.!?…](?=\s)|$)", re.MULTILINE)
 
 
 class Motif(StrEnum):
@@ -179,7 +184,8 @@ def repondre(
         calibration: ce qui en décide ; à défaut, celle du cours.
         montres: combien de passages montrer au modèle.
         mots_max: la longueur d'une citation, en mots.
-        texte_libre: permet des mots autour des citations (champ du profil).
+        texte_libre: permet de citer n'importe où, et des mots autour des citations (champ du profil).
+            Sinon, le modèle choisit parmi les ``PHRASES`` phrases les plus proches de la question.
         abstention_du_modele: permet au modèle affiné de dire que les passages ne répondent pas.
         adaptateur: ``False`` interroge la base sans son adaptateur.
 
@@ -208,7 +214,7 @@ def repondre(
             cherchee,
             presenter((source.titre, source.texte) for source in sources),
             grammaire=grammaire_de(
-                textes,
+                textes if texte_libre else les_plus_proches(cherchee, textes),
                 texte_libre=texte_libre,
                 abstention=abstention_du_modele,
                 mots_max=mots_max,
@@ -259,6 +265,29 @@ def _a_montrer(
             nom = perimes[nom]
         gardes.setdefault(nom, par_nom[nom])
     return list(gardes.values())[:montres]
+
+
+def les_plus_proches(question: str, passages: Sequence[str], combien: int = PHRASES) -> list[str]:
+    """Chaque passage réduit à celles de ses phrases qui portent le plus de mots de la question.
+
+    Args:
+        combien: le nombre de phrases gardées, tous passages confondus ; à égalité, les premières.
+
+    Returns:
+        Un texte par passage, une phrase par ligne ; vide si aucune des siennes n'est gardée.
+    """
+    cherches = set(racines(question))
+    phrases = [
+        (len(cherches & set(racines(trouvee[0]))), rang, trouvee[0])
+        for rang, passage in enumerate(passages)
+        for trouvee in _PHRASE.finditer(passage)
+        if len(trouvee[0].split()) >= MOTS_MIN and not trouvee[0].startswith("#")
+    ]
+    gardees = sorted(phrases, key=lambda p: -p[0])[:combien]
+    return [
+        "\n".join(phrase for _, place, phrase in gardees if place == rang)
+        for rang in range(len(passages))
+    ]
 
 
 def _citations(controle: Controle, sources: Sequence[Trouve]) -> list[CitationSourcee]:
