@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import POCHE, choisir_profil
@@ -19,7 +20,7 @@ def repondre_d_apres(
     adaptateur: str = "",
     quantification: str = "nf4",
     revision: str | None = None,
-    **options,
+    **options: Any,
 ) -> Reponse:
     """Relit l'index, charge le modèle et répond.
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -200,7 +201,7 @@ def _regression() -> Pipeline:
 class _EnColonnes(FunctionTransformer):
     """Des couples (question, indices) aux colonnes de la régression."""
 
-    def fit(self, lignes, y=None):
+    def fit(self, lignes: Sequence[tuple[str, Indices]], y: Any = None) -> _EnColonnes:
         """Retient les suites de lettres vues au moins deux fois."""
         self.lettres_ = TfidfVectorizer(
             analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=2
@@ -208,7 +209,7 @@ class _EnColonnes(FunctionTransformer):
         self.echelle_ = StandardScaler().fit(_nombres(lignes))
         return self
 
-    def transform(self, lignes):
+    def transform(self, lignes: Sequence[tuple[str, Indices]]) -> csr_matrix:
         """Une ligne par question : ses suites de lettres, puis ses indices."""
         lettres = self.lettres_.transform(aplatir(question) for question, _ in lignes)
         indices = _POIDS_DES_INDICES * self.echelle_.transform(_nombres(lignes))

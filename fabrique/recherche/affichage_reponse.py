@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from fabrique.recherche.passages import Passage
-from fabrique.recherche.reponse import Reponse
+from fabrique.recherche.reponse import CitationSourcee, Reponse
 
 #: L'encre et le fond d'une citation, ensemble : lisibles sur un terminal clair comme sur un sombre.
 _SURLIGNE = "black on yellow"
@@ -49,7 +49,7 @@ def en_terminal(reponse: Reponse, console: Console | None = None) -> None:
     (console or Console(highlight=False)).print(Panel(Group(*parties)))
 
 
-def _extrait(citation) -> Text:
+def _extrait(citation: CitationSourcee) -> Text:
     """La citation surlignée, entre ce qui la précède et ce qui la suit dans son passage."""
     texte, debut, fin = citation.passage.texte, citation.debut, citation.fin
     depart, bout = max(0, debut - _AUTOUR), min(len(texte), fin + _AUTOUR)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.fichiers import Ligne
@@ -145,7 +146,7 @@ def _refuses(pris: dict) -> Iterator[tuple[str, str]]:
             yield champ, "une date ISO (AAAA-MM-JJ)"
 
 
-def _est_une_page(valeur: object) -> bool:
+def _est_une_page(valeur: Any) -> bool:
     """Vrai pour un entier depuis 1, même écrit « 3 » ou 3,0 par un tableur."""
     try:
         page = float(valeur)

@@ -106,7 +106,7 @@ class Index:
             pa.Table.from_pylist([asdict(fiche) for fiche in fiches], _FICHES),
             pa.Table.from_pylist(passages, _PASSAGES),
             Mots.construire(par_mots(p) for _, p in coupees),
-            encodeur and Sens.construire(encodeur, [p for _, p in coupees]),
+            Sens.construire(encodeur, [p for _, p in coupees]) if encodeur else None,
         )
 
     def chercher(self, question: str, k: int = 5, par_fiche: int = 1) -> list[Trouve]:
@@ -220,12 +220,12 @@ class Index:
 
     @classmethod
     def _relire(cls, contenu: Path) -> Index:
-        tables = (
+        fiches, passages = (
             pa.ipc.open_file(pa.memory_map(str(contenu / f"{nom}.arrow"))).read_all()
             for nom in ("fiches", "passages")
         )
         sens = Sens.lire(contenu) if (contenu / "sens.json").is_file() else None
-        return cls(*tables, Mots.lire(contenu / "mots"), sens)
+        return cls(fiches, passages, Mots.lire(contenu / "mots"), sens)
 
     def _verifier(self, contenu: Path) -> None:
         """Relit ce qu'on vient d'écrire et le compare à ce qu'on a."""

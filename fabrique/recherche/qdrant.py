@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
@@ -149,7 +150,7 @@ class IndexQdrant:
         creux = models.SparseVector(indices=mots, values=[1.0] * len(mots))
         par_mots_ = self._candidats("mots", creux) if mots else {}
         par_sens = self._candidats("sens", vecteur.tolist()) if vecteur.any() else {}
-        trouves = {point.id: point for liste in (par_sens, par_mots_) for point in liste.values()}
+        trouves = par_mots_ | par_sens
         if not trouves:
             return []
         # Un passage absent d'une liste y vaut moins que son dernier.
@@ -157,7 +158,7 @@ class IndexQdrant:
         notes_mots = np.array([par_mots_[i].score if i in par_mots_ else 0.0 for i in trouves])
         notes_sens = np.array([par_sens[i].score if i in par_sens else plancher for i in trouves])
         scores = fusionner(notes_mots, notes_sens, self.encodeur.poids)
-        passages = [Passage(**point.payload) for point in trouves.values()]
+        passages = [Passage(**(point.payload or {})) for point in trouves.values()]
         fiches = np.array([passage.fiche for passage in passages])
         return [
             Trouve(
@@ -169,11 +170,11 @@ class IndexQdrant:
             for rang in retenir(scores, fiches, k, par_fiche)
         ]
 
-    def _candidats(self, vecteur: str, question: object) -> dict[str, models.ScoredPoint]:
+    def _candidats(self, vecteur: str, question: Any) -> dict[str, models.ScoredPoint]:
         trouves = self.client.query_points(
             self.collection, query=question, using=vecteur, limit=CANDIDATS
         )
-        return {point.id: point for point in trouves.points}
+        return {str(point.id): point for point in trouves.points}
 
 
 def _ouvrir(adresse: str | Path) -> QdrantClient:

@@ -205,7 +205,8 @@ def repondre(
             motif = Motif.DOUTE
     conflits = contradictions(trouves)
     sources = _a_montrer(trouves, conflits, montres)
-    texte, controle, citations = "", Controle((), ()), ()
+    texte, controle = "", Controle((), ())
+    citations: tuple[CitationSourcee, ...] = ()
     if not motif:
         textes = [source.texte for source in sources]
         texte = generer(

@@ -265,9 +265,9 @@ class Sens:
         """
         fiche = json.loads((dossier / "sens.json").read_text(encoding="utf-8"))
         encodeur = choisir_encodeur(fiche["encodeur"])
-        if encodeur.empreinte != fiche["empreinte"]:
+        if encodeur is None or encodeur.empreinte != fiche["empreinte"]:
             raise ErreurFabrique(
-                f"l’encodeur « {encodeur.nom} » n’est plus celui qui a fait cet index",
+                f"l’encodeur « {fiche['encodeur']} » n’est plus celui qui a fait cet index",
                 "Construisez l’index de nouveau avec « fabrique sources indexer »",
                 dossier,
             )

@@ -103,7 +103,8 @@ class Attente:
     def _prendre(self) -> list[Demande]:
         """Retire de la file la première demande, et les suivantes du même modèle, dans la place d'un lot."""
         self._oublier_les_partis()
-        pris, places = [], 0
+        pris: list[Demande] = []
+        places = 0
         for demande in self._file:
             if demande.modele != self._file[0].modele:
                 continue

@@ -123,7 +123,7 @@ class Export:
         ]
         if self.vocabulaire.modele == "llama" and not moteur:
             dits[1] = "Découpage non vérifié : le moteur de llama.cpp n’est pas installé."
-        if moteur:
+        if self.ecart is not None:
             dits.append(
                 f"Log-probabilités de llama.cpp : au plus {en_bref(self.ecart, 2)} nat d’écart."
             )
@@ -225,7 +225,7 @@ def _verifier_avant(
             "la sortie est un fichier", "Donnez le nom d’un dossier", fichier.parent
         )
     for ecrit in (fichier, fichier.parent / "Modelfile", fichier.parent / "README.md"):
-        verifier_sortie(ecrit, *filter(None, [modele]))
+        verifier_sortie(ecrit, *([modele] if modele else []))
     if adaptateur:
         verifier_adaptateur(adaptateur)
     vide = squelette(modele, revision)

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -105,7 +106,7 @@ class Moteur:
         """Vrai si l'extension ``[gguf]`` est installée."""
         return importlib.util.find_spec("xllamacpp") is not None
 
-    def repondre(self, messages: Sequence[Mapping[str, str]], **reglages) -> Ecrit:
+    def repondre(self, messages: Sequence[Mapping[str, str]], **reglages: Any) -> Ecrit:
         """Répond à une conversation, composée par le gabarit du modèle.
 
         Args:
@@ -222,7 +223,7 @@ class Moteur:
         self.fermer()
 
 
-def _xllamacpp():
+def _xllamacpp() -> Any:
     try:
         import xllamacpp
     except ImportError:

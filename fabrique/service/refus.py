@@ -16,7 +16,7 @@ from starlette.responses import Response
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 #: Le « type » de l'erreur, par statut ; ailleurs, c'est une requête à corriger.
-TYPES = {
+TYPES: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
     HTTPStatus.INTERNAL_SERVER_ERROR: "server_error",
@@ -109,7 +109,7 @@ PHRASES = {
 }
 
 #: Ce que dit un statut quand aucune phrase ne l'accompagne.
-STATUTS = {
+STATUTS: dict[int, tuple[str, str]] = {
     HTTPStatus.NOT_FOUND: ("cette adresse n’existe pas sur ce serveur", "unknown_url"),
     HTTPStatus.METHOD_NOT_ALLOWED: (
         "cette adresse n’accepte pas cette méthode",
@@ -161,7 +161,7 @@ def expliquer_les_refus(application: FastAPI) -> None:
 
     @application.exception_handler(HTTPException)
     async def _(_: Request, erreur: HTTPException) -> Response:
-        phrase, nom = STATUTS.get(erreur.status_code, ("la requête ne se lit pas", None))
+        phrase, nom = STATUTS.get(erreur.status_code, ("la requête ne se lit pas", ""))
         refus = Refus(phrase, statut=erreur.status_code, nom=nom)
         return en_reponse(refus, erreur.headers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -148,7 +149,7 @@ class _Livraison(StoppingCriteria):
     def __init__(self, plumes: list[Plume]) -> None:
         self.plumes = plumes
 
-    def __call__(self, input_ids: torch.LongTensor, scores, **_) -> torch.Tensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> torch.Tensor:
         """Vrai, par ligne, pour une réponse finie (forme : lot)."""
         derniers = input_ids[:, -1].tolist()
         finies = [plume.recevoir(j) for plume, j in zip(self.plumes, derniers, strict=True)]

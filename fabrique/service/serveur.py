@@ -50,7 +50,7 @@ def configurer(service: Service, cle: Cle) -> uvicorn.Config:
     reglages = service.reglages
     return uvicorn.Config(
         Garde(application(service), reglages, cle),
-        http=partial(Protocole, delai=reglages.delai_client),
+        http=partial(Protocole, delai=reglages.delai_client),  # type: ignore[arg-type]  # il l’appelle
         lifespan="on",
         log_level="error",
         access_log=False,

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gguf import GGUFWriter, TokenType
 from tokenizers import Regex, Tokenizer, pre_tokenizers
@@ -125,7 +126,7 @@ def en_vocabulaire(
     Raises:
         ErreurFabrique: tokenizer que llama.cpp ne sait pas reproduire.
     """
-    moteur = getattr(tokenizer, "backend_tokenizer", None)  # absent d'un tokenizer de Mistral
+    moteur: Any = getattr(tokenizer, "backend_tokenizer", None)  # absent d'un tokenizer de Mistral
     decrit = json.loads(moteur.to_str()) if moteur else {"model": {"type": "mistral-common"}}
     if decrit["model"]["type"] != "BPE":
         raise ErreurFabrique(
