@@ -1108,7 +1108,7 @@ def commande(dossier: Path, modele: Path) -> Iterator[tuple[openai.OpenAI, subpr
                 if "Ctrl-C" in ligne:
                     break
             api = client(f"http://127.0.0.1:{port}")
-            attendre(lambda: _repond(api))
+            attendre(lambda: _repond(api), 300)
             yield api, processus
         finally:
             processus.kill()
@@ -1135,14 +1135,14 @@ def test_tue_en_plein_affinage_le_service_le_reprend_et_l_acheve_a_l_identique(
         with ThreadPoolExecutor(16) as clients:
             rendus = clients.map(lambda _: api.chat.completions.create(**question), range(16))
             assert {rendu.choices[0].message.content for rendu in rendus} == {REPONSE}
-        attendre(lambda: any(sortie.glob("checkpoint-*")), 300)
+        attendre(lambda: any(sortie.glob("checkpoint-*")), 900)
         etat = json.loads((dossier / "affinages" / id / "travail.json").read_text("utf-8"))
         processus.kill()
         os.kill(etat["processus"], signal.SIGKILL)
         attendre(lambda: not psutil.pid_exists(etat["processus"]))
         assert not (sortie / "rapport.json").exists(), "il avait déjà fini"
     with commande(dossier, dossier_par_coeur) as (api, _):
-        attendre(lambda: api.fine_tuning.jobs.retrieve(id).finished_at is not None, 300)
+        attendre(lambda: api.fine_tuning.jobs.retrieve(id).finished_at is not None, 900)
         repris = api.fine_tuning.jobs.retrieve(id)
         assert repris.status == "succeeded", repris.error
         messages = [e.message for e in api.fine_tuning.jobs.list_events(id)]
