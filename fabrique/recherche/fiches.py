@@ -17,7 +17,7 @@ from fabrique.socle.erreurs import ErreurFabrique
 
 OBLIGATOIRES = ("id", "titre", "texte")
 #: Les noms sous lesquels on lit l'origine et la date d'une fiche, le premier rempli d'abord.
-ORIGINES, DATES = ("source", "url"), ("date", "date_verification")
+ORIGINES, DATES = ("source", "url"), ("date", "date_relecture")
 FACULTATIFS = (*ORIGINES, *DATES, "page", "rubrique")
 #: Ce qui accompagne une fiche sans servir à la chercher ni à la citer.
 SANS_EMPLOI = ("licence", "langue", "categorie", "jeu")
@@ -39,7 +39,7 @@ def lire_fiches(*sources: str | Path) -> list[Lue]:
     Args:
         sources: noms de corpus livrés (« fiches ») ou fichiers, d'un format que lit ``lire_corpus``.
             Colonnes : ``id``, ``titre``, ``texte`` ; facultatives : ``source`` (ou ``url``),
-            ``date`` (ou ``date_verification``), ``page``, ``rubrique``. Un champ facultatif qui ne
+            ``date`` (ou ``date_relecture``), ``page``, ``rubrique``. Un champ facultatif qui ne
             se comprend pas est laissé vide, et nommé.
 
     Raises:
