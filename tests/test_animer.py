@@ -129,16 +129,16 @@ def test_le_guide_ne_conseille_pas_un_second_compte():
 
 def test_les_commandes_du_guide_existent():
     """Chaque « fabrique … » cité se retrouve dans l'aide."""
-    from fabrique.ligne_de_commande import application, atelier, corpus
+    from fabrique.ligne_de_commande import application
 
     noms = {c.name or c.callback.__name__ for c in application.registered_commands}
-    groupes = {"corpus": corpus, "atelier": atelier}
+    groupes = {g.name: g.typer_instance for g in application.registered_groups}
     noms |= {
         f"{groupe} {c.name or c.callback.__name__}"
         for groupe, contenu in groupes.items()
         for c in contenu.registered_commands
     }
     pages = "\n".join(f.read_text("utf-8") for f in sorted((RACINE / "docs").rglob("*.md")))
-    cites = re.findall(r"(?:^|`)fabrique (corpus \w+|atelier \w+|\w+)", pages, re.M)
+    cites = re.findall(rf"(?:^|`)fabrique ((?:{'|'.join(groupes)}) \w+|\w+)", pages, re.M)
     assert len(cites) >= 8
     assert set(cites) - noms == set()

@@ -277,7 +277,7 @@ def _analyser(motif: re.Pattern[str], format: str) -> list[tuple[str, str]] | No
         trouve = motif.match(format, rang)
         if not trouve:
             return None
-        elements.append((trouve.lastgroup or "", trouve[0]))
+        elements.append((trouve.lastgroup or "", trouve[trouve.lastgroup or 0]))
         rang = trouve.end()
     return elements
 
