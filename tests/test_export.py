@@ -57,14 +57,17 @@ avec_moteur = pytest.mark.skipif(
 
 
 #: Deux sauts de ligne, tels que nos corpus en ont partout.
-PARAGRAPHES = "Madame,\n\nVotre demande est complète.\n\nCordialement."
+PARAGRAPHES = (
+    "Madame,\n\nVotre demande est complète.\n\nCordialement.",
+    "Oui.\n\nAdressez-vous à la mairie.",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def peu_de_textes():
     """Les textes difficiles seuls : les quatre cents ont leur test."""
     with pytest.MonkeyPatch.context() as ici:
-        ici.setattr(export, "textes_d_epreuve", lambda: [*TEXTES_DIFFICILES, PARAGRAPHES])
+        ici.setattr(export, "textes_d_epreuve", lambda: [*TEXTES_DIFFICILES, *PARAGRAPHES])
         yield
 
 
@@ -77,7 +80,7 @@ def par_coeur_f16(dossier_par_coeur, tmp_path_factory):
 @pytest.fixture(scope="module")
 def reduit(tokenizer):
     """Un tokenizer de la même façon, à quatre cents entrées : un GGUF s'y lit vingt fois plus vite."""
-    return tokenizer.train_new_from_iterator([*TEXTES_DIFFICILES, PARAGRAPHES], 400)
+    return tokenizer.train_new_from_iterator([*TEXTES_DIFFICILES, *PARAGRAPHES], 400)
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +430,12 @@ def test_une_question_trop_longue_est_refusee_en_francais(moteur):
 
 @avec_moteur
 def test_un_schema_json_est_suivi(moteur):
-    schema = {"type": "object", "properties": {"oui": {"type": "boolean"}}, "required": ["oui"]}
+    schema = {
+        "type": "object",
+        "properties": {"oui": {"type": "boolean"}},
+        "required": ["oui"],
+        "additionalProperties": False,
+    }
     ecrit = moteur.repondre(
         [{"role": "user", "content": "Dites oui."}], schema=schema, max_new_tokens=60
     )
@@ -460,7 +468,9 @@ def test_notre_export_se_recharge_en_4_bits_et_s_affine(par_coeur_f16, corpus, t
     assert len(couches_quatre_bits(modele)) == 8
     reponse = fabrique.generer(modele, jetons, "Où voter ?", afficher=False)
     assert reponse == "Au bureau indiqué sur votre carte électorale."
-    reglages = fabrique.Reglages(epochs=1, batch_size=11, mbatch_size=11, val_set_size=0)
+    reglages = fabrique.Reglages(
+        epochs=1, batch_size=11, mbatch_size=11, val_set_size=0, warmup_steps=0
+    )
     sortie = tmp_path / "adaptateur"
     assert fabrique.entrainer(modele, jetons, corpus, reglages, sortie).pas == 1
     _, neuf = fabrique.charger(par_coeur_f16.fichier, "nf4", silencieux=True)
