@@ -516,16 +516,19 @@ FAMILLES = {
     "gemma2": (Gemma2Config, GEMMA),
 }
 ROLES = ("bos", "eos", "pad")
-#: transformers ne lit pas les GGUF de la première Gemma.
-RELUES = set(FAMILLES) - {"gemma"}
+#: transformers ne lit pas sans perte les GGUF des autres.
+RELUES = {"llama", "llama-3.1", "qwen2"}
 
 
-def au_hasard(famille: str, tokenizer, dossier: Path) -> Path:
-    """Un modèle minuscule aux poids tirés au hasard, normes et biais compris."""
+def au_hasard(famille: str, tokenizer, dossier: Path, reserve: int = 8) -> Path:
+    """Un modèle minuscule aux poids tirés au hasard, normes et biais compris.
+
+    ``reserve`` : des rangées de plus, pour les jetons que la classe de la famille ajoute.
+    """
     classe, changements = FAMILLES[famille]
     jetons = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ROLES}
     torch.manual_seed(0)
-    config = classe(**COMMUNS, **jetons, **changements, vocab_size=len(tokenizer))
+    config = classe(**COMMUNS, **jetons, **changements, vocab_size=len(tokenizer) + reserve)
     modele = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parametre in modele.parameters():
@@ -547,6 +550,13 @@ def test_chaque_famille_s_exporte_et_se_recharge(famille, reduit, tmp_path):
     _, origine = fabrique.charger(source, "aucune", silencieux=True)
     _, relu = fabrique.charger(fait.fichier, "aucune", silencieux=True)
     torch.testing.assert_close(logits(relu), logits(origine), rtol=0, atol=2e-2)
+
+
+def test_un_jeton_sans_rangee_dans_la_table_est_refuse(reduit, tmp_path):
+    """La classe de Qwen ajoute « <|endoftext|> », que ce modèle ne connaît pas."""
+    source = au_hasard("qwen2", reduit, tmp_path / "qwen2", reserve=0)
+    with pytest.raises(ErreurFabrique, match=r"endoftext.* n’a pas de rangée"):
+        exporter_gguf(source, tmp_path / "sortie", "f16")
 
 
 def test_un_gguf_d_ailleurs_se_charge_en_4_bits(reduit, tmp_path, monkeypatch):

@@ -32,6 +32,10 @@ ETIREMENT = {
     "original_max_position_embeddings": 8192,
 }
 
+#: Les réseaux dont transformers relit un GGUF sans rien perdre : un aller et retour le vérifie. De
+#: Mistral, de Qwen 3 et de Gemma, il ne retrouve ni toutes les tailles ni les mêmes probabilités.
+RELUS = ("falcon", "llama", "qwen2")
+
 
 @dataclass(frozen=True)
 class FichierGguf:
@@ -132,14 +136,17 @@ class FichierGguf:
         """
         from transformers import AutoConfig
 
+        illisible = ErreurFabrique(
+            f"transformers ne sait pas lire les GGUF d’architecture « {self.architecture} »",
+            "Donnez le modèle d’origine, en safetensors",
+            self.chemin,
+        )
         try:
             config = AutoConfig.from_pretrained(self.chemin.parent, gguf_file=self.chemin.name)
         except (ValueError, KeyError, NotImplementedError) as cause:
-            raise ErreurFabrique(
-                f"transformers ne sait pas lire les GGUF d’architecture « {self.architecture} »",
-                "Donnez le modèle d’origine, en safetensors",
-                self.chemin,
-            ) from cause
+            raise illisible from cause
+        if config.model_type not in RELUS:
+            raise illisible
         if self.architecture == "falcon":
             self._completer_falcon(config)
         if FREQUENCES in self.noms:

@@ -211,6 +211,11 @@ def _entrees(decrit: dict, taille: int) -> tuple[tuple[str, ...], tuple[int, ...
             natures[rang] = TokenType.UNKNOWN
     for ajoute in decrit["added_tokens"]:
         rang = ajoute["id"]
+        if rang >= taille:
+            raise ErreurFabrique(
+                f"le jeton « {ajoute['content']} » n’a pas de rangée dans la table du modèle",
+                "Prenez le modèle et le tokenizer du même dossier : ceux-ci ne vont pas ensemble",
+            )
         entrees[rang] = ajoute["content"]
         if natures[rang] != TokenType.UNKNOWN:
             special = ajoute["special"]
