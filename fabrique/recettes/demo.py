@@ -86,7 +86,9 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
     return rapport
 
 
-def repondre_en_citant(modele, tokenizer, console: Console) -> list[Reponse]:
+def repondre_en_citant(
+    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, console: Console
+) -> list[Reponse]:
     """Pose quatre questions à la base, fiches à l'appui : trois réponses qui citent, une abstention.
 
     Un petit modèle choisit mal entre plusieurs passages : on ne lui montre que le premier trouvé.
