@@ -380,7 +380,7 @@ def test_la_demonstration_finit_par_trois_reponses_et_une_abstention():
     assert [reponse.sources[0].fiche for reponse in dites] == [
         "fiche-identite-carte-majeur-renouvellement",
         "fiche-accessibilite-rgaa-obligations",
-        "fiche-identite-titre-mineur",
+        "fiche-identite-passeport-mineur",
     ]
     assert all(reponse.controle.constats == () for reponse in dites)
     assert tue.abstention is Motif.DOUTE

@@ -696,7 +696,7 @@ def test_un_client_qui_part_arrete_le_moteur(faux, au_fil):
         )
         with suppress(httpx.ReadTimeout), demande as rendu:
             next(rendu.iter_lines())
-        assert arrete.wait(20), "le moteur écrit encore pour personne"
+        assert arrete.wait(120), "le moteur écrit encore pour personne"
 
 
 def test_une_file_pleine_le_dit_et_se_vide(faux):
@@ -793,11 +793,11 @@ PERSONNELLES = exemples(9) + exemples(1, "Mon courriel est jeanne.fictive@exempl
 @pytest.mark.parametrize(
     ("contenu", "dit"),
     [
-        (exemples(9), "9 exemple(s) : il en faut au moins 10"),
+        (exemples(9), "9 exemples : il en faut au moins 10"),
         (exemples(4) + b'{"messages": [}\n' + exemples(6), "ligne 5"),
         (exemples(10) + b'{"messages": []}\n', "ligne 11"),
         (exemples(3) + b'["a"]\n' + exemples(8), "ligne 4"),
-        (PERSONNELLES, "donnée(s) personnelle(s), la première à l’exemple 10 (courriel)"),
+        (PERSONNELLES, "donnée personnelle, la première à l’exemple 10 (courriel)"),
         (b'{"titre": "Fiche", "texte": "Un texte."}\n' * 12, "des fiches"),
         (exemples(12).decode().encode("latin-1"), "corpus.jsonl"),
         (exemples(12).replace("Réponse".encode(), "RÃ©ponse".encode()), "mal décodés"),

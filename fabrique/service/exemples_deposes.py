@@ -14,6 +14,7 @@ from fabrique.service.depots import Depot, Depots
 from fabrique.service.refus import Refus
 from fabrique.socle.emplacements import ecrire_texte
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import accorder
 
 #: Comme chez OpenAI : en dessous, un affinage n'apprend rien qui vaille.
 EXEMPLES_MIN = 10
@@ -41,7 +42,7 @@ def verifier(depots: Depots, depot: Depot, champ: str, accepter_personnelles: bo
         trouvees = donnees_personnelles(corpus)
         if trouvees and not accepter_personnelles:
             raise ErreurFabrique(
-                f"{len(trouvees)} donnée(s) personnelle(s), la première à l’exemple "
+                f"{accorder(len(trouvees), 'donnée personnelle', 'données personnelles')}, la première à l’exemple "
                 f"{trouvees[0].rang} ({trouvees[0].regle.removeprefix('personnel.')}) : un modèle "
                 "pourrait les réciter",
                 "Retirez-les (« fabrique corpus pseudonymiser »)",
@@ -59,7 +60,7 @@ def combien(corpus: Dataset, depot: Depot) -> int:
         appris = len(repartir(corpus, 0)[0])
         if appris < EXEMPLES_MIN:
             raise ErreurFabrique(
-                f"{appris} exemple(s) : il en faut au moins {EXEMPLES_MIN}", "Ajoutez-en"
+                f"{accorder(appris, 'exemple')} : il en faut au moins {EXEMPLES_MIN}", "Ajoutez-en"
             )
     return appris
 

@@ -36,7 +36,7 @@ from fabrique.service.moteur import Moteur
 from fabrique.service.vocabulaire import Vocabulaire, decouper, en_vocabulaire, textes_d_epreuve
 from fabrique.socle.emplacements import ecrire_signe, mettre_en_place, verifier_sortie
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.nombres import en_bref, en_francais, en_go, en_mo
+from fabrique.socle.nombres import accorder, en_bref, en_francais, en_go, en_mo
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Export:
             )
         if self.en_16_bits:
             dits.append(
-                f"{len(self.en_16_bits)} matrice(s) laissée(s) en 16 bits, faute d’une largeur "
+                f"{accorder(len(self.en_16_bits), 'matrice laissée', 'matrices laissées')} en 16 bits, faute d’une largeur "
                 f"multiple de 32 : {', '.join(self.en_16_bits[:3])}."
             )
         if not self.gabarit:
@@ -242,8 +242,8 @@ def _refus_des_super_blocs(type: str, vide: PreTrainedModel) -> ErreurFabrique:
     if genantes:
         nom, largeur = next(iter(genantes.items()))
         return ErreurFabrique(
-            f"« {type} » range les poids par {BLOC_K}, et {len(genantes)} matrice(s) de ce modèle "
-            f"n’ont pas une largeur qui s’y divise ({nom} : {largeur})",
+            f"« {type} » range les poids par {BLOC_K}, et {accorder(len(genantes), 'matrice')} de ce modèle "
+            f"sans largeur qui s’y divise ({nom} : {largeur})",
             "Choisissez entre q8_0, q5_1, q5_0, q4_1 et q4_0, qui les rangent par 32",
         )
     return ErreurFabrique(

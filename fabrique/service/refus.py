@@ -99,7 +99,7 @@ PHRASES = {
     "less_than_equal": "la valeur ne doit pas dépasser {le}",
     "too_short": "il en faut au moins {min_length}",
     "too_long": "il en faut au plus {max_length}",
-    "string_too_short": "il faut au moins {min_length} caractère(s)",
+    "string_too_short": "il faut {min_length} caractères ou plus",
     "string_too_long": "il faut au plus {max_length} caractères",
     "string_pattern_mismatch": "la valeur n’a pas la forme attendue ({pattern})",
     "literal_error": "les valeurs permises sont {expected}",

@@ -25,6 +25,7 @@ from fabrique.service.repondeur import Repondeur, verifier_le_nom
 from fabrique.service.travaux import AVANCE, REUSSI, Travail, Travaux
 from fabrique.socle.emplacements import ecrire_signe, est_signe
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import accorder
 
 JOURNAL = logging.getLogger(__name__)
 
@@ -89,8 +90,8 @@ class Service:
         hote = f"[{self.reglages.hote}]" if ":" in self.reglages.hote else self.reglages.hote
         tous = self.travaux.tous()
         retrouves = [
-            f"{len(tous)} affinage(s) retrouvé(s)",
-            f"{sum(t.etat == REUSSI for t in tous)} réussi(s)",
+            accorder(len(tous), "affinage retrouvé", "affinages retrouvés"),
+            accorder(sum(t.etat == REUSSI for t in tous), "réussi"),
             f"{sum(t.etat == AVANCE for t in tous)} à reprendre",
         ]
         lignes = [
