@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -642,6 +642,14 @@ def prise_sur(adresse: str) -> socket.socket:
     return socket.create_connection((hote, int(port)), timeout=20)
 
 
+def question_brute(au_fil: bool) -> bytes:
+    """Une question, telle qu'elle passe sur la connexion."""
+    corps = {"model": BASE, "messages": conversation(), "stream": au_fil}
+    requete = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions", json=corps)
+    entete = b"".join(b"%s: %s\r\n" % ligne for ligne in requete.headers.raw)
+    return b"POST /v1/chat/completions HTTP/1.1\r\n" + entete + b"\r\n" + requete.read()
+
+
 def test_un_entete_qui_n_arrive_pas_ferme_la_connexion(faux):
     with en_marche(faux(delai_client=0.3)) as adresse, prise_sur(adresse) as prise:
         prise.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: ")
@@ -668,34 +676,28 @@ def test_un_client_qui_ne_lit_plus_est_lache(faux):
             time.sleep(0.005)
         arrete.set()
 
-    corps = json.dumps({"model": BASE, "messages": conversation(), "stream": True}).encode()
-    entete = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-    entete += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(corps)
     with en_marche(faux(sans_fin, delai_client=0.5)) as adresse, prise_sur(adresse) as prise:
-        prise.sendall(entete + corps)
+        prise.sendall(question_brute(au_fil=True))
         assert prise.recv(100)
         assert arrete.wait(30), "le moteur écrit encore pour personne"
 
 
-@pytest.mark.parametrize("au_fil", [False])
+@pytest.mark.parametrize("au_fil", [False, True])
 def test_un_client_qui_part_arrete_le_moteur(faux, au_fil):
     """Entre deux jetons, que la réponse soit attendue d'un coup ou au fil de l'eau."""
-    arrete = threading.Event()
+    commence, arrete = threading.Event(), threading.Event()
 
     def longtemps(ligne: Ligne) -> None:
+        commence.set()
         while not ligne.interrompue():
             ligne.recevoir(Morceau("mot ", ecrits=1))
             time.sleep(0.01)
         arrete.set()
 
-    corps = {"model": BASE, "messages": conversation(), "stream": au_fil}
-    attente = httpx.Timeout(30, read=30 if au_fil else 0.5)
     with en_marche(faux(longtemps)) as adresse:
-        demande = NAVIGATEUR.stream(
-            "POST", f"{adresse}/v1/chat/completions", json=corps, timeout=attente
-        )
-        with suppress(httpx.ReadTimeout), demande as rendu:
-            next(rendu.iter_lines())
+        with prise_sur(adresse) as prise:
+            prise.sendall(question_brute(au_fil))
+            assert commence.wait(60)
         assert arrete.wait(60), "le moteur écrit encore pour personne"
 
 

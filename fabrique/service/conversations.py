@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from fabrique.service.attente import Attente
 from fabrique.service.demandes import Conversation
@@ -86,8 +87,7 @@ def routes(attente: Attente, reglages: ReglagesService) -> APIRouter:
         attente.poser(demande)
         ecrit = Ecrit(corps, len(question))
         if corps.stream:
-            lignes = _au_fil_de_l_eau(ecrit, demande, suite, requete)
-            return StreamingResponse(lignes, media_type="text/event-stream")
+            return AuFilDeLEau(_evenements(ecrit, suite, requete), demande)
         return await _d_un_coup(ecrit, demande, suite, requete)
 
     return routeur
@@ -102,9 +102,26 @@ async def _d_un_coup(ecrit: Ecrit, demande: Demande, suite: Suite, requete: Requ
     return JSONResponse(ecrit.complet())
 
 
-async def _au_fil_de_l_eau(
-    ecrit: Ecrit, demande: Demande, suite: Suite, requete: Request
-) -> AsyncIterator[str]:
+class AuFilDeLEau(StreamingResponse):
+    """Une réponse dont chaque morceau part dès qu'il est sûr.
+
+    Si le client cesse de lire, l'erreur naît hors du générateur d'évènements, que Python ne fermerait
+    qu'au passage du ramasse-miettes : c'est donc ici qu'on abandonne la demande.
+    """
+
+    def __init__(self, evenements: AsyncIterator[str], demande: Demande) -> None:
+        super().__init__(evenements, media_type="text/event-stream")
+        self.demande = demande
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Envoie la réponse, et libère le moteur quoi qu'il arrive."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.demande.abandonner()
+
+
+async def _evenements(ecrit: Ecrit, suite: Suite, requete: Request) -> AsyncIterator[str]:
     """Les évènements d'une réponse, au format SSE : un objet JSON par « data: »."""
     try:
         for rang in range(suite.attendues):
@@ -117,8 +134,6 @@ async def _au_fil_de_l_eau(
         yield "data: [DONE]\n\n"
     except ErreurFabrique as erreur:
         yield _evenement(en_objet(erreur))
-    finally:
-        demande.abandonner()
 
 
 def _evenement(objet: dict[str, Any]) -> str:
