@@ -282,6 +282,11 @@ def test_les_rangees_sans_jeton_sont_nommees(tokenizer):
     assert mots.natures[-1] == TokenType.UNUSED
 
 
+def test_un_tokenizer_plus_grand_que_le_modele_est_refuse(tokenizer):
+    with pytest.raises(ErreurFabrique, match="plongements"):
+        en_vocabulaire(tokenizer, len(tokenizer) - 1, TEXTES_DIFFICILES)
+
+
 def test_le_jumeau_s_exporte_sans_jeton_de_debut_ni_gabarit(cache_du_jumeau, tmp_path, monkeypatch):
     """Les conventions de Falcon-7B : pré-découpage « falcon », jetons spéciaux, gabarit du cours."""
     sur_le_jumeau(monkeypatch, cache_du_jumeau)
@@ -525,7 +530,8 @@ def au_hasard(famille: str, tokenizer, dossier: Path) -> Path:
     classe, changements = FAMILLES[famille]
     jetons = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ROLES}
     torch.manual_seed(0)
-    config = classe(**COMMUNS, **jetons, **changements, vocab_size=len(tokenizer))
+    # Des rangées de reste : la classe de tokenizer de Qwen ajoute un jeton au nôtre.
+    config = classe(**COMMUNS, **jetons, **changements, vocab_size=len(tokenizer) + 8)
     modele = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parametre in modele.parameters():

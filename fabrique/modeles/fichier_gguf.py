@@ -142,6 +142,8 @@ class FichierGguf:
             ) from cause
         if self.architecture == "falcon":
             self._completer_falcon(config)
+        if self.architecture == "qwen3":  # transformers n'y lit pas la largeur d'une tête
+            config.head_dim = self.champ("{arch}.attention.key_length", config.head_dim)
         if FREQUENCES in self.noms:
             self._etirer_les_positions(config)
         return config

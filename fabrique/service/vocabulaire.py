@@ -123,7 +123,7 @@ def en_vocabulaire(
         textes: ceux de ``textes_d_epreuve``.
 
     Raises:
-        ErreurFabrique: tokenizer que llama.cpp ne sait pas reproduire.
+        ErreurFabrique: tokenizer d'une autre sorte, ou plus grand que le modèle.
     """
     moteur = getattr(tokenizer, "backend_tokenizer", None)  # absent d'un tokenizer de Mistral
     decrit = json.loads(moteur.to_str()) if moteur else {"model": {"type": "mistral-common"}}
@@ -131,6 +131,11 @@ def en_vocabulaire(
         raise ErreurFabrique(
             f"cet export n’écrit pas un tokenizer de type « {decrit['model']['type']} »",
             "Il prend les BPE de la bibliothèque tokenizers (tokenizer.json)",
+        )
+    if taille < len(tokenizer):
+        raise ErreurFabrique(
+            f"le tokenizer a {len(tokenizer)} jetons, et le modèle {taille} plongements",
+            "Donnez le tokenizer de ce modèle",
         )
     entrees, natures = _entrees(decrit, taille)
     fusions = tuple(map(_paire, decrit["model"]["merges"]))
