@@ -128,6 +128,7 @@ class Moteur:
         top_p: float = 1.0,
         probabilites: int = 0,
         schema: dict | None = None,
+        sans_fin: bool = False,
         au_fil: AuFil | None = None,
     ) -> Ecrit:
         """Continue une suite de jetons.
@@ -140,6 +141,7 @@ class Moteur:
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
             schema: schéma JSON que la réponse suit.
+            sans_fin: écrit jusqu'à la limite, sans jamais choisir le jeton de fin.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
 
         Raises:
@@ -157,6 +159,7 @@ class Moteur:
             "stop": list(fins),
             "n_probs": max(1, probabilites),  # les identifiants écrits en viennent
             "cache_prompt": not self.exact,
+            "ignore_eos": sans_fin,
             "stream": True,
             **({"json_schema": schema | SANS_BLANCS} if schema else {}),
         }
@@ -192,7 +195,8 @@ class Moteur:
         Args:
             entrees: taille du vocabulaire.
         """
-        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees)
+        # llama.cpp ne rend aucune probabilité d'une réponse finie d'emblée.
+        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees, sans_fin=True)
         rendues = torch.full((entrees,), -torch.inf)
         for jeton in ecrit.probables[0]["top_logprobs"]:
             rendues[jeton["id"]] = jeton["logprob"]
