@@ -385,12 +385,13 @@ def _comparer(
     """
     plus_grand = 0.0
     for demande, logits in zip(DEMANDES, logits_des_demandes(reseau, tokenizer), strict=True):
-        attendues = logits[0, -1].log_softmax(-1)
         ids = coder(texte_envoye(tokenizer, demande), tokenizer)
-        obtenues = moteur.log_probabilites(ids, len(attendues))
-        lisibles = obtenues > PLANCHER
-        ecarts = (obtenues - attendues)[lisibles]
-        relatif = ecarts.norm() / (attendues - attendues.mean())[lisibles].norm()
+        rendues = moteur.log_probabilites(ids, logits.shape[-1])
+        lisibles = rendues > PLANCHER
+        # Le jeton de fin en est exclu : les deux sommes se refont sans lui.
+        obtenues, attendues = (t[lisibles].log_softmax(-1) for t in (rendues, logits[0, -1]))
+        ecarts = obtenues - attendues
+        relatif = ecarts.norm() / (attendues - attendues.mean()).norm()
         plus_grand = max(plus_grand, float(ecarts.abs().max()))
         if not relatif < ECART_RELATIF or (genre.ecart and not plus_grand < genre.ecart):
             raise ErreurFabrique(

@@ -190,7 +190,7 @@ class Moteur:
         )
 
     def log_probabilites(self, ids: Sequence[int], entrees: int) -> torch.Tensor:
-        """La log-probabilité de chaque jeton possible après une suite (forme : vocabulaire).
+        """La log-probabilité de chaque jeton après une suite, sauf ceux de fin (forme : vocabulaire).
 
         Args:
             entrees: taille du vocabulaire.
