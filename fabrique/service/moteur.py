@@ -175,7 +175,10 @@ class Moteur:
             raisons.append(choix["finish_reason"])
             return bool(au_fil and choix["text"] and au_fil(choix["text"]))
 
-        self._serveur.handle_completions(demande, recevoir)
+        if au_fil:
+            self._serveur.handle_completions(demande, recevoir)
+        else:  # d'un seul tenant : au fil de l'eau, un caractère inachevé n'est jamais envoyé
+            recevoir(self._serveur.handle_completions(demande | {"stream": False}))
         if refus:
             raise ErreurFabrique(
                 f"llama.cpp refuse la demande ({str(refus[0].get('message'))[:120]})",
@@ -195,7 +198,7 @@ class Moteur:
         Args:
             entrees: taille du vocabulaire.
         """
-        # llama.cpp ne rend aucune probabilité d'une réponse finie d'emblée.
+        # llama.cpp ne rend aucune probabilité d'une réponse finie d'emblée : elle ne l'est jamais.
         ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees, sans_fin=True)
         rendues = torch.full((entrees,), -torch.inf)
         for jeton in ecrit.probables[0]["top_logprobs"]:
