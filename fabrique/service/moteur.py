@@ -199,7 +199,8 @@ class Moteur:
             entrees: taille du vocabulaire.
         """
         # llama.cpp ne rend aucune probabilité d'une réponse finie d'emblée : elle ne l'est jamais.
-        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees, sans_fin=True)
+        # Ni d’un jeton qui n’achève pas son caractère : quelques autres le suivent.
+        ecrit = self.continuer(ids, max_new_tokens=8, probabilites=entrees, sans_fin=True)
         rendues = torch.full((entrees,), -torch.inf)
         for jeton in ecrit.probables[0]["top_logprobs"]:
             rendues[jeton["id"]] = jeton["logprob"]
