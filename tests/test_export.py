@@ -424,7 +424,6 @@ def test_les_probabilites_du_moteur_sont_celles_du_modele(moteur, par_coeur):
     with torch.no_grad():
         attendues = modele(torch.tensor([ids])).logits[0, -1]
     lisibles = obtenues > export.PLANCHER
-    assert not lisibles[jetons.eos_token_id]
     obtenues, attendues = (t[lisibles].log_softmax(-1) for t in (obtenues, attendues))
     torch.testing.assert_close(obtenues, attendues, rtol=0, atol=2e-2)
 

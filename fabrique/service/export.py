@@ -388,7 +388,7 @@ def _comparer(
         ids = coder(texte_envoye(tokenizer, demande), tokenizer)
         rendues = moteur.log_probabilites(ids, logits.shape[-1])
         lisibles = rendues > PLANCHER
-        # Le jeton de fin en est exclu : les deux sommes se refont sans lui.
+        # Les deux sommes se refont sur les seuls jetons lisibles.
         obtenues, attendues = (t[lisibles].log_softmax(-1) for t in (rendues, logits[0, -1]))
         ecarts = obtenues - attendues
         relatif = ecarts.norm() / (attendues - attendues.mean()).norm()

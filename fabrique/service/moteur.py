@@ -128,7 +128,7 @@ class Moteur:
         top_p: float = 1.0,
         probabilites: int = 0,
         schema: dict | None = None,
-        sans_fin: bool = False,
+        impose: int | None = None,
         au_fil: AuFil | None = None,
     ) -> Ecrit:
         """Continue une suite de jetons.
@@ -141,7 +141,7 @@ class Moteur:
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
             schema: schéma JSON que la réponse suit.
-            sans_fin: écrit jusqu'à la limite, sans jamais choisir le jeton de fin.
+            impose: le jeton à écrire, quelles que soient les probabilités, qui restent celles du modèle.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
 
         Raises:
@@ -159,7 +159,7 @@ class Moteur:
             "stop": list(fins),
             "n_probs": max(1, probabilites),  # les identifiants écrits en viennent
             "cache_prompt": not self.exact,
-            "ignore_eos": sans_fin,
+            **({"logit_bias": [[impose, 1e4]]} if impose is not None else {}),
             "stream": True,
             **({"json_schema": schema | SANS_BLANCS} if schema else {}),
         }
@@ -193,14 +193,15 @@ class Moteur:
         )
 
     def log_probabilites(self, ids: Sequence[int], entrees: int) -> torch.Tensor:
-        """La log-probabilité de chaque jeton après une suite, sauf ceux de fin (forme : vocabulaire).
+        """La log-probabilité de chaque jeton après une suite (forme : vocabulaire).
 
         Args:
             entrees: taille du vocabulaire.
         """
-        # llama.cpp ne rend aucune probabilité d'une réponse finie d'emblée : elle ne l'est jamais.
-        # Ni d’un jeton qui n’achève pas son caractère : quelques autres le suivent.
-        ecrit = self.continuer(ids, max_new_tokens=8, probabilites=entrees, sans_fin=True)
+        # llama.cpp ne rend rien d'une réponse finie d'emblée, ni d'un caractère inachevé : on impose
+        # donc un jeton ordinaire, et ses probabilités restent celles du modèle.
+        ordinaire = coder("a", self.tokenizer)[-1]
+        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees, impose=ordinaire)
         rendues = torch.full((entrees,), -torch.inf)
         for jeton in ecrit.probables[0]["top_logprobs"]:
             rendues[jeton["id"]] = jeton["logprob"]
