@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TOKENIZER_ENTIER = "tokenizer.huggingface.json"
 #: Ce que les positions par rotation ont d'étiré, dans les fichiers de Llama 3.1 et suivants.
 FREQUENCES = "rope_freqs.weight"
+#: Le seul Gemma 2 dont l'échelle d'attention ne soit pas celle de ses têtes. Source : llama.cpp,
+#: ``src/models/gemma2.cpp``.
+COUCHES_DE_GEMMA_27B = 46
 #: Les étirements publiés de Llama 3, que seul le plus grand facteur distingue. Source :
 #: config.json de Llama-3.1 et Llama-3.2, « rope_scaling ».
 ETIREMENT = {
@@ -32,9 +35,8 @@ ETIREMENT = {
     "original_max_position_embeddings": 8192,
 }
 
-#: Les réseaux dont transformers relit un GGUF sans rien perdre : un aller et retour le vérifie. De
-#: Mistral, de Qwen 3 et de Gemma, il ne retrouve ni toutes les tailles ni les mêmes probabilités.
-RELUS = ("falcon", "llama", "qwen2")
+#: Les réseaux dont un GGUF se relit sans rien perdre : un aller et retour le vérifie.
+RELUS = ("falcon", "llama", "mistral", "qwen2", "qwen3", "gemma2")
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,12 @@ class FichierGguf:
             raise illisible
         if self.architecture == "falcon":
             self._completer_falcon(config)
+        if self.architecture == "qwen3":  # transformers n'y lit pas la largeur d'une tête
+            config.head_dim = self.champ("{arch}.attention.key_length", config.head_dim)
+        if self.architecture == "gemma2":  # ni, ici, l'échelle de l'attention
+            par_tete = config.hidden_size // config.num_attention_heads
+            de_27b = config.num_hidden_layers == COUCHES_DE_GEMMA_27B
+            config.query_pre_attn_scalar = par_tete if de_27b else config.head_dim
         if FREQUENCES in self.noms:
             self._etirer_les_positions(config)
         return config

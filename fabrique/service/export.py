@@ -172,8 +172,8 @@ def exporter_gguf(
 
     Source : spécification de GGUF (ggml-org/ggml, ``docs/gguf.md``).
     """
-    sortie, nom = Path(sortie), _nom(modele, adaptateur)
-    fichier = sortie / f"{nom}-{type}.gguf"
+    sortie = Path(sortie)
+    fichier = sortie / f"{_nom(modele, adaptateur)}-{type}.gguf"
     _verifier_avant(modele, adaptateur, revision, type, fichier)
     sortie.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
@@ -183,7 +183,7 @@ def exporter_gguf(
         textes = textes_d_epreuve()
         mots = en_vocabulaire(tokenizer, reseau.get_input_embeddings().num_embeddings, textes)
         partiel = Path(a_cote) / fichier.name
-        _ecrire(partiel, nom, reseau, tokenizer, mots, TYPES[type])
+        _ecrire(partiel, reseau, tokenizer, mots, TYPES[type])
         en_16_bits = _relire(partiel, reseau, TYPES[type])
         differents, ecart = _mettre_a_l_epreuve(
             partiel, reseau, tokenizer, mots, textes, TYPES[type]
@@ -290,7 +290,6 @@ def _charger_fusionne(
 
 def _ecrire(
     chemin: Path,
-    nom: str,
     reseau: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     mots: Vocabulaire,
@@ -299,24 +298,25 @@ def _ecrire(
     """L'en-tête, puis chaque tenseur, un seul à la fois en mémoire."""
     architecture = architecture_de(reseau.config)
     fichier = GGUFWriter(chemin, architecture.nom)
-    fichier.add_name(nom)
+    # Jamais « mistral » tout court : transformers chercherait une architecture de ce nom.
+    fichier.add_name(chemin.stem)
     fichier.add_description(f"Écrit par FabriqueLLM {__version__}")
     fichier.add_file_type(genre.fichier)
     fichier.add_quantization_version(gguf.GGML_QUANT_VERSION)
     architectures.decrire(fichier, reseau.config, architecture)
     vocabulaire.inscrire(mots, tokenizer, fichier)
-    for nom_du_tenseur, nombres in tenseurs(reseau, architecture):
-        rangement = _rangement(nom_du_tenseur, nombres, genre)
+    for nom, nombres in tenseurs(reseau, architecture):
+        rangement = _rangement(nom, nombres, genre)
         forme = quant_shape_to_byte_shape(nombres.shape, rangement)
         fichier.add_tensor_info(
-            nom_du_tenseur, forme, np.dtype(np.uint8), math.prod(forme), raw_dtype=rangement
+            nom, forme, np.dtype(np.uint8), math.prod(forme), raw_dtype=rangement
         )
     fichier.write_header_to_file()
     fichier.write_kv_data_to_file()
     fichier.write_ti_data_to_file()
     with np.errstate(over="ignore"):  # un poids trop grand pour 16 bits se voit à la relecture
-        for nom_du_tenseur, nombres in tenseurs(reseau, architecture):
-            rangement = _rangement(nom_du_tenseur, nombres, genre)
+        for nom, nombres in tenseurs(reseau, architecture):
+            rangement = _rangement(nom, nombres, genre)
             fichier.write_tensor_data(gguf.quantize(np.ascontiguousarray(nombres), rangement))
     fichier.close()
 

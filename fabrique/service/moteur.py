@@ -129,6 +129,7 @@ class Moteur:
         top_p: float = 1.0,
         probabilites: int = 0,
         schema: dict | None = None,
+        impose: int | None = None,
         au_fil: AuFil | None = None,
     ) -> Ecrit:
         """Continue une suite de jetons.
@@ -141,6 +142,7 @@ class Moteur:
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
             schema: schéma JSON que la réponse suit.
+            impose: le jeton à écrire, quelles que soient les probabilités, qui restent celles du modèle.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
 
         Raises:
@@ -158,6 +160,7 @@ class Moteur:
             "stop": list(fins),
             "n_probs": max(1, probabilites),  # les identifiants écrits en viennent
             "cache_prompt": not self.exact,
+            **({"logit_bias": [[impose, 1e4]]} if impose is not None else {}),
             "stream": True,
             **({"json_schema": schema | SANS_BLANCS} if schema else {}),
         }
@@ -173,7 +176,10 @@ class Moteur:
             raisons.append(choix["finish_reason"])
             return bool(au_fil and choix["text"] and au_fil(choix["text"]))
 
-        self._serveur.handle_completions(demande, recevoir)
+        if au_fil:
+            self._serveur.handle_completions(demande, recevoir)
+        else:  # d'un seul tenant : au fil de l'eau, un caractère inachevé n'est jamais envoyé
+            recevoir(self._serveur.handle_completions(demande | {"stream": False}))
         if refus:
             raise ErreurFabrique(
                 f"llama.cpp refuse la demande ({str(refus[0].get('message'))[:120]})",
@@ -188,12 +194,15 @@ class Moteur:
         )
 
     def log_probabilites(self, ids: Sequence[int], entrees: int) -> torch.Tensor:
-        """La log-probabilité de chaque jeton possible après une suite (forme : vocabulaire).
+        """La log-probabilité de chaque jeton après une suite (forme : vocabulaire).
 
         Args:
             entrees: taille du vocabulaire.
         """
-        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees)
+        # llama.cpp ne rend rien d'une réponse finie d'emblée, ni d'un caractère inachevé : on impose
+        # donc un jeton ordinaire, et ses probabilités restent celles du modèle.
+        ordinaire = coder("a", self.tokenizer)[-1]
+        ecrit = self.continuer(ids, max_new_tokens=1, probabilites=entrees, impose=ordinaire)
         rendues = torch.full((entrees,), -torch.inf)
         for jeton in ecrit.probables[0]["top_logprobs"]:
             rendues[jeton["id"]] = jeton["logprob"]

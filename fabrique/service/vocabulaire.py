@@ -124,7 +124,7 @@ def en_vocabulaire(
         textes: ceux de ``textes_d_epreuve``.
 
     Raises:
-        ErreurFabrique: tokenizer que llama.cpp ne sait pas reproduire.
+        ErreurFabrique: tokenizer d'une autre sorte, ou plus grand que le modèle.
     """
     moteur: Any = getattr(tokenizer, "backend_tokenizer", None)  # absent d'un tokenizer de Mistral
     decrit = json.loads(moteur.to_str()) if moteur else {"model": {"type": "mistral-common"}}
@@ -132,6 +132,11 @@ def en_vocabulaire(
         raise ErreurFabrique(
             f"cet export n’écrit pas un tokenizer de type « {decrit['model']['type']} »",
             "Il prend les BPE de la bibliothèque tokenizers (tokenizer.json)",
+        )
+    if taille < len(tokenizer):
+        raise ErreurFabrique(
+            f"le tokenizer a {len(tokenizer)} jetons, et le modèle {taille} plongements",
+            "Donnez le tokenizer de ce modèle",
         )
     entrees, natures = _entrees(decrit, taille)
     fusions = tuple(map(_paire, decrit["model"]["merges"]))
@@ -211,11 +216,6 @@ def _entrees(decrit: dict, taille: int) -> tuple[tuple[str, ...], tuple[int, ...
             natures[rang] = TokenType.UNKNOWN
     for ajoute in decrit["added_tokens"]:
         rang = ajoute["id"]
-        if rang >= taille:
-            raise ErreurFabrique(
-                f"le jeton « {ajoute['content']} » n’a pas de rangée dans la table du modèle",
-                "Prenez le modèle et le tokenizer du même dossier : ceux-ci ne vont pas ensemble",
-            )
         entrees[rang] = ajoute["content"]
         if natures[rang] != TokenType.UNKNOWN:
             special = ajoute["special"]
