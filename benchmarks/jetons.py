@@ -22,7 +22,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from tokenizers import Tokenizer
 
 from fabrique.entrainement.preentrainement import ReglagesPreentrainement, lire_documents, separer
-from fabrique.jetons import Decoupeur, Fertilite, fertilite, ouvrir
+from fabrique.jetons import Decoupeur, Fertilite, bruiter, fertilite, ouvrir
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.nombres import en_francais
 
@@ -32,6 +32,8 @@ ROMAN = 100_000
 LIVRES = ("falcon-poche", "mistral-v1", "mistral-tekken")
 REELS = ("falcon", "gpt2", "lucie")
 REPETITIONS = 9
+#: Parts de caractères abîmés.
+BRUITS = (0, 0.065, 0.13)
 
 
 def mis_de_cote(chemin: Path) -> list[str]:
@@ -75,6 +77,20 @@ def imprimer_fertilite(mesures: list[Fertilite]) -> None:
             f"{en_francais(mesure.octets_par_jeton.valeur, 2)} | "
             f"{en_francais(mesure.caracteres_par_jeton.valeur, 2)} |"
         )
+
+
+def imprimer_bruit(fiches: list[str], tokenizers: list[Decoupeur]) -> None:
+    """Les mêmes fiches, toutes, propres puis abîmées comme par un scanner : jetons par mot."""
+    print("| caractères abîmés | " + " | ".join(t.nom for t in tokenizers) + " |")
+    print("| --: |" + " --: |" * len(tokenizers))
+    for part in BRUITS:
+        abimees = [bruiter(fiche, part, graine) for graine, fiche in enumerate(fiches)]
+        cases = [
+            f"{en_francais(m.jetons_par_mot.valeur, 2)} "
+            f"[{' ; '.join(en_francais(borne, 2) for borne in m.jetons_par_mot.ic95)}]"
+            for m in fertilite({"": abimees}, tokenizers)
+        ]
+        print(f"| {en_francais(100 * part, 1)} % | {' | '.join(cases)} |")
 
 
 # ---------------------------------------------------------------- le surcoût
@@ -124,6 +140,8 @@ def main() -> None:
     livres = {nom: ouvrir(nom) for nom in LIVRES}
     reels = [ouvrir(options.donnees / "tokenizers" / nom) for nom in REELS]
     imprimer_fertilite(fertilite(textes, [*livres.values(), *reels]))
+    entieres = [d.texte for d in lire_documents(options.donnees / "service_public.jsonl.gz")]
+    imprimer_bruit(entieres, reels)
     courts = [p for texte in textes["fiches service-public.fr"] for p in texte.split("\n") if p]
     for nom, direct in appels_directs().items():
         entiers = surcout(livres[nom], direct, textes["fiches service-public.fr"])

@@ -14,4 +14,5 @@ from .modeles import (
     continuer as continuer,
     generer as generer,
 )
+from .recherche import Index as Index, repondre as repondre
 from .socle import Divergence as Divergence, ErreurFabrique as ErreurFabrique

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import Field, asdict, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fabrique import __version__
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
+from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
+from fabrique.service.reglages_service import ReglagesService
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import (
     COMPTE,
@@ -48,8 +50,8 @@ TRADUCTIONS = {
 
 
 class _AideFrancaise:
-    def get_help(self, ctx) -> str:
-        texte = super().get_help(ctx)
+    def get_help(self, ctx: Any) -> str:
+        texte = super().get_help(ctx)  # type: ignore[misc]  # celui de la classe à côté
         for anglais, francais in TRADUCTIONS.items():
             texte = texte.replace(anglais, francais)
         return texte
@@ -92,7 +94,7 @@ def _avant_toute_commande(
     pass
 
 
-def _nombre(nom: str, forme: Nombre, aide: str):
+def _nombre(nom: str, forme: Nombre, aide: str) -> Any:
     """Une option qui attend un nombre : la virgule y vaut un point."""
 
     def lire(tape: str | float) -> int | float:
@@ -145,12 +147,12 @@ def _reglee_par(classe: type, *gardes: str) -> Callable:
 
     def regler(commande: Callable) -> Callable:
         @wraps(commande)
-        def reglee(**tapes) -> None:
+        def reglee(**tapes: Any) -> None:
             reglages = {champ: tapes.pop(champ) for champ in noms}
             try:
                 commande(reglages=reglages, **tapes)
             except ErreurFabrique as erreur:
-                erreur.champ = noms.get(erreur.champ, erreur.champ)
+                erreur.champ = noms.get(erreur.champ or "", erreur.champ)
                 raise
 
         signature = inspect.signature(commande, eval_str=True)
@@ -159,7 +161,8 @@ def _reglee_par(classe: type, *gardes: str) -> Callable:
             for ecrit in signature.parameters.values()
             for parametre in (map(_option, champs) if ecrit.name == "reglages" else [ecrit])
         ]
-        reglee.__signature__ = signature.replace(parameters=parametres)
+        # typer lit cet attribut.
+        reglee.__signature__ = signature.replace(parameters=parametres)  # type: ignore[attr-defined]
         return reglee
 
     return regler
@@ -262,6 +265,47 @@ def generer(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
     )
+
+
+@application.command(cls=Commande)
+def repondre(
+    index: Annotated[Path, typer.Option("--index", help="Dossier de l’index.")],
+    instruction: Annotated[str, typer.Option("--instruction", help="La question.")],
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
+    ] = "nf4",
+    fausses_reponses: Annotated[
+        float,
+        _nombre(
+            "--fausses_reponses",
+            Nombre(au_moins=0, exemple="0,15"),
+            "Part acceptée de questions sans réponse auxquelles répondre quand même ; 1 : toutes.",
+        ),
+    ] = 0.15,
+    montres: Annotated[int, _nombre("--montres", COMPTE, "Passages montrés au modèle.")] = 3,
+    en_json: Json = False,
+) -> None:
+    """Répond en citant mot pour mot les fiches d’un index, ou dit pourquoi elle s’abstient."""
+    from fabrique.recettes.reponse_sourcee import repondre_d_apres
+    from fabrique.recherche.affichage_reponse import en_terminal
+
+    reponse = repondre_d_apres(
+        index,
+        instruction,
+        model,
+        adaptateur,
+        quantification,
+        revision or None,
+        fausses_reponses=fausses_reponses,
+        montres=montres,
+    )
+    if en_json:
+        print(json.dumps(reponse.contrat(), ensure_ascii=False))
+    else:
+        en_terminal(reponse)
 
 
 @application.command(cls=Commande)
@@ -428,6 +472,75 @@ def fusionner(
 
 
 @application.command(cls=Commande)
+def exporter(
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier où écrire.")],
+    model: Annotated[
+        str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")
+    ] = "falcon-poche",
+    adaptateur: Annotated[
+        str, typer.Option("--adaptateur", help="Dossier d’un adaptateur à fusionner d’abord.")
+    ] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    format: Annotated[str, typer.Option("--format", help="gguf.")] = "gguf",
+    type: Annotated[
+        str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 ou q4_0.")
+    ] = "q8_0",
+    calcul: Annotated[
+        str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
+    ] = "float32",
+) -> None:
+    """Écrit un modèle pour llama.cpp et Ollama, avec son Modelfile, et vérifie ce qui est écrit."""
+    from fabrique.service.export import exporter_gguf
+
+    if format != "gguf":
+        raise ErreurFabrique(
+            f"le format « {format} » ne s’écrit pas", "Donnez « gguf »", champ="--format"
+        )
+    print(exporter_gguf(model, sortie, type, adaptateur or None, revision or None, calcul))
+
+
+@application.command(cls=Commande)
+@_reglee_par(ReglagesService)
+def servir(
+    *,
+    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    adaptateur: Annotated[
+        list[str],
+        typer.Option(
+            "--adaptateur", help="Dossier d’un adaptateur, servi sous ce nom ; à répéter."
+        ),
+    ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    quantification: Annotated[
+        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
+    ] = "nf4",
+    cle: Annotated[
+        str, typer.Option("--cle", help="Clé demandée aux clients ; ou la variable FABRIQUE_CLE.")
+    ] = "",
+    reglages: dict,
+    accepter_donnees_personnelles: Annotated[
+        bool,
+        typer.Option(
+            "--accepter_donnees_personnelles", help="Affine même un fichier qui en contient."
+        ),
+    ] = False,
+) -> None:
+    """Sert un modèle et ses adaptateurs, et affine, à la façon de l’API d’OpenAI."""
+    from fabrique.service.ouverture import ouvrir
+    from fabrique.service.reglages_service import Cle
+
+    ouvrir(
+        model,
+        adaptateur,
+        ReglagesService(**reglages),
+        Cle(cle or os.environ.get("FABRIQUE_CLE", "")),
+        quantification,
+        revision or None,
+        accepter_donnees_personnelles,
+    )
+
+
+@application.command(cls=Commande)
 @_reglee_par(
     Reglages, "epochs", "mbatch_size", "cutoff_len", "lora_r", "target_modules", "recalcul"
 )
@@ -464,8 +577,8 @@ def cout(
     from fabrique.recettes import cout as estimation
 
     # Le coût se compte un lot à la fois.
-    reglages = Reglages(**reglages, batch_size=reglages["mbatch_size"])
-    vue = estimation.estimer(model, machine, reglages, dataset, jetons, prix_heure)
+    appris = Reglages(**reglages, batch_size=reglages["mbatch_size"])
+    vue = estimation.estimer(model, machine, appris, dataset, jetons, prix_heure)
     api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
     if en_json:
         print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
@@ -562,12 +675,55 @@ def repartir(
 def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
     """Remplace les données personnelles, toujours de la même façon, et les compte."""
     from fabrique.corpus.preparation import pseudonymiser_fichier
+    from fabrique.socle.nombres import accorder
 
     verifier_sortie(sortie, entree, ecraser=ecraser)
     nombre, comptes = pseudonymiser_fichier(entree, sortie)
     for regle, remplaces in sorted(comptes.items()):
         print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
-    print(f"{sum(comptes.values())} remplacement(s), {nombre} exemples écrits dans {sortie}.")
+    ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
+    print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
+
+
+sources = typer.Typer(
+    cls=Groupe,
+    help="Indexer des fiches où chercher, et apprendre à les chercher.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+application.add_typer(sources, name="sources")
+Fiches = Annotated[list[str], typer.Argument(help="Fiches : noms livrés ou fichiers.")]
+
+
+@sources.command(cls=Commande)
+def indexer(
+    fichiers: Fiches,
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de l’index.")],
+    sens: Annotated[
+        str,
+        typer.Option("--sens", help="Encodeur : poche, e5, aucun, ou son dossier."),
+    ] = "poche",
+    en_json: Json = False,
+) -> None:
+    """Coupe des fiches en passages et les indexe, par mots et par sens."""
+    from fabrique.recherche.indexation import indexer as construire
+
+    fait = construire(fichiers, sortie, sens)
+    print(json.dumps(fait.en_dictionnaire(), ensure_ascii=False) if en_json else fait)
+
+
+@sources.command(cls=Commande)
+@_reglee_par(ReglagesEncodeur)
+def encodeur(
+    *,
+    fichiers: Fiches,
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de l’encodeur, à créer.")],
+    reglages: dict,
+) -> None:
+    """Entraîne un encodeur sur vos fiches ; « sources indexer --sens » l’emploie."""
+    from fabrique.recherche.encodeur import entrainer_encodeur
+
+    print(entrainer_encodeur(fichiers, sortie, ReglagesEncodeur(**reglages)))
 
 
 @application.command(cls=Commande)
@@ -647,13 +803,13 @@ def principal(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _echouer(ErreurFabrique("commande interrompue", "Relancez-la"), False)
     except OSError as cause:
-        erreur = ErreurFabrique(
+        refus = ErreurFabrique(
             f"le disque ou le système refuse l’opération ({cause.strerror or cause})",
             "Vérifiez la place libre et les droits",
             cause.filename,
             code=MACHINE,
         )
-        return _echouer(erreur, "--json" in arguments)
+        return _echouer(refus, "--json" in arguments)
     except Exception as cause:
         usage = _usage(cause)
         if usage is None:

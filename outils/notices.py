@@ -7,7 +7,8 @@ contrôle du corpus ; un test vérifie qu'il est à jour.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -40,11 +41,11 @@ def histogramme(mots: list[int]) -> Iterator[str]:
         yield f"| {bas} à {haut} | {compte} | {'█' * round(BARRE * compte / max(comptes))} |"
 
 
-def a_jour(texte: str) -> str:
+def a_jour(texte: str, controler_le_livre: Callable[[str], Controle]) -> str:
     """Le texte de la notice, chaque tableau refait."""
-    tokenizer = charger_tokenizer("falcon-poche")
-    return _BLOC.sub(lambda m: m[1] + tableau(controler(m[2], tokenizer)) + m[3], texte)
+    return _BLOC.sub(lambda m: m[1] + tableau(controler_le_livre(m[2])) + m[3], texte)
 
 
 if __name__ == "__main__":
-    NOTICE.write_text(a_jour(NOTICE.read_text("utf-8")), "utf-8")
+    lu = partial(controler, tokenizer=charger_tokenizer("falcon-poche"))
+    NOTICE.write_text(a_jour(NOTICE.read_text("utf-8"), lu), "utf-8")

@@ -88,6 +88,7 @@ def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[list[s
     if style:
         yield [sys.executable, "-m", "ruff", "check", "."]
         yield [sys.executable, "-m", "ruff", "format", "--check", "."]
+        yield [sys.executable, "-m", "mypy"]
 
 
 def pytest(*arguments: str) -> list[str]:
@@ -124,7 +125,7 @@ def main() -> int:
     """Lance tout, même après un échec ; rend 1 si une commande a échoué."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--carnet", default="*", help="nom d'un carnet, sans extension")
-    analyse.add_argument("--sans-style", action="store_true", help="ne lance pas ruff")
+    analyse.add_argument("--sans-style", action="store_true", help="ni ruff ni mypy")
     analyse.add_argument("--sans-paquet", action="store_true", help="les carnets seulement")
     analyse.add_argument("--vite", action="store_true", help="l'essentiel du paquet, sans carnet")
     options = analyse.parse_args()

@@ -29,9 +29,11 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM  # noqa: E402
 
 import fabrique  # noqa: E402
+from fabrique.corpus import controler  # noqa: E402
+from fabrique.corpus.constats import Controle  # noqa: E402
 from fabrique.modeles.chargement import parler_moins  # noqa: E402
 from fabrique.modeles.gabarits import exemple_en_jetons  # noqa: E402
-from fabrique.socle.emplacements import FALCON_POCHE  # noqa: E402
+from fabrique.socle.emplacements import CORPUS_LIVRES, FALCON_POCHE  # noqa: E402
 from fabrique.socle.parole import parler  # noqa: E402
 from outils.jumeau import poser as poser_le_jumeau  # noqa: E402
 
@@ -137,6 +139,12 @@ def jumeau(cache_du_jumeau, monkeypatch):
 def corpus() -> Dataset:
     """Le petit corpus, aux colonnes canoniques, sans colonne « jeu » remplie."""
     return fabrique.lire_corpus(Dataset.from_list([{"input": "", **e} for e in EXEMPLES]))
+
+
+@pytest.fixture(scope="session")
+def livres(tokenizer) -> dict[str, Controle]:
+    """Le contrôle des corpus livrés, fait une fois."""
+    return {nom: controler(nom, tokenizer) for nom in CORPUS_LIVRES}
 
 
 @pytest.fixture(scope="session")

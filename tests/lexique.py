@@ -17,7 +17,7 @@ _LIGNE = re.compile(
     re.M,
 )
 #: Mots anglais qui sont aussi français : leur présence ne dit rien.
-AUSSI_FRANCAIS = {"corpus", "attention", "nat", "adapter", "injection"}
+AUSSI_FRANCAIS = {"corpus", "attention", "nat", "adapter", "injection", "hallucination"}
 #: Où un mot anglais a sa place : entre parenthèses et en italique, dans un titre, cité.
 _PERMIS = re.compile(r"\([^()]*\*[^*()]+\*[^()]*\)|\*[A-Z][^*]*\*|«[^»]*»")
 
@@ -66,6 +66,20 @@ def anglicismes(markdown: str, termes: list[Terme]) -> Iterator[str]:
             if trouve := motif(mot).search(texte):
                 extrait = " ".join(texte[max(trouve.start() - 20, 0) : trouve.end() + 20].split())
                 yield f"« {trouve[0]} » au lieu de « {terme.terme} » (…{extrait}…)"
+
+
+#: Ce qui n'apprend pas : un corpus, un exemple, un réglage, une recette ; le modèle, lui, apprend.
+_N_APPREND_PAS = re.compile(
+    r"\b(?:corpus|réglage fin|exemples?|réponses?|instructions?|consignes?|carnets?|cours|LoRA|"
+    r"recettes?|adaptateurs?|PIAF|demarches|fichiers?|on)`?\s+(?:n(?:e\s+|’))?(?:(?:lui|nous|vous)\s+)?"
+    r"appren(?:d|nent|ait|dra)\b"
+)
+
+
+def faux_sujets(markdown: str) -> Iterator[str]:
+    """« Apprendre » n'a que l'élève pour sujet : ni le corpus, ni le réglage, ni nous."""
+    for trouve in _N_APPREND_PAS.finditer(gardes.sans_code(markdown)):
+        yield f"« {trouve[0]} » : c’est le modèle qui apprend"
 
 
 def confusions(markdown: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import gardes
 import nbformat
 import pytest
 
-from outils import parcours
+from outils import parcours, paris
 from outils.tester import RACINE
 
 GUIDE = RACINE / "docs" / "animer"
@@ -95,18 +95,50 @@ def test_le_parcours_du_readme_est_celui_des_carnets():
     assert {"00", "01"} <= annonces.keys()
 
 
+def test_chaque_carnet_mene_au_suivant():
+    """Le dernier lien de chaque carnet de la demi-journée ouvre celui d'après."""
+    demi_journee = [etape for numero, etape in ETAPES.items() if numero <= "04"]
+    for etape, suivante in itertools.pairwise(demi_journee):
+        fin = nbformat.read(etape.fichier, as_version=4).cells[-1].source
+        dernier = re.findall(r"\]\((\w+\.ipynb)\)", fin)[-1]
+        assert dernier == suivante.fichier.name, etape.numero
+
+
+def test_les_paris_du_guide_sont_a_leur_cellule():
+    """``python -m outils.paris`` refait le tableau ; chaque pari se prend avant d'être révélé."""
+    guide = paris.GUIDE.read_text("utf-8")
+    assert paris.a_jour(guide) == guide
+    lus = [re.findall(r"\[(\d+)\]", ligne) for ligne in paris.lignes()]
+    assert len(lus) >= 20
+    assert all(int(pari) < int(revele) for pari, revele in lus)
+
+
+def test_la_feuille_du_participant_ne_dit_aucune_reponse():
+    """Des lignes à remplir : aucune mesure, aucun corrigé, aucun chiffre hors des numéros."""
+    feuille = texte("feuille_participant.md")
+    assert "Réponse" not in feuille
+    assert feuille.count("…") > 100
+    nombres = set(re.findall(r"\d+(?:,\d+)?", feuille))
+    assert nombres <= {*"123456", "00", "01", "02", "03", "04", "4", "7", "90"}
+    assert "(non" not in texte("textes.md")
+
+
+def test_le_guide_ne_conseille_pas_un_second_compte():
+    assert not re.search(r"avec un autre compte|plusieurs comptes", texte("pannes.md"))
+
+
 def test_les_commandes_du_guide_existent():
     """Chaque « fabrique … » cité se retrouve dans l'aide."""
-    from fabrique.ligne_de_commande import application, atelier, corpus
+    from fabrique.ligne_de_commande import application
 
     noms = {c.name or c.callback.__name__ for c in application.registered_commands}
-    groupes = {"corpus": corpus, "atelier": atelier}
+    groupes = {g.name: g.typer_instance for g in application.registered_groups}
     noms |= {
         f"{groupe} {c.name or c.callback.__name__}"
         for groupe, contenu in groupes.items()
         for c in contenu.registered_commands
     }
     pages = "\n".join(f.read_text("utf-8") for f in sorted((RACINE / "docs").rglob("*.md")))
-    cites = re.findall(r"(?:^|`)fabrique (corpus \w+|atelier \w+|\w+)", pages, re.M)
+    cites = re.findall(rf"(?:^|`)fabrique ((?:{'|'.join(groupes)}) \w+|\w+)", pages, re.M)
     assert len(cites) >= 8
     assert set(cites) - noms == set()

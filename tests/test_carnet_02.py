@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import csv
 import gzip
 import json
@@ -10,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import ftfy
+import gardes
 import nbformat
 import numpy as np
 import pytest
@@ -212,3 +214,32 @@ def test_les_doublons_des_corpus_reels(nom: str, exemples: int, proches: int):
     corpus = Dataset.from_list([{c: e[c] for c in champs} for e in instructions(nom)])
     regles = Counter(c.regle for c in controler(corpus).constats)
     assert (len(corpus), regles["doublon.proche"]) == (exemples, proches)
+
+
+# ---------------------------------------------------------------- le parcours court
+
+
+def noms(code: str, contexte: type[ast.expr_context]) -> set[str]:
+    """Les noms qu'un code lit (``ast.Load``) ou écrit (``ast.Store``), imports et fonctions compris."""
+    trouves = set()
+    for noeud in ast.walk(ast.parse(code)):
+        match noeud:
+            case ast.Name(id=nom, ctx=ctx) if isinstance(ctx, contexte):
+                trouves.add(nom)
+            case ast.alias(name=nom, asname=autre) if contexte is ast.Store:
+                trouves.add(autre or nom.partition(".")[0])
+            case ast.FunctionDef(name=nom) | ast.arg(arg=nom) if contexte is ast.Store:
+                trouves.add(nom)
+    return trouves
+
+
+def test_le_parcours_court_ne_lit_rien_des_sections_sautees():
+    """Chaque nom que lit une cellule marquée vient de la préparation ou d'une cellule marquée."""
+    carnet = nbformat.read(RACINE / "notebooks" / "02_corpus_instructions.ipynb", as_version=4)
+    cellules = [c for c in carnet.cells if c.cell_type == "code"]
+    marquees = [c for c in cellules[1:] if gardes.COURT in gardes.etiquettes(c)]
+    assert 10 < len(marquees) < 0.7 * len(cellules)
+    connus = set(dir(builtins)) | {"fabrique", "profil"}
+    for cellule in marquees:
+        connus |= noms(cellule.source, ast.Store)
+        assert noms(cellule.source, ast.Load) <= connus, cellule.source

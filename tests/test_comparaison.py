@@ -29,7 +29,7 @@ from fabrique.evaluation.comparaison import (
     tableau,
 )
 from fabrique.evaluation.incertitude import moyenne
-from fabrique.evaluation.metriques import COMPARAISONS, MESURES
+from fabrique.evaluation.metriques import COMPARAISONS
 from fabrique.evaluation.rapport import _hors_de_la_perplexite
 from fabrique.socle.erreurs import ErreurFabrique
 
@@ -92,7 +92,7 @@ def test_une_reference_toute_coupee_ne_pese_ni_sur_la_perplexite_ni_sur_son_temo
         assert np.isfinite(obtenue.temoins[nom].numerateurs).all()
         assert not obtenue.temoins[nom].numerateurs[comptes == 0].any()
     ((_, phrase),) = _hors_de_la_perplexite(obtenue)
-    assert phrase.startswith(f"1 question(s) sur {len(avec)}")
+    assert phrase.startswith(f"1 question sur {len(avec)}")
     assert phrase.endswith(" longue")
     assert _hors_de_la_perplexite(seule) == []
 
@@ -329,6 +329,16 @@ def test_la_courbe_apprend_de_plus_en_plus_d_exemples(petit, corpus, tmp_path):
     assert octets_des_poids(tmp_path / "2") > 0
 
 
-def test_chaque_mesure_relevee_est_au_catalogue(de_base):
-    assert list(de_base.releves) == [nom for nom in MESURES if nom in de_base.releves]
-    assert set(de_base.temoins) == {n for n in de_base.releves if MESURES[n].temoin}
+#: Ce qu'on mesure de toute réponse ; le format, le style et les citations ne viennent que demandés.
+CONTRE_LA_REFERENCE = [*COMPARAISONS, "perplexite", "bits_par_octet"]
+DE_FORME = ["fin", "francais", "distinct_2", "longueur"]
+
+
+def test_toute_reponse_passe_toutes_les_mesures_et_elles_seules(de_base, qui_sait):
+    """« En français » ne se dit que de réponses assez longues : le petit Falcon n'en écrit pas toujours."""
+    assert [n for n in qui_sait.releves if n != "francais"] == [
+        n for n in (*CONTRE_LA_REFERENCE, *DE_FORME) if n != "francais"
+    ]
+    assert [n for n in de_base.releves if n not in DE_FORME] == CONTRE_LA_REFERENCE
+    # Le témoin est ce que la réponse doit à sa question : une forme n'en a pas.
+    assert list(qui_sait.temoins) == list(de_base.temoins) == CONTRE_LA_REFERENCE

@@ -631,7 +631,7 @@ def test_la_page_porte_tous_les_constats(ecrire, tmp_path, capsys):
     assert texte.count("<td>texte.html</td>") == 9
     assert "&lt;br&gt;" in texte
     assert "<br>" not in texte
-    assert "… et 6 autre(s)" in capsys.readouterr().out
+    assert "… et 6 autres" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- jamais une valeur personnelle
@@ -692,12 +692,6 @@ def test_un_csv_sans_entete_ne_montre_pas_sa_premiere_ligne(ecrire):
 
 
 # ---------------------------------------------------------------- les corpus livrés
-
-
-@pytest.fixture(scope="module")
-def livres(tokenizer):
-    """Le contrôle des corpus livrés."""
-    return {nom: controler(nom, tokenizer) for nom in CORPUS_LIVRES}
 
 
 MINIMUMS = {

@@ -338,6 +338,14 @@ def test_le_corpus_livre_a_de_quoi_apprendre(demarches):
         assert all(valeur.strip() for valeur in demarches[colonne]), colonne
 
 
+@pytest.mark.parametrize("nom", ["demarches", "encyclopedie", "fiches", "salle_secours"])
+def test_une_source_est_une_page_ou_dit_aupres_de_qui_verifier(nom: str):
+    """L'accueil d'un site n'est pas une page : le fait n'y est pas."""
+    for source in lire_corpus(nom)["source"]:
+        page = re.fullmatch(r"https://[^/]+/[^/].*", source)
+        assert page or re.fullmatch(r"à vérifier auprès (?:de |d’)[\w.-]+\.\w+", source), source
+
+
 def test_le_corpus_livre_a_trois_jeux(demarches):
     tailles = Counter(demarches["jeu"])
     assert set(tailles) == {"entrainement", "validation", "test"}

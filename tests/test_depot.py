@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from fabrique.ligne_de_commande import application
 from fabrique.modeles.catalogue import CATALOGUE
 from outils import adresse
 from outils.tester import RACINE
@@ -240,7 +244,7 @@ def test_les_fleches_vont_vers_le_bas():
 def test_la_maison_garde_ses_pieces():
     """Douze pièces, dont la ligne de commande ; jamais deux fichiers du même nom."""
     pieces = {tete(nom) for nom in modules()} - {"__init__", "__main__"}
-    assert pieces - {"recherche"} == set().union(*ETAGES) - {"__init__", "__main__", "recherche"}
+    assert pieces == set().union(*ETAGES) - {"__init__", "__main__"}
     assert len(pieces) <= 12
     noms = Counter(nom.rpartition(".")[2] for nom in modules() if not nom.endswith("__init__"))
     assert [nom for nom, fois in noms.items() if fois > 1] == []
@@ -359,20 +363,79 @@ def test_la_garde_voit_le_danger(code: str):
 # ---------------------------------------------------------------- les commandes
 
 
-@pytest.mark.parametrize("commande", ["demo", "cours", "test"])
-def test_les_trois_commandes_existent_et_sont_dites(commande: str):
-    """Dans le Makefile, dans son aide, et dans le README."""
-    makefile = (RACINE / "Makefile").read_text("utf-8")
-    assert re.search(rf"^{commande}:", makefile, flags=re.M)
-    assert re.search(rf'@echo "make {commande} ', makefile)
-    assert f"make {commande}" in (RACINE / "README.md").read_text("utf-8")
+avec_make = pytest.mark.skipif(not shutil.which("make"), reason="make n’est pas installé")
+#: Ce que chaque cible finit par lancer, un environnement déjà prêt.
+CIBLES = ("demo", "cours", "test", "test-vite", "test-kit", "test-bornes", "carnets", "site")
 
 
-def test_l_integration_continue_lance_la_commande_du_readme():
-    """.ci/run et le flux des tests font « make test » ; les autres flux, des cibles qui existent."""
-    assert "make test" in (RACINE / ".ci" / "run").read_text("utf-8")
-    flux = {f.stem: f.read_text("utf-8") for f in (RACINE / ".github" / "workflows").glob("*.yml")}
-    assert "bash .ci/run" in flux["tests"]
-    cibles = set(re.findall(r"^([\w-]+):", (RACINE / "Makefile").read_text("utf-8"), re.M))
-    appelees = {cible for texte in flux.values() for cible in re.findall(r"\bmake ([\w-]+)", texte)}
-    assert appelees - cibles == set()
+def make(cible: str, *options: str) -> str:
+    """Ce que make imprime d'une cible."""
+    fait = subprocess.run(
+        ["make", "--no-print-directory", *options, cible],
+        cwd=RACINE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return fait.stdout
+
+
+def commandes_inconnues(lignes: str) -> Iterator[str]:
+    """Les programmes, modules et fichiers que ces commandes nomment, et qui n'existent pas ici."""
+    for module in re.findall(r"python\S* -m ((?:outils|fabrique)[\w.]*)", lignes):
+        if not importlib.util.find_spec(module):
+            yield module
+    connues = {c.name or c.callback.__name__ for c in application.registered_commands}
+    yield from set(re.findall(r"bin/fabrique (\w+)", lignes)) - connues
+    for fichier in re.findall(r"\S+\.(?:ipynb|sh)\b|requirements[\w-]*\.txt|\.ci/run", lignes):
+        if not (RACINE / fichier).exists():
+            yield fichier
+
+
+@avec_make
+@pytest.mark.parametrize("cible", CIBLES)
+def test_chaque_cible_lance_un_programme_qui_existe(cible: str):
+    """make la déroule sans l'exécuter : ses modules, ses commandes et ses fichiers sont là."""
+    lignes = make(cible, "--dry-run", "--assume-old=.venv/.pret")
+    assert lignes.strip()
+    assert list(commandes_inconnues(lignes)) == []
+
+
+@avec_make
+def test_l_aide_dit_chaque_cible_et_aucune_autre():
+    assert set(re.findall(r"^make ([\w-]+) ", make("aide"), re.M)) == {*CIBLES}
+    dites = set(re.findall(r"\bmake ([\w-]+)", (RACINE / "README.md").read_text("utf-8")))
+    assert {"demo", "cours", "test"} <= dites <= {*CIBLES}
+
+
+@avec_make
+def test_l_integration_continue_lance_ce_qui_existe(tmp_path: Path):
+    """.ci/run appelle make une fois, pour « test » ; chaque pas des flux nomme ce qui est au dépôt."""
+    faux = tmp_path / "make"
+    faux.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/appels"\n', "utf-8")
+    faux.chmod(0o755)
+    chemin = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", ".ci/run"], cwd=RACINE, env=os.environ | {"PATH": chemin}, check=True)
+    assert (tmp_path / "appels").read_text("utf-8").split() == ["test"]
+    pas = [
+        etape["run"]
+        for flux in (RACINE / ".github" / "workflows").glob("*.yml")
+        for travail in yaml.safe_load(flux.read_text("utf-8"))["jobs"].values()
+        for etape in travail.get("steps", [])
+        if "run" in etape
+    ]
+    assert "bash .ci/run" in pas
+    assert list(commandes_inconnues("\n".join(pas))) == []
+    assert set(re.findall(r"\bmake ([\w-]+)", "\n".join(pas))) <= {*CIBLES}
+
+
+@pytest.mark.parametrize(
+    "ligne",
+    [
+        ".venv/bin/python -m outils.absent",
+        ".venv/bin/fabrique absente",
+        "-r requirements-absent.txt",
+    ],
+)
+def test_une_commande_inconnue_est_vue(ligne: str):
+    assert len(list(commandes_inconnues(ligne))) == 1

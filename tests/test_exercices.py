@@ -222,10 +222,10 @@ JUSTES = {
         "Déclaration de naissance à la mairie déléguée ",
         " Déclaration de naissance à la mairie déléguée",
     ],
-    "01-5": [10.32, 10.3],
+    "01-5": [10.44, 10.4],
     "01-6": ["falcon-poche", "Falcon-Poche"],
     "01-7": [0],
-    "01-8": [309, 309.302],
+    "01-8": [323, 322.99],
     "02-1": [3],
     "02-2": [{"A"}, ["a"], "A"],
     "02-3": [lambda t: re.sub("<[^>]+>", "", t).replace("&nbsp;", " ").strip()],
@@ -258,6 +258,10 @@ JUSTES = {
     "05-2": [4.125],
     "05-3": [12.5],
     "05-4": [4, 4.0],
+    "07-1": [12],
+    "07-2": [6.8, 1000 * (0.3 * 0.012 + 0.2 * 0.016)],
+    "07-3": [353, 2.4 / 0.0068],
+    "07-4": [500, 3.4 / 0.0068],
     "gabarit-1": [7],
     "gabarit-2": ["."],
     "gabarit-3": [2.5],
@@ -321,7 +325,7 @@ FAUTES = [
     ("01-4", "De\u0301claration", "recomposez-les"),
     ("01-4", "Déclaration\u202fde naissance", "espaces fines"),
     ("01-4", "Déclarationdenaissance", "collé au voisin"),
-    ("01-5", 10.32e6, "d’un million de jetons"),
+    ("01-5", 10.44e6, "d’un million de jetons"),
     ("01-6", "falcon", 'possibles sont "falcon-poche", "mistral-v1"'),
     ("02-2", {"A", "C"}, "sans licence"),
     ("02-2", {"A", "B"}, "NC veut dire"),
@@ -381,6 +385,6 @@ def test_les_reponses_ecrites_sont_celles_qu_on_calcule(tokenizer):
     assert len(speciaux) == CORRIGES["01-7"].attendu
     premier = next(k for k in range(10, 21) if Part(k, 20).tranche)
     assert premier == CORRIGES["04-4"].attendu
-    for cle, valeur in (("01-5", 10.32), ("01-8", 309.3), ("03-4", 4_800 / 4 * 3), ("05-1", 2**3)):
+    for cle, valeur in (("01-5", 10.44), ("01-8", 322.99), ("03-4", 4_800 / 4 * 3), ("05-1", 2**3)):
         exercice = CORRIGES[cle]
         assert abs(valeur - exercice.attendu) <= max(exercice.tolerance, 1e-9)

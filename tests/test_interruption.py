@@ -583,8 +583,8 @@ def test_a_court_de_memoire_les_lots_rapetissent_et_l_on_continue(
         return
     resultat = apprendre(dossier_petit, corpus, tmp_path / "s", **GRANDS_LOTS)
     dit = capsys.readouterr().out
-    assert "2 exemple(s) traité(s) ensemble au lieu de 4" in dit
-    assert "1 exemple(s) traité(s) ensemble au lieu de 2" in dit
+    assert "2 exemples à la fois au lieu de 4" in dit
+    assert "1 exemple à la fois au lieu de 2" in dit
     assert resultat.pas == attendu.pas
     adaptateurs = [
         load_file(tmp_path / d / "adapter_model.safetensors") for d in ("reference", "s")

@@ -260,7 +260,7 @@ def test_le_terminal_montre_le_meme_texte_en_couleurs(poche):
 def test_un_long_texte_tient_sur_un_ecran(poche):
     decoupe = decouper("9" * 1000, poche)
     for rendre in (en_html, en_terminal, en_texte):
-        assert "… et 700 autre(s) jeton(s)" in rendre(decoupe)
+        assert "… et 700 autres jetons" in rendre(decoupe)
     assert len(en_html(decoupe)) < 70_000
 
 
@@ -396,7 +396,7 @@ def test_la_commande_rend_le_tableau(capsys, tmp_path):
     options = ["--tokenizer", "falcon-poche", "--tokenizer", "mistral-v1"]
     assert principal(["jetons", str(fichier), *options, "--prix", "2", "--contexte", "100"]) == 0
     dit = capsys.readouterr().out
-    assert "1 document(s), 3 mot(s)" in dit
+    assert "1 document, 3 mots" in dit
     assert re.search(r"^falcon-poche +8\u202f192 +\d+ .*0,0000\d\d +\d,\d\u00a0%$", dit, flags=re.M)
     assert re.search(r"^mistral-v1 +32\u202f000 ", dit, flags=re.M)
 

@@ -8,9 +8,12 @@ import pytest
 
 import fabrique
 from fabrique.corpus import jeu
+from fabrique.cours import jeu as module_du_jeu
 from fabrique.cours.jeu import (
     PHRASES,
     jouer,
+    notes_du_suivant,
+    points_comptes,
     points_du_modele,
     probabilite_du_mot,
     probabilites,
@@ -75,9 +78,29 @@ def test_repartir_au_hasard_coute_ln_5(petit, capsys):
 
 
 def test_un_zero_compte_pour_un_demi_point():
-    points = {"a": 10, "b": 0, "c": 0, "d": 0, "e": 0}
+    points = points_comptes({"a": 10, "b": 0, "c": 0, "d": 0, "e": 0})
+    assert sum(points.values()) == pytest.approx(10)
     assert score(points, "a") == pytest.approx(-math.log(10 / 12))
     assert score(points, "b") == pytest.approx(-math.log(0.5 / 12))
+
+
+def test_les_probabilites_du_modele_n_ont_pas_de_plancher(petit, monkeypatch, capsys):
+    """Le score affiché est −ln des points affichés, si peu que le modèle en donne au vrai mot."""
+    phrase = PHRASES[0]
+    siens = {mot: 9.98 if mot != phrase.vrai else 0.02 for mot in phrase.candidats}
+    monkeypatch.setattr(module_du_jeu, "PHRASES", (phrase,))
+    monkeypatch.setattr(module_du_jeu, "points_du_modele", lambda *_: siens)
+    _, sien = jouer(*reversed(petit), AU_HASARD)
+    assert sien == pytest.approx(-math.log(0.02 / 10))
+    assert "0,02         1,61         6,21" in capsys.readouterr().out
+
+
+def test_la_note_divisee_par_la_temperature(petit):
+    """Ce qu'écrit le carnet 00 : diviser, prendre l'exponentielle, ramener à un."""
+    tokenizer, modele = petit
+    poids = (notes_du_suivant(modele, tokenizer, "Le").double() / 0.5).exp()
+    attendues = probabilites(modele, tokenizer, "Le", 0.5)
+    assert (poids / poids.sum()).float().allclose(attendues, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,39 @@ def test_les_documents_emploient_le_terme_francais(document: Path):
     assert list(lexique.anglicismes(document.read_text("utf-8"), TERMES)) == []
 
 
+#: Les textes qui suivent déjà la règle.
+SUIVIS = [
+    *(carnet for carnet in CARNETS if carnet.name[:2] in ("00", "01", "02")),
+    *sorted((RACINE / "docs" / "animer").glob("*.md")),
+    lexique.FICHIER,
+    RACINE / "data" / "LISEZMOI.md",
+]
+
+
+@pytest.mark.parametrize("texte", SUIVIS, ids=lambda texte: texte.stem)
+def test_seul_l_eleve_apprend(texte: Path):
+    """Le modèle apprend ; un corpus, un réglage ou un carnet, non."""
+    notebook = texte.suffix == ".ipynb"
+    lus = [s for _, s in cellules(texte)] if notebook else [texte.read_text("utf-8")]
+    assert [faute for lu in lus for faute in lexique.faux_sujets(lu)] == []
+
+
+@pytest.mark.parametrize(
+    ("texte", "fautes"),
+    [
+        ("Le modèle apprend une forme.", 0),
+        ("Le réglage fin apprend une forme.", 1),
+        ("Ce corpus n’apprend pas le droit.", 1),
+        ("Ensuite, on apprend quatre fois.", 1),
+        ("Les exemples que le modèle apprend.", 0),
+        ("`corpus apprend`", 0),
+    ],
+)
+def test_la_garde_voit_qui_n_apprend_pas(texte: str, fautes: int):
+    """Elle rougit sur le sujet, pas sur le verbe."""
+    assert len(list(lexique.faux_sujets(texte))) == fautes
+
+
 @pytest.mark.parametrize("carnet", CARNETS, ids=lambda carnet: carnet.stem)
 def test_exactitude_et_precision_ne_se_confondent_pas(carnet: Path):
     """L'une est *accuracy*, l'autre *precision* ; dans la prose et dans les sorties."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -60,6 +61,10 @@ def test_une_duree_se_relit_a_son_unite_pres(secondes: int):
         (n.en_francais(2_359_296), "2\u202f359\u202f296"),
         (n.en_francais(0.998, 2), "1,00"),
         (n.en_francais(-3.416, 2), "−3,42"),
+        (n.accorder(0, "erreur"), "0 erreur"),
+        (n.accorder(1, "jeton"), "1 jeton"),
+        (n.accorder(2, "source citée", "sources citées"), "2 sources citées"),
+        (n.accorder(1200, "mot"), "1\u202f200 mots"),
         (n.en_francais(math.inf), "∞"),
         (n.en_francais(-math.inf), "−∞"),
         (n.en_bref(0.1 + 0.2), "0,3"),
@@ -97,6 +102,7 @@ def test_chaque_forme_est_celle_qu_on_calcule_a_la_main(ecrit: str, attendu: str
 EXCEPTIONS = {
     "cours/atelier/verification.py": "se lance seul, sans le paquet",
     "corpus/classeurs.py": "rend une cellule comme Excel la montre",
+    "recherche/citations.py": "compare deux nombres écrits, sans en afficher",
     "recettes/affinage.py": "redit un réglage comme il se tape : val_set_size = 0.1",
 }
 
@@ -111,6 +117,21 @@ def test_un_seul_fichier_ecrit_les_nombres_en_francais():
     assert ailleurs == EXCEPTIONS.keys()
     programmes = [*(RACINE / "outils").glob("*.py"), *(RACINE / "benchmarks").glob("*.py")]
     assert [f.name for f in programmes if any(map(_change_les_points, noeuds(f)))] == []
+
+
+def test_aucune_phrase_ne_laisse_l_accord_au_lecteur():
+    """« 3 jeton(s) » s'accorde, par « accorder » ; un appel de fonction « f(s) » n'est pas une phrase."""
+    laisse = re.compile(r"[a-zà-ÿ]{2}\((?:s|x|e|es|nt)\)(?=[ ,.;:\u00a0»]|$)")
+    textes = {
+        (fichier.name, noeud.value)
+        for fichier in (RACINE / "fabrique").rglob("*.py")
+        for noeud in noeuds(fichier)
+        if isinstance(noeud, ast.Constant) and isinstance(noeud.value, str)
+    }
+    assert not {(nom, texte) for nom, texte in textes if laisse.search(texte)}
+    pages = (RACINE / "fabrique").rglob("*.html")
+    assert not [page for page in pages if laisse.search(page.read_text("utf-8"))]
+    assert laisse.search("1 jeton(s), 2 mots")
 
 
 def ecritures(fichier: Path) -> list[int]:

@@ -3,8 +3,9 @@
 from outils.notices import NOTICE, a_jour
 
 
-def test_les_chiffres_des_notices_sont_a_jour():
+def test_les_chiffres_des_notices_sont_a_jour(livres):
     """Sinon : ``python -m outils.notices``."""
     texte = NOTICE.read_text("utf-8")
-    assert a_jour(texte) == texte
-    assert a_jour(texte.replace("| exemples | 1296 |", "| exemples | 1 |")) == texte
+    assert a_jour(texte, livres.__getitem__) == texte
+    perime = texte.replace("| exemples | 1296 |", "| exemples | 1 |")
+    assert a_jour(perime, livres.__getitem__) == texte != perime

@@ -120,7 +120,7 @@ def test_un_contenu_oublie_ne_passe_pas_inapercu():
 
 def test_un_tableau_sans_ligne_ne_laisse_rien():
     page = compte_rendu.en_page(replace(controle("x"), constats=[], mesures=Mesures(mots=[1])))
-    assert "Aucune erreur." in page
+    assert "0 erreur, 0 alerte." in page
     assert re.findall("<caption>(.*?)</caption>", page) == ["Mesures"]
 
 

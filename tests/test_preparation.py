@@ -330,7 +330,7 @@ def test_des_proches_separes_a_la_main_restent_separes_et_c_est_dit(ecrire, tmp_
     bilan = preparer_corpus(ecrire(*soignes), tmp_path / "s.jsonl")
     assert lire_corpus(tmp_path / "s.jsonl")["jeu"][:] == ["entrainement", "test"]
     assert (bilan.a_cheval, bilan.proches, bilan.deplacements) == (1, 0, ())
-    assert "ce jeu sépare 1 groupe(s) d’exemples très proches" in str(bilan)
+    assert "ce jeu sépare 1 groupe d’exemples très proches" in str(bilan)
 
 
 def test_une_consigne_differente_fait_un_autre_exemple(ecrire, tmp_path):
@@ -414,7 +414,7 @@ def test_la_commande_pseudonymiser(ecrire, tmp_path, capsys):
     assert propres["instruction"][:] == ["Écrire à [COURRIEL_1] ?", "Et après ?"]
     assert propres["output"][:] == ["Oui, ou appeler le [TELEPHONE_1].", "Relancez [COURRIEL_1]."]
     assert propres["categorie"][:] == ["", "vote"]
-    assert "     2  courriel\n     1  telephone\n3 remplacement(s), 2 exemples écrits" in dit
+    assert "     2  courriel\n     1  telephone\n3 remplacements, 2 exemples écrits" in dit
     assert [v for v in (courriel, telephone) if v in dit + sortie.read_text("utf-8")] == []
     assert not [c for c in controler(sortie).constats if c.regle.startswith("personnel.")]
 
@@ -433,7 +433,7 @@ def test_la_commande_pseudonymiser_garde_les_colonnes_et_le_format(ecrire, tmp_p
     entree, sortie = ecrire(exemple), tmp_path / "s.jsonl"
     for _ in range(2):  # la seconde fois, la sortie est à nous
         assert principal(["corpus", "pseudonymiser", str(entree), str(sortie)]) == 0
-        assert "4 remplacement(s), 1 exemples écrits" in capsys.readouterr().out
+        assert "4 remplacements, 1 exemple écrit" in capsys.readouterr().out
     assert json.loads(sortie.read_text("utf-8")) == {
         "conversations": [
             {"from": "human", "value": "Mon numéro de sécu ?"},

@@ -39,7 +39,7 @@ def test_les_citations():
 
 
 MOTIFS = [
-    (Criteres(sources_min=2), "[fiche-a-b] [fiche-a-b] vu.", "moins de 2 source(s) citée(s)"),
+    (Criteres(sources_min=2), "[fiche-a-b] [fiche-a-b] vu.", "moins de 2 sources citées"),
     (Criteres(citation_max=2), "Il dit « un deux trois ».", "une citation de plus de 2 mots"),
     (
         Criteres(citations_max=0.5),
@@ -76,7 +76,7 @@ def test_un_exemple_peut_avoir_plusieurs_motifs_et_tous_sont_comptes():
     corpus = corpus_de("Oui.", "Oui, selon la fiche [fiche-a-b], c’est possible.", "Non merci.")
     choix = selectionner(corpus, Criteres(sources_min=1, mots_min=2))
     assert choix.corpus["id"][:] == ["2"]
-    court, sans_source = "moins de 2 mots", "moins de 1 source(s) citée(s)"
+    court, sans_source = "moins de 2 mots", "moins d’une source citée"
     assert choix.ecartes == [
         {"rang": 1, "id": "1", "motifs": [sans_source, court]},
         {"rang": 3, "id": "3", "motifs": [sans_source]},

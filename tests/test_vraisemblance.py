@@ -81,13 +81,23 @@ def test_un_debut_partage_ne_change_pas_la_note_d_une_suite(petit, suites):
 
 
 @pytest.mark.parametrize(
-    ("calculs", "seul"),
+    ("calculs", "seuls"),
     [
-        (("cross_entropy(", "log_softmax("), "modeles/vraisemblance.py"),
-        ((" bootstrap(",), "socle/reechantillonnage.py"),
+        # Ni une suite d'un modèle de langage, ni sa note : la perte de l'encodeur, le tirage d'un
+        # jeton, deux moteurs comparés.
+        (
+            ("cross_entropy(", "log_softmax("),
+            {
+                "modeles/vraisemblance.py",
+                "recherche/encodeur.py",
+                "service/plume.py",
+                "service/export.py",
+            },
+        ),
+        ((" bootstrap(",), {"socle/reechantillonnage.py"}),
     ],
 )
-def test_un_calcul_n_a_qu_un_lieu(calculs, seul):
+def test_un_calcul_n_a_qu_un_lieu(calculs, seuls):
     """Une seule log-probabilité, un seul rééchantillonnage : la section 3 de la conception."""
     paquet = RACINE / "fabrique"
     lieux = {
@@ -95,4 +105,4 @@ def test_un_calcul_n_a_qu_un_lieu(calculs, seul):
         for fichier in paquet.rglob("*.py")
         if any(calcul in fichier.read_text("utf-8") for calcul in calculs)
     }
-    assert lieux == {seul}
+    assert lieux == seuls

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
@@ -52,6 +53,7 @@ DU_POSTE = {
 }
 #: Excel n'affiche pas plus de chiffres d'un nombre au format général : au-delà, des puissances de dix.
 CHIFFRES_MAX = 11
+Instant: TypeAlias = date | time | timedelta
 
 
 @dataclass(frozen=True)
@@ -115,20 +117,20 @@ def _expliquer(chemin: Path) -> Iterator[None]:
         ) from cause
 
 
-def _ouvert(chemin: Path, data_only: bool):
+def _ouvert(chemin: Path, data_only: bool) -> closing:
     """Le classeur, refermé à la sortie : sous Windows, un fichier ouvert ne se renomme ni ne s'efface."""
     from openpyxl import load_workbook
 
     return closing(load_workbook(chemin, read_only=True, data_only=data_only))
 
 
-def _est_un_corpus(feuille) -> bool:
+def _est_un_corpus(feuille: Any) -> bool:
     """Vrai si la première rangée porte au moins deux noms de colonnes connus."""
     entete = next(feuille.iter_rows(max_row=1, values_only=True), ())
     return len(COLONNES_CONNUES.intersection(str(nom or "").strip() for nom in entete)) > 1
 
 
-def _verifier_feuille(feuille, autres: list, chemin: Path) -> None:
+def _verifier_feuille(feuille: Any, autres: list, chemin: Path) -> None:
     corpus = next((autre.title for autre in autres if _est_un_corpus(autre)), None)
     if corpus and not _est_un_corpus(feuille):
         raise ErreurFabrique(
@@ -139,7 +141,7 @@ def _verifier_feuille(feuille, autres: list, chemin: Path) -> None:
         )
 
 
-def _autres_feuilles(feuille, autres: list) -> tuple[Alerte, ...]:
+def _autres_feuilles(feuille: Any, autres: list) -> tuple[Alerte, ...]:
     if not autres:
         return ()
     noms = ", ".join(
@@ -166,7 +168,7 @@ def _rangee(numero: int, cellules: tuple, ecrites: tuple) -> Rangee:
     return Rangee(numero, textes, tuple(alertes))
 
 
-def _lire(cellule, formule: bool) -> tuple[str, str]:
+def _lire(cellule: Any, formule: bool) -> tuple[str, str]:
     """Le texte d'une cellule, et ce qui en fait douter (rien, le plus souvent)."""
     from openpyxl.utils.escape import unescape
 
@@ -275,7 +277,7 @@ def _analyser(motif: re.Pattern[str], format: str) -> list[tuple[str, str]] | No
         trouve = motif.match(format, rang)
         if not trouve:
             return None
-        elements.append((trouve.lastgroup, trouve[trouve.lastgroup]))
+        elements.append((trouve.lastgroup or "", trouve[trouve.lastgroup or 0]))
         rang = trouve.end()
     return elements
 
@@ -343,16 +345,16 @@ _TEMPS = re.compile(
 )
 
 
-def _date(valeur: datetime | date | time | timedelta, format: str) -> str | None:
+def _date(valeur: Instant, format: str) -> str | None:
     """Une date ou une heure sous un format ; rien si un code nous échappe (« AM/PM », par exemple)."""
     codes = _analyser(_TEMPS, format)
     if codes is None:
         return None
     textes = [_element(codes, rang, valeur) for rang in range(len(codes))]
-    return None if None in textes else "".join(textes).strip()
+    return None if None in textes else "".join(filter(None, textes)).strip()
 
 
-def _element(codes: list[tuple[str, str]], rang: int, valeur) -> str | None:
+def _element(codes: list[tuple[str, str]], rang: int, valeur: Instant) -> str | None:
     """Un élément d'un format de date : un nombre, un nom de jour ou de mois, ou le texte lui-même."""
     genre, code = codes[rang]
     if genre in ("langue", "fin"):
@@ -372,7 +374,7 @@ def _minutes(codes: list[tuple[str, str]], rang: int) -> bool:
     return any("h" in code for code in avant) or any(code[0] == "s" for code in apres)
 
 
-def _compte(code: str, valeur, minutes: bool) -> str | None:
+def _compte(code: str, valeur: Any, minutes: bool) -> str | None:
     """La part d'une date ou d'une heure que désigne un code ; rien si la valeur ne l'a pas."""
     lettre, taille = code[0], len(code)
     if isinstance(valeur, timedelta):

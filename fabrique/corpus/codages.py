@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fabrique.socle.erreurs import ErreurFabrique
 
@@ -89,7 +90,7 @@ class EnUtf8(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, tampon) -> int:
+    def readinto(self, tampon: Any) -> int:
         while not self.reste and not self.fini:
             octets = self.flux.read(MEGA)
             self.fini = not octets

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.socle.figures import BLEU, VERT, en_image, nouvelle_figure
-from fabrique.socle.nombres import en_francais, en_pourcent
+from fabrique.socle.nombres import accorder, en_francais, en_pourcent
 from fabrique.socle.page import composer
 
 #: Constats montrés par règle, à l'écran ; le JSON et la page les ont tous.
@@ -20,8 +21,7 @@ MONTRES = 3
 def resumer(controle: Controle) -> str:
     """Le rapport en texte : les comptes, puis les premiers constats de chaque règle."""
     lignes = [
-        f"{controle.fichier} : {controle.exemples} exemples ({controle.forme}), "
-        f"{len(controle.erreurs)} erreur(s), {len(controle.alertes)} alerte(s).",
+        f"{controle.fichier} : {controle.exemples} exemples ({controle.forme}), {_etat(controle)}",
         *(f"  {nom} : {valeur}" for nom, valeur in chiffres(controle)),
     ]
     for regle, constats in par_regle(controle).items():
@@ -29,7 +29,8 @@ def resumer(controle: Controle) -> str:
         lignes.append(f"{signe} {regle} ({constats[0].gravite}) : {len(constats)}")
         lignes += [f"    {_phrase(constat)}" for constat in constats[:MONTRES]]
         if len(constats) > MONTRES:
-            lignes.append(f"    … et {len(constats) - MONTRES} autre(s) : ajoutez --json ou --html")
+            reste = accorder(len(constats) - MONTRES, "autre")
+            lignes.append(f"    … et {reste} : ajoutez --json ou --html")
     if not controle.constats:
         lignes.append("Rien à corriger.")
     return "\n".join(lignes)
@@ -76,13 +77,18 @@ def _phrase(constat: Constat) -> str:
 # ---------------------------------------------------------------- la page
 
 
+def _etat(controle: Controle) -> str:
+    erreurs, alertes = len(controle.erreurs), len(controle.alertes)
+    return f"{accorder(erreurs, 'erreur')}, {accorder(alertes, 'alerte')}."
+
+
 def en_page(controle: Controle) -> str:
     """Le rapport en une page HTML autonome : comptes, histogrammes, tous les constats."""
     return composer(
         "corpus/controle.html",
         f"Contrôle de {Path(controle.fichier).name}",
         controle=controle,
-        etat=f"{len(controle.erreurs)} erreur(s)." if controle.erreurs else "Aucune erreur.",
+        etat=_etat(controle),
         mesures=list(chiffres(controle)),
         histogrammes=_histogrammes(controle),
         categories=list(controle.mesures.categories.items()),
@@ -105,7 +111,7 @@ def _histogrammes(controle: Controle) -> Iterator[tuple[str, str]]:
             yield nom, en_image(figure, f"{nom} : {_etendue(valeurs)}")
 
 
-def histogramme(nom: str, valeurs: list[int], couleur: str = BLEU):
+def histogramme(nom: str, valeurs: list[int], couleur: str = BLEU) -> Figure:
     """La répartition des longueurs, du plus court au 99ᵉ centile."""
     milieu = int(np.median(valeurs))
     figure, axe = nouvelle_figure(f"{nom} : la moitié des exemples en a moins de {milieu}")

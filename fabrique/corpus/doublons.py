@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TypeAlias
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -33,6 +34,8 @@ FAMILLE = "affine32"
 #: 25 bandes de 5 : une paire de Jaccard 0,7 est proposée 99 fois sur 100.
 BANDES = (25, 5)
 _BASE = np.uint64(1099511628211)
+#: Un résumé de MinHash, tel que calculé ou relu d'un fichier.
+Resume: TypeAlias = np.ndarray | list[int]
 
 
 #: Un même signe s'écrit de plusieurs façons : droite ou courbe, insécable ou non, liée ou non.
@@ -118,7 +121,7 @@ def signature(texte: str) -> np.ndarray:
 class Ressemblance:
     """Le texte déjà vu qui ressemble le plus, et son indice de Jaccard."""
 
-    cle: Hashable
+    cle: int
     jaccard: float
 
 
@@ -135,7 +138,7 @@ class Index:
             derniers textes comparés, qui reviennent souvent.
     """
 
-    def __init__(self, seuil: float, relire: Callable[[Hashable], str]) -> None:
+    def __init__(self, seuil: float, relire: Callable[[int], str]) -> None:
         self.seuil = seuil
         self.suites_de = lru_cache(RELUS)(lambda cle: suites(relire(cle)))
         self.lsh = MinHashLSH(num_perm=PERMUTATIONS, params=BANDES)
@@ -143,8 +146,8 @@ class Index:
     def voisines(
         self,
         texte: str,
-        resume: np.ndarray,
-        passer: Callable[[Hashable], bool] = lambda cle: False,
+        resume: Resume,
+        passer: Callable[[int], bool] = lambda cle: False,
     ) -> Iterator[Ressemblance]:
         """Les textes connus qui ressemblent assez à celui-ci, sauf ceux que ``passer`` écarte."""
         siennes = None
@@ -156,15 +159,15 @@ class Index:
             if indice >= self.seuil:
                 yield Ressemblance(cle, indice)
 
-    def chercher(self, texte: str, resume: np.ndarray) -> Ressemblance | None:
+    def chercher(self, texte: str, resume: Resume) -> Ressemblance | None:
         """Le texte connu le plus ressemblant, s'il atteint le seuil."""
         trouvees = self.voisines(texte, resume)
         return max(trouvees, key=lambda ressemblance: ressemblance.jaccard, default=None)
 
-    def ajouter(self, cle: Hashable, resume: np.ndarray) -> None:
+    def ajouter(self, cle: int, resume: Resume) -> None:
         """Retient un texte par son résumé."""
         self.lsh.insert(cle, self._minhash(resume), check_duplication=False)
 
     @staticmethod
-    def _minhash(resume: np.ndarray) -> MinHash:
+    def _minhash(resume: Resume) -> MinHash:
         return MinHash(PERMUTATIONS, hashvalues=np.asarray(resume, np.uint32), scheme=FAMILLE)

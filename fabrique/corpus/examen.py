@@ -130,7 +130,7 @@ def constats_d_encodage(exemples: Iterable[Exemple]) -> Iterator[Constat]:
     """Ce que les règles d'encodage trouvent : texte mal décodé, accents séparés, signes invisibles."""
     encodage = [regle for regle in regles.REGLES if regle.nom.startswith("encodage.")]
     for exemple in exemples:
-        for champ, texte in textes(exemple.contenu or {}):
+        for champ, texte in textes(exemple.contenu):
             for regle in encodage:
                 for extrait in regle.trouver(personnelles.masquer(texte)):
                     situation = (exemple.rang, exemple.ligne, champ)
@@ -161,9 +161,9 @@ def _constat_de_licence(contenu: dict, rang: int, ligne: int) -> list[Constat]:
 
 def constat_d_alerte(alerte: Alerte, rang: int) -> Constat:
     """Une alerte de lecture ; sans rang quand elle vaut pour tout le fichier."""
-    rang = None if alerte.du_fichier else rang
+    situe = None if alerte.du_fichier else rang
     return Constat(
-        alerte.regle, ALERTE, rang, alerte.ligne, alerte.champ or None, "", alerte.message
+        alerte.regle, ALERTE, situe, alerte.ligne, alerte.champ or None, "", alerte.message
     )
 
 

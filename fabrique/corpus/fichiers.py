@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -132,7 +133,7 @@ class _Surveille(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, tampon) -> int:
+    def readinto(self, tampon: Any) -> int:
         try:
             octets = self.flux.read(len(tampon))
         except (EOFError, OSError, zlib.error) as cause:
@@ -162,7 +163,8 @@ def _ouvrir(chemin: Path) -> tuple[io.BufferedReader, tuple[Alerte, ...]]:
     Returns:
         Le flux, placé au début, et l'alerte qui dit un codage autre que l'UTF-8.
     """
-    flux, alertes = io.BufferedReader(_Surveille(chemin), MEGA), ()
+    alertes: tuple[Alerte, ...] = ()
+    flux: io.BufferedReader = io.BufferedReader(_Surveille(chemin), MEGA)
     debut = flux.peek(MEGA)
     if codage := codage_large(debut[:4096]):
         flux, alertes = io.BufferedReader(EnUtf8(flux, codage, chemin), MEGA), _lu_en(codage)
@@ -374,7 +376,8 @@ def _premier(texte: _Fenetre) -> Iterator[Ligne]:
     """Le premier objet d'un fichier sans crochets : un exemple, ou l'enveloppe de tous les autres."""
     if texte.sauter() != "{":
         return
-    numero, membres, ouverte, derniere = texte.ligne, {}, False, None
+    membres: dict[str, object] = {}
+    numero, ouverte, derniere = texte.ligne, False, None
     texte.avancer(1)
     while texte.sauter() == '"':
         cle = texte.valeur()
@@ -423,7 +426,7 @@ def _deplier(numero: int, objet: object) -> Iterator[Ligne]:
         yield Ligne(numero, rangee)
 
 
-def _rangees(objet: object) -> list[dict]:
+def _rangees(objet: object) -> list:
     """Les rangées d'un tableau écrit d'un bloc ; aucune si l'objet est un simple exemple."""
     if not isinstance(objet, dict) or not objet:
         return []
@@ -473,7 +476,8 @@ class _Fenetre:
     def sauter(self) -> str:
         """Passe les blancs ; rend le caractère suivant, ou rien à la fin."""
         while True:
-            self.avancer(_BLANCS.match(self.texte, self.position).end() - self.position)
+            if blancs := _BLANCS.match(self.texte, self.position):
+                self.avancer(len(blancs[0]))
             if self.position < len(self.texte):
                 return self.texte[self.position]
             if self.fini:
@@ -493,7 +497,7 @@ class _Fenetre:
         """
         return cause.pos < len(self.texte) - 16 and not cause.msg.startswith("Unterminated")
 
-    def valeur(self) -> object:
+    def valeur(self) -> Any:
         """La valeur JSON suivante."""
         self.sauter()
         while True:

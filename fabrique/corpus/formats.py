@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fabrique.corpus.sourcees import passages_de, presenter
+
 #: Les trois jeux d'un corpus réparti.
 JEUX = ("entrainement", "validation", "test")
 #: Colonnes canoniques d'un corpus d'instructions (``systeme`` est facultative).
@@ -29,7 +31,7 @@ COLONNES = (
 #: Ce qui accompagne un exemple, quelle que soit sa forme.
 METADONNEES = ("langue", "categorie", "source", "licence", "jeu")
 #: Colonnes facultatives gardées telles quelles.
-ANNEXES = ("systeme", "niveau", "date_verification")
+ANNEXES = ("systeme", "niveau", "date_relecture")
 #: Colonnes de chaque forme, hors annexes.
 FORMES = {
     "instructions": COLONNES,
@@ -38,7 +40,7 @@ FORMES = {
 }
 
 #: Les noms des rôles : ceux d'OpenAI, de ShareGPT, et leurs équivalents français.
-ROLES = {
+ROLES: dict[object, str] = {
     "system": "system",
     "systeme": "system",
     "user": "user",
@@ -82,7 +84,7 @@ class Format:
     forme: str
     reconnait: Callable[[dict], bool]
     lire: Callable[[dict], Iterator[dict]]
-    pris: Callable[[dict], set[str]]
+    pris: Callable[[dict], set[str | None]]
 
 
 def vide(valeur: object) -> bool:
@@ -215,6 +217,13 @@ def _lire_squad(objet: dict) -> Iterator[dict]:
                 }
 
 
+def _lire_sourcee(objet: dict) -> Iterator[dict]:
+    """Une question, les passages où chercher sa réponse, et la réponse qui les cite."""
+    montres = presenter((p["titre"], p["texte"]) for p in passages_de(objet))
+    for exemple in _lire_questions(objet):
+        yield exemple | {"input": montres}
+
+
 def _lire_fiche(objet: dict) -> Iterator[dict]:
     yield _metadonnees(objet) | {"titre": objet.get("titre") or "", "texte": objet["texte"]}
 
@@ -223,6 +232,10 @@ def _questions(objet: dict) -> bool:
     """Une demande et une réponse ; d'un autre nom qu'Alpaca pour l'une au moins."""
     alpaca = "output" in objet
     return any(c in objet for c in DEMANDES[alpaca:]) and any(c in objet for c in REPONSES[1:])
+
+
+def _sourcee(objet: dict) -> bool:
+    return isinstance(objet.get("passages"), list) and _questions(objet)
 
 
 def _historique(objet: dict) -> bool:
@@ -239,8 +252,8 @@ def _fiche(objet: dict) -> bool:
     return "texte" in objet and not autre
 
 
-def _pris_instruction(objet: dict) -> set[str]:
-    return {_premier(objet, noms) for noms in (DEMANDES, CONTEXTES, REPONSES, CONSIGNES)} - {None}
+def _pris_instruction(objet: dict) -> set[str | None]:
+    return {_premier(objet, noms) for noms in (DEMANDES, CONTEXTES, REPONSES, CONSIGNES)}
 
 
 #: Le premier qui reconnaît l'objet le lit ; Alpaca, en dernier, dira les colonnes manquantes.
@@ -273,6 +286,13 @@ FORMATS_CONNUS = (
         lambda o: "instruction_id" in o,
         _lire_alpaca,
         lambda o: {"instruction_id"} | _pris_instruction(o),
+    ),
+    Format(
+        "questions et passages",
+        "instructions",
+        _sourcee,
+        _lire_sourcee,
+        lambda o: {"passages", "repondable", "fait"} | _pris_instruction(o),
     ),
     Format("questions et réponses", "instructions", _questions, _lire_questions, _pris_instruction),
     Format("fiches", "fiches", _fiche, _lire_fiche, lambda o: {"titre", "texte"}),

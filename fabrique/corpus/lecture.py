@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,7 @@ from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, demande, non_repris, 
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
 from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import accorder
 
 JOURNAL = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Exemple:
     rang: int
     ligne: int
     forme: str = ""
-    contenu: dict | None = None
+    contenu: dict = field(default_factory=dict)
     defauts: tuple[Defaut, ...] = ()
     erreur: ErreurFabrique | None = None
     alertes: tuple[Alerte, ...] = ()
@@ -133,7 +134,7 @@ def _lire_hub(depot: str, revision: str | None) -> Iterator[Ligne]:
 
 def lire_exemples(lignes: Iterable[Ligne]) -> Iterator[Exemple]:
     """Les exemples canoniques d'un fichier, dans l'ordre, leurs défauts et leurs alertes à côté d'eux."""
-    rang, dites = 0, set()
+    rang, dites = 0, set[tuple[str, str]]()
     for ligne in lignes:
         alertes = tuple(_nouvelles(chain(ligne.alertes, _alertes_de_champs(ligne)), dites))
         laisse = {}
@@ -163,7 +164,7 @@ def _alertes_de_champs(ligne: Ligne) -> Iterator[Alerte]:
 MONTREES = 3
 
 
-def dire_alertes(alertes: list[Alerte | Constat], chemin: Path) -> None:
+def dire_alertes(alertes: Sequence[Alerte | Constat], chemin: Path) -> None:
     """Dit les alertes d'une lecture : les premières de chaque règle, et combien d'autres."""
     par_regle: dict[str, list[Alerte | Constat]] = {}
     for alerte in alertes:
@@ -172,7 +173,9 @@ def dire_alertes(alertes: list[Alerte | Constat], chemin: Path) -> None:
         for alerte in memes[:MONTREES]:
             JOURNAL.warning(f"{chemin}, ligne {alerte.ligne} : {alerte.message}.")
         if len(memes) > MONTREES:
-            JOURNAL.warning(f"{chemin} : … et {len(memes) - MONTREES} autre(s) du même genre.")
+            JOURNAL.warning(
+                f"{chemin} : … et {accorder(len(memes) - MONTREES, 'autre')} du même genre."
+            )
 
 
 def _exemples(ligne: Ligne) -> Iterator[dict]:

@@ -18,6 +18,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from datasets import Dataset
 from stdnum import iban, luhn
@@ -397,16 +398,14 @@ class Regle:
         groupe = "valeur" if "valeur" in self.forme.groupindex else 0
         position = 0
         while trouve := self.forme.search(texte, position):
-            if self.contexte and not self._est_dit(texte, contexte):
+            if self.contexte and not any(
+                self.contexte.search(aplanir(dit).texte) for dit in (texte, contexte)
+            ):
                 return
             position = trouve.start() + 1  # une preuve manquée peut en cacher une bonne
             if longueur := self.mesurer(trouve.group(groupe)):
                 position = trouve.start(groupe) + longueur
                 yield trouve.start(groupe), position
-
-    def _est_dit(self, *dits: str) -> bool:
-        """Vrai si l'un de ces textes dit de quoi il s'agit."""
-        return any(self.contexte.search(aplanir(dit).texte) for dit in dits)
 
 
 REGLES = (
@@ -622,7 +621,7 @@ class Pseudonymes:
             position = fin
         return "".join([*morceaux, texte[position:]])
 
-    def remplacer_partout(self, valeur: object, contexte: str = "") -> object:
+    def remplacer_partout(self, valeur: Any, contexte: str = "") -> Any:
         """La même chose dans chaque texte d'une valeur JSON : colonnes, listes, objets."""
         if isinstance(valeur, str):
             return self.remplacer(valeur, contexte)

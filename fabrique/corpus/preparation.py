@@ -29,6 +29,7 @@ from fabrique.corpus.structure import JEUX
 from fabrique.corpus.table import poser
 from fabrique.socle.emplacements import mettre_en_place
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import accorder
 from fabrique.socle.suivi import derriere_une_barre
 
 #: Des jumelles réparties à la main dans deux jeux vont toutes dans le plus jugé des deux.
@@ -110,7 +111,7 @@ class Preparation:
             lignes += _montrees(f"ligne {d.ligne}, de {d.de} à {d.vers}" for d in self.deplacements)
         if self.a_cheval:
             lignes += [
-                f"Attention : ce jeu sépare {self.a_cheval} groupe(s) d’exemples très proches ; "
+                f"Attention : ce jeu sépare {accorder(self.a_cheval, 'groupe')} d’exemples très proches ; "
                 "« fabrique corpus controler » dit lesquels, --refaire les réunit."
             ]
         for vide in self.vides:
@@ -374,6 +375,6 @@ def pseudonymiser_fichier(source: str | Path, sortie: Path) -> tuple[int, dict[s
     return len(propres), dict(pseudonymes.comptes)
 
 
-def _lire_nombres(texte: str) -> object:
+def _lire_nombres(texte: str) -> dict:
     """Un objet JSON, où un nombre qui est une donnée personnelle (un NIR) est lu comme un texte."""
     return json.loads(texte, parse_int=lambda n: n if any(reperer(n, texte)) else int(n))

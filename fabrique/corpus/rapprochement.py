@@ -32,8 +32,8 @@ class Comparaison:
     def __init__(self, corpus: Dataset, evaluation: str | Path | Dataset | None) -> None:
         self.corpus, self.forme, self.premiere = corpus, "", ""
         self.constats: list[Constat] = []
-        self.mesures, self.jeux, self.categories = Mesures(), Counter(), Counter()
-        self.licences: Counter[str] = Counter()
+        self.mesures = Mesures()
+        self.jeux, self.categories, self.licences = (Counter[str]() for _ in range(3))
         self.variete = _Variete()
         self.lignes: dict[int, tuple[int, str]] = {}
         self.identiques: dict[str, int] = {}
@@ -172,7 +172,9 @@ class Comparaison:
         self._noter("contamination.jeux", ERREUR, vu, vu[f"champ_{cote}"], vu["extrait"], message)
         return True
 
-    def _noter(self, regle, gravite, vu: dict, champ, extrait: str, message: str) -> None:
+    def _noter(
+        self, regle: str, gravite: str, vu: dict, champ: str | None, extrait: str, message: str
+    ) -> None:
         self.constats.append(
             Constat(regle, gravite, vu["rang"], vu["ligne"], champ, extrait, message)
         )

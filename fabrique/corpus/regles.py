@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import ftfy
 
@@ -98,7 +99,7 @@ def _inacheve(texte: str) -> Iterator[str]:
 
 
 @cache
-def _identifieur():
+def _identifieur() -> Any:
     """Le reconnaisseur de langues, chargé au premier emploi."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 

@@ -54,7 +54,10 @@ class Criteres:
         """Ce que la réponse n'a pas, en clair ; rien si elle convient."""
         mots, cites = len(texte.split()), [len(c.split()) for c in citations(texte)]
         if len(sources_citees(texte)) < self.sources_min:
-            yield f"moins de {self.sources_min} source(s) citée(s)"
+            minimum = self.sources_min
+            yield (
+                "moins d’une source citée" if minimum == 1 else f"moins de {minimum} sources citées"
+            )
         if max(cites, default=0) > self.citation_max:
             yield f"une citation de plus de {self.citation_max} mots"
         if mots and sum(cites) / mots > self.citations_max:

@@ -178,10 +178,10 @@ def colonnes_laissees(objet: dict, modele: Format, ligne: int) -> Iterator[Alert
         autres = (c for c, v in message.items() if c not in _DU_MESSAGE and not vide(v))
         laissees |= dict.fromkeys(f"messages[].{champ}" for champ in autres)
     for champ in map(montrer, laissees):
-        message = (
+        dire = (
             f"la colonne « {champ} » n’est pas de celles qu’on reprend : elle est laissée de côté"
         )
-        yield Alerte("lecture.colonne", ligne, message, champ, du_fichier=True)
+        yield Alerte("lecture.colonne", ligne, dire, champ, du_fichier=True)
 
 
 # ---------------------------------------------------------------- ce qui peut se citer

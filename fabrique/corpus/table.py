@@ -33,7 +33,7 @@ def poser(lignes: Iterable[Ligne], chemin: Path) -> tuple[Dataset, ErreurFabriqu
         pyarrow.ipc.new_stream(flux, _COLONNES) as ecrivain,
     ):
         while interruption is None:
-            lot = []
+            lot: list[dict] = []
             try:
                 lot.extend(_en_rangee(exemple) for exemple in islice(exemples, 1000))
             except ErreurFabrique as cause:
@@ -51,7 +51,7 @@ def _en_rangee(exemple: Exemple) -> dict:
         defauts = [en_defaut(exemple.erreur)]
     objet = {
         "forme": exemple.forme,
-        "contenu": exemple.contenu or {},
+        "contenu": exemple.contenu,
         "defauts": defauts,
         "alertes": [asdict(alerte) for alerte in exemple.alertes],
         "laisse": exemple.laisse,

@@ -99,8 +99,8 @@ DEGATS: tuple[tuple[Callable[[dict, int], dict], tuple[int, ...]], ...] = (
 
 
 def versions_abimees(nombre: int, graine: int = 0) -> dict[str, Dataset]:
-    """Le même échantillon de *demarches*, intact puis abîmé de trois façons."""
-    appris = jeu(lire_corpus("demarches"), "entrainement")
+    """Le même échantillon de *questions*, intact puis abîmé de trois façons."""
+    appris = jeu(lire_corpus("questions"), "entrainement")
     rangs = random.Random(graine).sample(range(len(appris)), nombre)
     exemples = [appris[rang] for rang in rangs]
     reponses = [exemple["output"] for exemple in exemples]

@@ -276,16 +276,16 @@ CORRIGES: dict[str, Valeur | Libre] = {
         bravo="Les mêmes mots, en bien moins de jetons.",
     ),
     "01-5": Valeur(
-        attendu=10_000 * 300 * 1.72 * 2 / 1_000_000,
+        attendu=10_000 * 300 * 1.74 * 2 / 1_000_000,
         tolerance=0.05,
         indice="Comptez d’abord tous les jetons ; le prix est celui d’un million d’entre eux.",
         bravo="Environ dix euros : compter avant de décider évite les mauvaises surprises.",
         pieges=(
             (6, "Vous avez compté un jeton par mot : Falcon en emploie davantage."),
-            (5.16, "Ce sont des millions de jetons : que coûte chaque million ?"),
-            (5_160_000, "Ce sont des jetons : que coûte un million d’entre eux ?"),
-            (10_320_000, "Le prix n’est pas celui d’un jeton, mais d’un million de jetons."),
-            (6 / 1.72, "Vous avez divisé par 1,72 : y a-t-il moins de jetons que de mots ?"),
+            (5.22, "Ce sont des millions de jetons : que coûte chaque million ?"),
+            (5_220_000, "Ce sont des jetons : que coûte un million d’entre eux ?"),
+            (10_440_000, "Le prix n’est pas celui d’un jeton, mais d’un million de jetons."),
+            (6 / 1.74, "Vous avez divisé par 1,74 : y a-t-il moins de jetons que de mots ?"),
         ),
     ),
     "01-6": Valeur(
@@ -305,17 +305,17 @@ CORRIGES: dict[str, Valeur | Libre] = {
         pieges=((2, "C’est le compte avant neutraliser : que deviennent ces ordres ensuite ?"),),
     ),
     "01-8": Valeur(
-        attendu=1_500 - 2_048 / 1.72,
+        attendu=1_500 - 2_048 / 1.74,
         tolerance=5,
         indice="Combien de mots la fenêtre tient-elle ? Ce qui dépasse est coupé.",
         bravo="Plus de trois cents mots perdus, et toujours les derniers.",
         pieges=(
             (
-                2_048 / 1.72,
+                2_048 / 1.74,
                 "Ce sont les mots que la fenêtre tient : combien en reste-t-il dehors ?",
             ),
-            (1_500 * 1.72 - 2_048, "Ce sont des jetons perdus : combien de mots cela fait-il ?"),
-            (1_500 * 1.72, "C’est la notice entière, en jetons : que peut en tenir la fenêtre ?"),
+            (1_500 * 1.74 - 2_048, "Ce sont des jetons perdus : combien de mots cela fait-il ?"),
+            (1_500 * 1.74, "C’est la notice entière, en jetons : que peut en tenir la fenêtre ?"),
             (2_048 - 1_500, "Vous mêlez des jetons et des mots : mettez-les dans la même unité."),
             (1_500 - 2_048, "Vous mêlez des jetons et des mots : mettez-les dans la même unité."),
         ),
@@ -337,7 +337,7 @@ CORRIGES: dict[str, Valeur | Libre] = {
         bravo="Un corpus publié sans restriction ne peut contenir que ce qui circule sans restriction.",
     ),
     "02-3": Libre(
-        genre=Callable,
+        genre=Callable,  # type: ignore[arg-type]  # une classe, sauf aux yeux de mypy
         forme="Il faut une fonction : remplacez « reponse = ... » par « def reponse(texte): » et son corps.",
         manque=_sans_balises,
         bravo="Le modèle n’apprendra pas à écrire des balises. Remarquez que « a < b » reste intact.",
@@ -604,6 +604,49 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (2, "C’est le prix d’une seule époque."),
             (4_000, "Le prix n’est pas celui d’un jeton, mais de 1 000 jetons."),
             (2_000, "Le prix est celui de 1 000 jetons, et il y a plus d’une époque."),
+        ),
+    ),
+    # ------------------------------------------------------------ 07 Chez soi
+    "07-1": Valeur(
+        attendu=12,
+        indice="Combien trouvent une place, en comptant les réponses qui s’écrivent déjà ?",
+        bravo="Une file bornée refuse clairement ; une file sans fin ferait attendre tout le monde.",
+        pieges=(
+            (28, "Seize réponses s’écrivent déjà : elles n’attendent plus."),
+            (44, "La file garde aussi des demandes."),
+            (48, "C’est le nombre de demandes servies ou gardées."),
+        ),
+    ),
+    "07-2": Valeur(
+        attendu=6.8,
+        tolerance=0.005,
+        indice="Comptez une demande, jetons lus et jetons écrits, puis multipliez.",
+        bravo="L’emploi se paie chaque jour, et au prix du modèle affiné.",
+        pieges=(
+            (0.85, "C’est le prix du modèle ordinaire."),
+            (3.6, "Il manque les jetons écrits."),
+            (3.2, "Il manque les jetons lus."),
+            (0.0068, "C’est le prix d’une seule demande."),
+        ),
+    ),
+    "07-3": Valeur(
+        attendu=353,
+        tolerance=1,
+        indice="Combien de fois le prix d’une demande tient-il dans celui de l’apprentissage ?",
+        bravo="L’apprentissage est vite amorti… et l’emploi continue.",
+        pieges=(
+            (2824, "C’est le compte au prix du modèle ordinaire."),
+            (0.0028, "La division est à l’envers."),
+        ),
+    ),
+    "07-4": Valeur(
+        attendu=500,
+        tolerance=0.5,
+        indice="À ce nombre, la journée de l’API coûte exactement celle de la machine.",
+        bravo="Un seuil se calcule avant de choisir, avec les prix du jour.",
+        pieges=(
+            (4000, "C’est le seuil au prix du modèle ordinaire."),
+            (353, "C’est le nombre de demandes qui paie l’apprentissage, pas une journée."),
         ),
     ),
     # ------------------------------------------------------------ le gabarit d'un carnet

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sized
 from numbers import Real
+from typing import Any
 
 from fabrique.cours.corriges import CORRIGES, Libre, Valeur
 from fabrique.socle.erreurs import ErreurFabrique
@@ -47,8 +48,10 @@ def verifier(cle: str, reponse: object, **contexte: object) -> None:
     if reponse is ...:
         print(insecable(A_VOUS))
         return
-    juger = _juger_libre if isinstance(exercice, Libre) else _juger_valeur
-    conseil = juger(exercice, reponse, contexte)
+    if isinstance(exercice, Libre):
+        conseil = _juger_libre(exercice, reponse, contexte)
+    else:
+        conseil = _juger_valeur(exercice, reponse, contexte)
     print(insecable(f"Pas encore. {conseil}" if conseil else f"Juste ! {exercice.bravo}"))
 
 
@@ -67,7 +70,7 @@ def _juger_libre(exercice: Libre, reponse: object, contexte: Mapping) -> str:
 def _juger_valeur(exercice: Valeur, reponse: object, contexte: Mapping) -> str:
     """Le conseil qui convient à une réponse fausse ; rien si elle est juste."""
 
-    def calculer(valeur: object) -> object:
+    def calculer(valeur: Any) -> Any:
         return valeur(**contexte) if callable(valeur) else valeur
 
     attendu = calculer(exercice.attendu)
@@ -93,7 +96,7 @@ def _nu(texte: str) -> str:
     return " ".join(texte.split()).casefold()
 
 
-def _juger_nombre(exercice: Valeur, reponse: object, attendu: float, pieges: list) -> str:
+def _juger_nombre(exercice: Valeur, reponse: Any, attendu: float, pieges: list) -> str:
     reponse = _simple(reponse)
     if conseil := _pas_un_nombre(reponse):
         return conseil
@@ -105,7 +108,7 @@ def _juger_nombre(exercice: Valeur, reponse: object, attendu: float, pieges: lis
     return _autre_unite(reponse, attendu, exercice.tolerance) or exercice.indice
 
 
-def _simple(reponse: object) -> object:
+def _simple(reponse: Any) -> Any:
     """Le nombre que contient un tableau d'un seul élément ; la réponse elle-même sinon."""
     try:
         return reponse.item()
@@ -135,14 +138,14 @@ def _pas_un_nombre(reponse: object) -> str:
     return ""
 
 
-def _proches(nombre: Real, autre: Real, tolerance: float) -> bool:
+def _proches(nombre: float, autre: float, tolerance: float) -> bool:
     try:
         return math.isclose(nombre, autre, rel_tol=PROCHES, abs_tol=tolerance)
     except OverflowError:  # un entier trop grand pour un nombre à virgule
         return False
 
 
-def _autre_unite(nombre: Real, attendu: Real, tolerance: float) -> str:
+def _autre_unite(nombre: float, attendu: float, tolerance: float) -> str:
     """Ce que dit un résultat juste au signe ou à l'unité près ; rien sinon."""
     if not attendu:
         return ""

@@ -17,7 +17,7 @@ from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.jetons.mesure import Fertilite
 from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.socle.figures import BLEU, NOIR, ORANGE, SUR_BLANC, VERT, montrer, nouvelle_figure
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import accorder, en_francais
 
 #: Chaque case redit ses couleurs : JupyterLab et Colab peignent les rangées de celles du thème.
 CASE = f"{SUR_BLANC};text-align:left"
@@ -46,7 +46,7 @@ def montrer_coupes(textes: Mapping[str, str], tokenizers: Sequence[Decoupeur]) -
         for nom, siennes in coupes.items()
     )
     nu = "\n".join(
-        f"{nom} : {titre}, {len(coupe.jetons)} jeton(s) : {_barres(coupe)}"
+        f"{nom} : {titre}, {accorder(len(coupe.jetons), 'jeton')} : {_barres(coupe)}"
         for nom, siennes in coupes.items()
         for titre, coupe in zip(titres[1:], siennes, strict=True)
     )
@@ -118,8 +118,8 @@ def tracer_fertilite(mesures: Sequence[Fertilite], titre: str) -> None:
     pas = 0.8 / len(noms)
     for rang, (nom, couleur) in enumerate(zip(noms, (BLEU, ORANGE, VERT, NOIR), strict=False)):
         siennes = [mesure.jetons_par_mot for mesure in mesures if mesure.tokenizer == nom]
-        valeurs = [mesure.valeur for mesure in siennes]
-        bornes = [mesure.ic95 or (mesure.valeur,) * 2 for mesure in siennes]
+        valeurs = [mesure.valeur or 0.0 for mesure in siennes]
+        bornes = [m.ic95 or (v, v) for m, v in zip(siennes, valeurs, strict=True)]
         ecarts = [
             [v - b[0] for v, b in zip(valeurs, bornes, strict=True)],
             [b[1] - v for v, b in zip(valeurs, bornes, strict=True)],
@@ -133,7 +133,8 @@ def tracer_fertilite(mesures: Sequence[Fertilite], titre: str) -> None:
     axe.margins(x=0.12)
     axe.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     lues = " ; ".join(
-        f"{m.genre}, {m.tokenizer} : {en_francais(m.jetons_par_mot.valeur, 2)}" for m in mesures
+        f"{m.genre}, {m.tokenizer} : {en_francais(m.jetons_par_mot.valeur or 0, 2)}"
+        for m in mesures
     )
     montrer(figure, f"Barres horizontales, en jetons par mot. {lues}.")
 

@@ -55,7 +55,7 @@ def erreur_en_image(avant: np.ndarray, apres: np.ndarray, titre: str) -> None:
         axe.set(title=nom, xticks=[], yticks=[])
         axe.grid(False)
     barre = figure.colorbar(vue, ax=axes, shrink=0.8, label="poids")
-    barre.formatter = lambda valeur, _: en_francais(valeur, 2)
+    barre.formatter = FuncFormatter(lambda valeur, _: en_francais(valeur, 2))
     lignes, colonnes = avant.shape
     pire = en_francais(100 * float(np.abs(apres - avant).max()) / borne)
     montrer(

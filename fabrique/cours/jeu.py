@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,7 +19,7 @@ from fabrique.socle.nombres import en_bref, en_francais
 
 #: Les points que chaque joueur répartit entre les candidats d'une phrase.
 POINTS = 10
-#: Personne n'est jamais certain : un candidat laissé à zéro compte pour un demi-point.
+#: Personne n'est jamais certain : un candidat qui reçoit moins d'un demi-point en compte un demi.
 MINIMUM = 0.5
 
 
@@ -67,6 +68,16 @@ PHRASES = (
 
 
 @torch.inference_mode()
+def notes_du_suivant(
+    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, debut: str
+) -> torch.Tensor:
+    """La note (*logit*) de chaque jeton du vocabulaire, après ``debut`` (forme : vocabulaire)."""
+    ids = torch.tensor([[*debut_de_suite(tokenizer), *coder(debut, tokenizer)]]).to(modele.device)
+    modele.eval()
+    with base_ou_affine(modele, adaptateur=True):
+        return modele(input_ids=ids).logits[0, -1].float().cpu()
+
+
 def probabilites(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -82,11 +93,7 @@ def probabilites(
     Returns:
         Un tenseur de forme (vocabulaire,), de somme 1.
     """
-    ids = torch.tensor([[*debut_de_suite(tokenizer), *coder(debut, tokenizer)]]).to(modele.device)
-    modele.eval()
-    with base_ou_affine(modele, adaptateur=True):
-        notes = modele(input_ids=ids).logits[0, -1].float().cpu()
-    return torch.softmax(notes / temperature, dim=-1)
+    return torch.softmax(notes_du_suivant(modele, tokenizer, debut) / temperature, dim=-1)
 
 
 def premiers_choix(
@@ -101,11 +108,19 @@ def premiers_choix(
 
 
 def probabilite_du_mot(
-    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, debut: str, mot: str
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    debut: str,
+    mot: str,
+    espace: str = " ",
 ) -> float:
-    """La probabilité que ``mot`` suive : un produit, quand le mot tient en plusieurs jetons."""
+    """La probabilité que ``mot`` suive : un produit, quand le mot tient en plusieurs jetons.
+
+    Args:
+        espace: ce qui sépare le début du mot ; rien, quand le début finit déjà par une espace.
+    """
     question = [*debut_de_suite(tokenizer), *coder(debut, tokenizer)]
-    exemple = a_predire(question, coder(f" {mot}", tokenizer))
+    exemple = a_predire(question, coder(f"{espace}{mot}", tokenizer))
     return math.exp(log_probabilites(modele, [exemple])[0].sum())
 
 
@@ -129,10 +144,19 @@ def points_du_modele(
     return {mot: POINTS * valeur / total for mot, valeur in brutes.items()}
 
 
+def points_comptes(points: Mapping[str, float]) -> dict[str, float]:
+    """Les points d'un joueur, chacun d'au moins un demi, ramenés à dix.
+
+    Le modèle n'en a pas besoin : aucune de ses probabilités n'est nulle.
+    """
+    planchers = {mot: max(valeur, MINIMUM) for mot, valeur in points.items()}
+    total = sum(planchers.values())
+    return {mot: POINTS * valeur / total for mot, valeur in planchers.items()}
+
+
 def score(points: Mapping[str, float], vrai: str) -> float:
     """Le score d'une phrase : −ln de la part donnée au vrai mot ; plus il est bas, mieux c'est."""
-    lisses = {mot: max(valeur, MINIMUM) for mot, valeur in points.items()}
-    return -math.log(lisses[vrai] / sum(lisses.values()))
+    return -math.log(points[vrai] / POINTS)
 
 
 def jouer(
@@ -152,9 +176,9 @@ def jouer(
     scores = []
     for rang, phrase in enumerate(PHRASES, 1):
         siens = points_du_modele(modele, tokenizer, phrase)
-        miens = _verifier_points(mes_points, rang)
+        miens = points_comptes(_verifier_points(mes_points, rang))
         scores.append((score(miens, phrase.vrai), score(siens, phrase.vrai)))
-        points = [en_francais(p[phrase.vrai], 1) for p in (miens, siens)]
+        points = [en_francais(p[phrase.vrai], 2) for p in (miens, siens)]
         _imprimer(str(rang), phrase.vrai, *points, *(en_francais(s, 2) for s in scores[-1]))
     moyennes = [sum(colonne) / len(scores) for colonne in zip(*scores, strict=True)]
     _imprimer("", "moyenne", "", "", *(en_francais(m, 2) for m in moyennes))
@@ -201,10 +225,8 @@ def tirer(
     max_new_tokens: int = 16,
 ) -> list[str]:
     """Tire plusieurs suites du même début, chacune sur une ligne ; la graine est le rang du tirage."""
-    options = {"temperature": temperature, "max_new_tokens": max_new_tokens}
-    suites = [
-        continuer(modele, tokenizer, debut, graine=rang, **options) for rang in range(tirages)
-    ]
+    suivre = partial(continuer, temperature=temperature, max_new_tokens=max_new_tokens)
+    suites = [suivre(modele, tokenizer, debut, graine=rang) for rang in range(tirages)]
     return ["… " + " ".join(suite.split()) for suite in suites]
 
 

@@ -37,7 +37,7 @@ def representations(
     codes = [[*debut, *coder(texte, tokenizer)][:longueur] for texte in textes]
     ordre = sorted(range(len(codes)), key=lambda rang: len(codes[rang]))
 
-    def lire(rangs: list[int]) -> np.ndarray:
+    def lire(rangs: Sequence[int]) -> np.ndarray:
         entrees = tokenizer.pad(
             {"input_ids": [codes[rang] for rang in rangs]},
             padding_side="right",

@@ -1,13 +1,15 @@
-"""Les schémas du carnet 03 : la mémoire d'un modèle et l'adaptateur LoRA, dessinés."""
+"""Les schémas des carnets : l'intérieur d'un modèle, sa mémoire et l'adaptateur LoRA, dessinés."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from transformers import PretrainedConfig
 
-from fabrique.socle.figures import BLEU, NOIR, ORANGE, ROUGE, montrer, nouvelle_figure
+from fabrique.socle.figures import BLEU, CIEL, NOIR, ORANGE, ROUGE, VERT, montrer, nouvelle_figure
 from fabrique.socle.nombres import en_francais
 
 
@@ -40,6 +42,53 @@ def barres_memoire(noms: Sequence[str], gigaoctets: Sequence[float], limite: flo
     montrer(figure, f"Barres horizontales, et un trait vertical à {carte}, la T4. {valeurs}.")
 
 
+def schema_modele(config: PretrainedConfig) -> None:
+    """Dessine ce qu'un modèle de langage fait d'un texte : des nombres, des couches, une note par jeton.
+
+    Args:
+        config: la configuration du modèle, dont on lit la largeur, les couches et le vocabulaire.
+    """
+    largeur = en_francais(config.hidden_size)
+    couches = en_francais(config.num_hidden_layers)
+    entrees = en_francais(config.vocab_size)
+    figure, axe = nouvelle_figure(
+        f"Un texte entre\u00a0; une probabilité sort pour chacun des {entrees} jetons", hauteur=2.9
+    )
+    axe.set(xlim=(0, 12), ylim=(-0.9, 3.1))
+    axe.axis("off")
+    etapes = (
+        (0.1, 1.7, VERT, "Écrivez\nà\nla"),
+        (2.5, 2.0, CIEL, f"{largeur}\nnombres\npar jeton"),
+        (
+            4.95,
+            3.3,
+            BLEU,
+            f"{couches} couches\nles jetons se consultent,\npuis chacun est recalculé",
+        ),
+        (8.8, 1.5, ORANGE, f"{entrees}\nnotes"),
+        (10.9, 1.05, ORANGE, "mairie\n…"),
+    )
+    for x, taille, couleur, nom in etapes:
+        _boite(axe, x, 0.6, taille, 1.9, couleur, nom)
+    for (x, taille, *_), (suivante, *_) in pairwise(etapes):
+        _fleche(axe, (x + taille, 1.55), (suivante, 1.55))
+    _fleche(axe, (11.4, 0.55), (0.95, 0.55), "arc3,rad=-0.12")
+    axe.text(6.2, -0.7, "on ajoute le jeton choisi au texte, et l’on recommence", ha="center")
+    montrer(
+        figure,
+        f"De gauche à droite, cinq cases reliées par des flèches\u00a0: le texte en jetons ; {largeur} "
+        f"nombres par jeton ; {couches} couches, où les jetons se consultent puis sont recalculés ; "
+        f"{entrees} notes, une par jeton connu ; le jeton choisi. Une flèche revient au début\u00a0: on "
+        "l’ajoute au texte, et l’on recommence.",
+    )
+
+
+def _fleche(axe: Axes, depart: tuple, arrivee: tuple, forme: str = "arc3") -> None:
+    """Une flèche d'une case à l'autre."""
+    traits = {"arrowstyle": "->", "color": NOIR, "connectionstyle": forme}
+    axe.annotate("", xy=arrivee, xytext=depart, arrowprops=traits)
+
+
 def schema_lora(sortie: int, entree: int, rang: int) -> None:
     """Dessine une couche gelée et les deux matrices étroites qui s'y ajoutent.
 
@@ -67,7 +116,9 @@ def schema_lora(sortie: int, entree: int, rang: int) -> None:
     )
 
 
-def _boite(axe: Axes, x: float, y: float, largeur: float, hauteur: float, couleur: str, nom: str):
+def _boite(
+    axe: Axes, x: float, y: float, largeur: float, hauteur: float, couleur: str, nom: str
+) -> None:
     """Un rectangle et son nom au milieu."""
     axe.add_patch(Rectangle((x, y), largeur, hauteur, color=couleur, alpha=0.35))
     axe.add_patch(Rectangle((x, y), largeur, hauteur, fill=False, edgecolor=couleur, linewidth=1.5))

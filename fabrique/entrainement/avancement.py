@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from transformers import PreTrainedModel, TrainerCallback
 
@@ -23,7 +24,7 @@ class Arret:
 
     def __init__(self) -> None:
         self.demande = False
-        self.anciens: dict[int, object] = {}
+        self.anciens: dict[int, Any] = {}
 
     def __enter__(self) -> Arret:
         # Python ne laisse poser de gestionnaire que dans le fil principal.
@@ -31,11 +32,11 @@ class Arret:
             self.anciens = {s: signal.signal(s, self._recevoir) for s in self.SIGNAUX}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for numero, ancien in self.anciens.items():
             signal.signal(numero, ancien)
 
-    def _recevoir(self, *_) -> None:
+    def _recevoir(self, *_: object) -> None:
         if self.demande:
             raise KeyboardInterrupt
         self.demande = True
@@ -59,22 +60,31 @@ class Suivi(TrainerCallback):
         self.barre: Barre | None = None
         self.premier_pas, self.pas_faits, self.duree_s, self.depart = 0, 0, 0.0, 0.0
 
-    def on_train_begin(self, args, state, control, **_) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ouvre la barre, au pas d'où l'on part : une reprise n'en laisse pas une vide au-dessus."""
         if self.barre is None:
             self.depart, self.premier_pas = time.monotonic(), state.global_step
             titre = "Reprise" if self.premier_pas else "Apprentissage"
             self.barre = Barre(self.total, titre, deja=self.premier_pas)
 
-    def on_step_end(self, args, state, control, **_) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.pas_faits = state.global_step - self.premier_pas
         self.duree_s = time.monotonic() - self.depart
-        self.barre.avancer(state.global_step, self.details)
+        if self.barre:
+            self.barre.avancer(state.global_step, self.details)
         if self.arret.demande:
             control.should_save = control.should_training_stop = True
 
-    def on_log(self, args, state, control, logs=None, model=None, **_) -> None:
-        if logs and "loss" in logs:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict | None = None,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        if self.barre and logs and "loss" in logs:
             validation = ""
             if self.valider:
                 perte = state.log_history[-1]["validation"] = self.valider(model)

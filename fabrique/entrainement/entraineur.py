@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -49,10 +50,10 @@ class EntraineurParLongueur(Trainer):
 
     # -------------------------------------------------------- sauvegarder
 
-    def _get_output_dir(self, trial=None) -> str:
+    def _get_output_dir(self, trial: Any = None) -> str:
         return str(self.a_cote or super()._get_output_dir(trial))
 
-    def _save_checkpoint(self, model, trial=None) -> None:
+    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
         """Fait écrire le point à côté, le relit, le renomme, puis retire les anciens."""
         sortie, pas = Path(self.args.output_dir), self.state.global_step
         principal, attendre = self.args.should_save, self.accelerator.wait_for_everyone
@@ -86,7 +87,9 @@ class EntraineurParLongueur(Trainer):
 
     # -------------------------------------------------------- surveiller
 
-    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+    def training_step(
+        self, model: Any, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         perte = None
         try:
             perte = super().training_step(model, inputs, num_items_in_batch)

@@ -13,7 +13,7 @@ import numpy as np
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
@@ -54,6 +54,7 @@ from fabrique.modeles.origine import inscrire_origine
 from fabrique.modeles.vraisemblance import log_probabilites
 from fabrique.socle.emplacements import dossier_durable, ecrire_signe
 from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
+from fabrique.socle.nombres import accorder
 
 JOURNAL = logging.getLogger(__name__)
 
@@ -142,7 +143,14 @@ def entrainer(
     return resultat
 
 
-def _apprendre(affine, tokenizer, exemples, reglages: Reglages, points: Path, suivi: Suivi):
+def _apprendre(
+    affine: PeftModel | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exemples: Dataset,
+    reglages: Reglages,
+    points: Path,
+    suivi: Suivi,
+) -> TrainerState:
     """Apprend jusqu'au bout, avec des lots plus petits s'il le faut ; rend l'état du Trainer."""
     while True:
         entraineur = EntraineurParLongueur(
@@ -224,7 +232,7 @@ def _avec_moins_de_memoire(reglages: Reglages, processus: int) -> Reglages:
         )
     else:
         JOURNAL.warning(
-            f"La mémoire manque : {frugaux.mbatch_size} exemple(s) traité(s) ensemble au lieu de "
+            f"La mémoire manque : {accorder(frugaux.mbatch_size, 'exemple')} à la fois au lieu de "
             f"{reglages.mbatch_size}, accumulés en conséquence. L’apprentissage continue."
         )
     return frugaux

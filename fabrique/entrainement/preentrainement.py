@@ -17,11 +17,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import AutoTokenizer, FalconConfig, FalconForCausalLM, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    FalconConfig,
+    FalconForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from fabrique.entrainement.disque import ecriture_expliquee
 from fabrique.entrainement.reglages import ReglagesPreentrainement
@@ -263,7 +270,7 @@ class Muon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable | None = None) -> Any:
         """Fait un pas ; ``closure`` est celle de torch."""
         if bf16_natif(self.param_groups[0]["params"][0].device.type):
             return super().step(closure)
@@ -378,7 +385,7 @@ class Etat:
 
     pas: int = 0
     duree_s: float = 0.0
-    perte: float | None = None
+    perte: float = math.nan
     prevus: int = 0
 
 
@@ -447,7 +454,7 @@ def preentrainer(
             perte = _un_pas(calcul, optims, lot, reglages.learning_rate * taux(etat.pas, reglages))
             _verifier_la_perte(perte, etat.pas + 1, sortie)
             moyenne.update_parameters(modele)
-            etat.perte = perte if etat.perte is None else 0.98 * etat.perte + 0.02 * perte
+            etat.perte = perte if not etat.pas else 0.98 * etat.perte + 0.02 * perte
             etat.pas, etat.duree_s = etat.pas + 1, time.monotonic() - depart_s
             avancement.avancer(etat.pas, etat.perte)
             if etat.pas % reglages.pas_mesure == 0 or etat.pas == reglages.pas:
@@ -461,7 +468,9 @@ def preentrainer(
         return enregistrer(moyenne.module, tokenizer, sortie / "modele")
 
 
-def _un_pas(calcul, optims: list[torch.optim.Optimizer], lot: torch.Tensor, lr: float) -> float:
+def _un_pas(
+    calcul: torch.nn.Module, optims: list[torch.optim.Optimizer], lot: torch.Tensor, lr: float
+) -> float:
     """Un pas : prédire, mesurer l'erreur, corriger. Rend la perte du lot, en nats par jeton."""
     for groupe in (g for optim in optims for g in optim.param_groups):
         groupe["lr"] = lr
@@ -576,7 +585,9 @@ def empreinte_de_la_marche(
     }
 
 
-def _verifier_les_pas(etat: Etat, reglages: ReglagesPreentrainement, sortie: Path, dire) -> None:
+def _verifier_les_pas(
+    etat: Etat, reglages: ReglagesPreentrainement, sortie: Path, dire: Callable[[str], None]
+) -> None:
     """Dit d'où l'on repart ; refuse moins de pas qu'il n'y en a de faits."""
     if etat.pas > reglages.pas:
         raise ErreurFabrique(
@@ -609,7 +620,9 @@ def _verifier_la_perte(perte: float, pas: int, sortie: Path) -> None:
 # ---------------------------------------------------------------- écrire et relire
 
 
-def _tokenizer(sortie, depart, appris: list[list[Document]], taille: int):
+def _tokenizer(
+    sortie: Path, depart: Path | None, appris: list[list[Document]], taille: int
+) -> PreTrainedTokenizerBase:
     """Le tokenizer du modèle de départ, celui d'un lancement précédent, ou un neuf."""
     dossier = depart or sortie / "tokenizer"
     if (dossier / "tokenizer.json").exists():
@@ -637,7 +650,13 @@ def _echantillon(documents: list[Document], octets: int = 6_000_000) -> Iterator
                     return
 
 
-def _ecrire_etat(sortie, modele, moyenne, optims, etat: Etat) -> None:
+def _ecrire_etat(
+    sortie: Path,
+    modele: torch.nn.Module,
+    moyenne: AveragedModel,
+    optims: list[torch.optim.Optimizer],
+    etat: Etat,
+) -> None:
     """Écrit l'état à côté, le relit, puis le met en place d'un seul geste.
 
     Raises:
@@ -674,7 +693,12 @@ def _verifier_l_etat(relu: dict, ecrit: dict, sortie: Path) -> None:
                 raise OSError("l’état écrit ne se relit pas")
 
 
-def _lire_etat(sortie, modele, moyenne, optims) -> Etat:
+def _lire_etat(
+    sortie: Path,
+    modele: torch.nn.Module,
+    moyenne: AveragedModel,
+    optims: list[torch.optim.Optimizer],
+) -> Etat:
     """Relit l'état d'un lancement interrompu ; à défaut, l'état initial."""
     if not (sortie / "etat.pt").exists():
         return Etat()
@@ -686,7 +710,13 @@ def _lire_etat(sortie, modele, moyenne, optims) -> Etat:
     return Etat(**contenu["etat"])
 
 
-def _mesurer(modele, tokenizer, temoins, etat: Etat, reglages) -> dict[str, float]:
+def _mesurer(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    temoins: dict[str, list[str]],
+    etat: Etat,
+    reglages: ReglagesPreentrainement,
+) -> dict[str, float]:
     """Les bits par octet de chaque source mise de côté, au pas où l'on est : une ligne de la courbe."""
     modele.eval()
     mesures = {
@@ -728,7 +758,7 @@ def charger_depart(dossier: Path, reglages: ReglagesPreentrainement) -> FalconFo
     return modele
 
 
-def enregistrer(modele, tokenizer, dossier: Path) -> Path:
+def enregistrer(modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dossier: Path) -> Path:
     """Écrit le modèle en safetensors 16 bits, son tokenizer et sa configuration."""
     modele.config.use_cache = True
     modele.half().save_pretrained(dossier)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fabrique.socle.erreurs import COMPTE, RANG, ErreurFabrique, Nombre
 from fabrique.socle.options import refuser, reglage, verifier_les_nombres
@@ -100,7 +100,9 @@ class Reglages:
     )
     recalcul: bool = reglage(False, "Recalcule les activations : moins de mémoire.")
     methode: str = reglage("lora", "lora, rslora, dora, ou complet (tous les poids).")
-    graine: int = reglage(42, accepte=Nombre(entier=True, au_moins=0, moins_de=2**32))
+    graine: int = reglage(
+        42, "Graine du hasard.", Nombre(entier=True, au_moins=0, moins_de=2**32, exemple="42")
+    )
 
     def __post_init__(self) -> None:
         verifier_les_nombres(self)
@@ -126,7 +128,7 @@ class Reglages:
         _verifier_cibles(self.target_modules)
 
     @classmethod
-    def du_profil(cls, profil: Profil, **changements) -> Reglages:
+    def du_profil(cls, profil: Profil, **changements: Any) -> Reglages:
         """Les réglages éprouvés sur la machine du profil, avec d'éventuels changements."""
         communs = {
             nom: getattr(profil, nom)

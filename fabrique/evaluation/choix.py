@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,11 +82,8 @@ def choisir(
     cutoff_len: int = 512,
 ) -> list[int]:
     """Le rang de la réponse préférée, pour chaque question."""
-    options = {"adaptateur": adaptateur, "par": par, "cutoff_len": cutoff_len}
-    return [
-        int(log_probabilites(modele, tokenizer, question, **options).argmax())
-        for question in questions
-    ]
+    noter = partial(log_probabilites, adaptateur=adaptateur, par=par, cutoff_len=cutoff_len)
+    return [int(noter(modele, tokenizer, question).argmax()) for question in questions]
 
 
 def compter(questions: list[QuestionFermee], choisis: list[int]) -> tuple[int, int]:

@@ -8,10 +8,11 @@ doit rien à la question posée, et ne fait dire « meilleur » de personne.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from datasets import Dataset
@@ -56,6 +57,8 @@ from fabrique.socle.suivi import Barre
 
 #: Combien d'autres questions prêtent leur référence au témoin.
 TEMOINS = 3
+#: D'une réponse et de sa référence, ce qu'on a trouvé et ce qu'il y avait à trouver.
+Comptage: TypeAlias = Callable[[str, str], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -176,25 +179,14 @@ def evaluer(
     options = {"adaptateur": adaptateur, "max_new_tokens": max_new_tokens, "lot": lot}
     obtenues, secondes = _repondre(modele, tokenizer, exemples, nom, options, journal)
     textes, references = [texte for texte, _ in obtenues], [reponse(e) for e in exemples]
-    mesurer = partial(pertes, modele, tokenizer, adaptateur=adaptateur, cutoff_len=cutoff_len)
+    perdre = partial(pertes, modele, tokenizer, adaptateur=adaptateur, cutoff_len=cutoff_len)
     compter = partial(tailles_des_reponses, tokenizer, cutoff_len=cutoff_len)
     releves, temoins = _mesurer_les_mots(textes, references)
-    nats, nats_propres = _mesurer_les_pertes(mesurer, compter, exemples)
+    nats, nats_propres = _mesurer_les_pertes(perdre, compter, exemples)
     formes = _mesurer_les_formes(obtenues, references, parties, fiches)
     return Evaluation(
         nom=nom,
-        exemples=[
-            {
-                "id": e.get("id") or str(rang),
-                "question": demande(e),
-                "reference": attendue,
-                "reponse": texte,
-                "finie": finie,
-            }
-            for rang, (e, attendue, (texte, finie)) in enumerate(
-                zip(corpus, references, obtenues, strict=True), 1
-            )
-        ],
+        exemples=_copies(corpus, obtenues),
         releves=_ranger(releves | nats | formes),
         temoins=_ranger(temoins | nats_propres),
         ensemble=d_ensemble(textes, references)
@@ -211,6 +203,20 @@ def evaluer(
             "lot": lot,
         },
     )
+
+
+def _copies(corpus: Dataset, obtenues: list[Reponse]) -> list[dict]:
+    """Chaque question, sa référence et sa réponse, telles que le compte rendu les montre."""
+    return [
+        {
+            "id": e.get("id") or str(rang),
+            "question": demande(e),
+            "reference": reponse(e),
+            "reponse": texte,
+            "finie": finie,
+        }
+        for rang, (e, (texte, finie)) in enumerate(zip(corpus, obtenues, strict=True), 1)
+    ]
 
 
 def _ranger(releves: dict[str, Releve]) -> dict[str, Releve]:
@@ -242,11 +248,17 @@ def choisir_exemples(corpus: Dataset, combien: int) -> list[dict]:
 
 
 def _repondre(
-    modele, tokenizer, exemples: list[dict], nom: str, options: dict, journal: Journal | None
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exemples: list[dict],
+    nom: str,
+    options: dict,
+    journal: Journal | None,
 ) -> tuple[list[Reponse], float]:
     """Les réponses, dans l'ordre, et leurs secondes ; les demandes de même longueur avancent ensemble."""
     ordre = sorted(range(len(exemples)), key=lambda rang: len(demande(exemples[rang])))
-    obtenues, duree, barre = {}, 0.0, Barre(len(exemples), f"Réponses ({nom})")
+    obtenues: dict[int, Reponse] = {}
+    duree, barre = 0.0, Barre(len(exemples), f"Réponses ({nom})")
     for debut in range(0, len(ordre), options["lot"]):
         rangs = ordre[debut : debut + options["lot"]]
         posees = [exemples[rang] for rang in rangs]
@@ -287,23 +299,25 @@ def _mesurer_les_mots(
     return releves, temoins
 
 
-def _en_compte(mesure):
+def _en_compte(mesure: Callable[[str, str], float]) -> Comptage:
     return lambda texte, attendue: (mesure(texte, attendue), 1)
 
 
-def _comparer(compter, textes: list[str], references: list[str]) -> Releve:
+def _comparer(compter: Comptage, textes: list[str], references: list[str]) -> Releve:
     return releve([compter(t, r) for t, r in zip(textes, references, strict=True)])
 
 
 def _mesurer_les_pertes(
-    mesurer, compter, exemples: list[dict]
+    perdre: Callable[[list[dict]], np.ndarray],
+    compter: Callable[[list[dict]], tuple[np.ndarray, np.ndarray]],
+    exemples: list[dict],
 ) -> tuple[dict[str, Releve], dict[str, Releve]]:
     """Perplexité et bits par octet des références ; leur témoin pose la question d'un autre.
 
     Une référence que la coupure a toute emportée compte zéro jeton : elle ne pèse nulle part.
     """
     jetons, octets = compter(exemples)
-    nats = np.where(jetons > 0, mesurer(exemples) * jetons, 0)
+    nats = np.where(jetons > 0, perdre(exemples) * jetons, 0)
     releves = {
         "perplexite": Releve(nats, jetons, exponentielle=True),
         "bits_par_octet": Releve(nats / np.log(2), octets),
@@ -314,7 +328,7 @@ def _mesurer_les_pertes(
     demandes = [{c: e.get(c) for c in ("instruction", "input", "systeme")} for e in exemples]
     ailleurs = [e | d for e, d in zip(exemples, demandes[pas:] + demandes[:pas], strict=True)]
     lues = (jetons > 0) & (compter(ailleurs)[0] > 0)
-    dus = np.where(lues, mesurer(ailleurs) * jetons - nats, 0)
+    dus = np.where(lues, perdre(ailleurs) * jetons - nats, 0)
     return releves, {
         "perplexite": Releve(dus, jetons * lues),
         "bits_par_octet": Releve(dus / np.log(2), octets * lues),
@@ -449,19 +463,21 @@ def _conclure(
     gain = intervalle_du_gain(base.releves[nom], affine.releves[nom], graine) if avant > 0 else None
     questions = len(base.exemples)
     ecart_type = essai.bornes.erreur_type * np.sqrt(questions)
-    propre = essai.temoin and float(affine.temoins[nom].valeur() - base.temoins[nom].valeur())
+    propre = None
+    if essai.temoin:
+        propre = float(affine.temoins[nom].valeur() - base.temoins[nom].valeur())
     return Ecart(
         nom=nom,
         base=avant,
         affine=apres,
         ecart=apres - avant,
-        ic95=(essai.bornes.bas, essai.bornes.haut),
+        ic95=essai.bornes.bornes,
         p=essai.p,
         p_corrigee=p,
-        gain=gain and apres / avant - 1,
-        gain_ic95=gain and (gain.bas, gain.haut),
+        gain=apres / avant - 1 if gain else None,
+        gain_ic95=gain.bornes if gain else None,
         temoin=propre,
-        temoin_ic95=essai.temoin and (essai.temoin.bas, essai.temoin.haut),
+        temoin_ic95=essai.temoin.bornes if essai.temoin else None,
         detectable=plus_petite_difference(ecart_type, questions),
         verdict=_juger(essai, apres - avant, p, p_temoin),
     )
@@ -511,7 +527,7 @@ def courbe_d_apprentissage(
     reglages: Reglages,
     sortie: str | Path,
     tailles: Sequence[int | None] = TAILLES,
-    **options,
+    **options: Any,
 ) -> list[Evaluation]:
     """Affine sur de plus en plus d'exemples, et évalue chaque fois : où le gain s'essouffle-t-il ?
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
@@ -44,7 +45,7 @@ from fabrique.modeles.chargement import charger
 from fabrique.modeles.origine import Origine, empreinte_de_la_base, lire_origine
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import accorder, en_francais
 
 JOURNAL = logging.getLogger(__name__)
 
@@ -175,7 +176,11 @@ def mettre_a_l_epreuve(
             [quantification, revision, str(reseau.dtype), str(reseau.device)],
             [empreinte_des_questions, empreintes, versions],
         )
-    commun = {"parties": parties, "max_new_tokens": max_new_tokens, "journal": journal}
+    commun: dict[str, Any] = {
+        "parties": parties,
+        "max_new_tokens": max_new_tokens,
+        "journal": journal,
+    }
     essais = {BASE: (), MONTRE: choisir_exemples(appris, montres)} if montres else {BASE: ()}
     place = octets_des_poids(depot)
     evaluations = [
@@ -200,7 +205,7 @@ def mettre_a_l_epreuve(
         corpus=Path(dataset).name,
         evaluations=evaluations,
         ecarts=comparer(evaluations[0], evaluations[-1]),
-        oubli=comparer(avant, apres) if autres else [],
+        oubli=comparer(avant, apres) if avant and apres else [],
         courbe=points,
         origine={
             "questions": len(test),
@@ -233,10 +238,10 @@ def _verifier_format(parties: Sequence[str]) -> None:
 
 def carbone(gpu: str | None, secondes: float) -> str | None:
     """Le carbone d'une épreuve, estimé et dit ; None quand la puissance de la carte est inconnue."""
-    grammes = co2_estime(gpu, secondes)
-    if grammes is None:
+    carte, grammes = carte_de(gpu), co2_estime(gpu, secondes)
+    if carte is None or grammes is None:
         return None
-    watts = CARTES[carte_de(gpu)].watts
+    watts = CARTES[carte].watts
     return (
         f"{en_francais(grammes, 2)} g de CO₂\u00a0: {en_francais(watts, 1)} W pendant toute la durée, "
         f"{en_francais(CO2_FRANCE, 1)} g par kWh en France"
@@ -293,7 +298,7 @@ def _appris_et_test(
         return vus, neuves
     if len(neuves) < montres + 2:
         raise ErreurFabrique(
-            f"{len(neuves)} exemple(s) ne suffisent pas pour montrer des exemples et poser des questions",
+            f"{accorder(len(neuves), 'exemple')}, c’est trop peu pour en montrer et poser des questions",
             f"Donnez-en au moins {montres + 2}",
         )
     return neuves.select(range(montres)), neuves.select(range(montres, len(neuves)))

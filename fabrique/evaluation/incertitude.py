@@ -7,7 +7,7 @@ regardées (correction de Holm).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ def releve(comptes: Sequence[tuple[float, float]]) -> Releve:
     return Releve(hauts, bas)
 
 
-def moyenne(valeurs: Sequence[float]) -> Releve:
+def moyenne(valeurs: Iterable[float]) -> Releve:
     """Le relevé dont la valeur est une simple moyenne."""
     return releve([(valeur, 1) for valeur in valeurs])
 

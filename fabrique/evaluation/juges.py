@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
@@ -133,7 +133,7 @@ def _panne(cause: Exception, delai: float, cle: str) -> Panne:
     return Panne("le serveur a répondu un JSON incomplet")
 
 
-def _contenu(reponse: object) -> str:
+def _contenu(reponse: Any) -> str:
     try:
         contenu = reponse.choices[0].message.content or ""
     except (AttributeError, IndexError, TypeError):

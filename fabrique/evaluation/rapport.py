@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from fabrique.evaluation.comparaison import (
     FORME_SEULE,
     INDECIS,
@@ -28,7 +30,7 @@ from fabrique.socle.figures import (
     nouvelle_figure,
     tracer_intervalles,
 )
-from fabrique.socle.nombres import en_duree, en_francais, en_mo, en_pourcent
+from fabrique.socle.nombres import accorder, en_duree, en_francais, en_mo, en_pourcent
 from fabrique.socle.page import composer
 
 #: Exemples montrés de chaque côté : gagnés, perdus.
@@ -114,7 +116,7 @@ COLONNES = (
 
 def rangees_des_ecarts(ecarts: Sequence[Ecart]) -> list[Rangee]:
     """Une ligne par mesure, en clair."""
-    lignes = []
+    lignes: list[Rangee] = []
     for e in ecarts:
         mesure = MESURES[e.nom]
         bornes = " à ".join(mesure.ecrire_ecart(borne) for borne in e.ic95)
@@ -231,7 +233,7 @@ def _hors_de_la_perplexite(evaluation: Evaluation) -> list[Rangee]:
     jetons = evaluation.releves["perplexite"].denominateurs
     nommees = [str(e["id"]) for e, n in zip(evaluation.exemples, jetons, strict=True) if not n]
     phrase = (
-        f"{len(nommees)} question(s) sur {len(jetons)}, où il ne reste rien de la référence (demande "
+        f"{accorder(len(nommees), 'question')} sur {len(jetons)}, où il ne reste rien de la référence (demande "
         f"trop longue, ou réponses de poids nul)\u00a0: {', '.join(nommees)}"
     )
     return [("hors de la perplexité et des bits par octet", phrase)] if nommees else []
@@ -278,14 +280,14 @@ def _image_des_ecarts(ecarts: Sequence[Ecart]) -> str:
             [f"{MESURES[e.nom].titre} ({e.verdict})" for e in montres],
             [100 * e.ecart for e in montres],
             [(100 * e.ic95[0], 100 * e.ic95[1]) for e in montres],
-            titre=f"{surs} écart(s) sur {len(montres)} ne touchent pas zéro",
+            titre=f"Zéro est hors de l’intervalle pour {accorder(surs, 'écart')} sur {len(montres)}",
             unite="points (écart et intervalle à 95 %)",
             couleurs=[couleurs.get(e.verdict, BLEU) for e in montres],
         )
     )
 
 
-def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1"):
+def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1") -> tuple[Figure, str]:
     """La courbe d'apprentissage d'une mesure et ses intervalles ; rend la figure et son texte."""
     tailles = [e.appris for e in courbe]
     valeurs, bornes = [e.valeur(mesure) for e in courbe], [e.intervalle(mesure) for e in courbe]

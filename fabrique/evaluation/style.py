@@ -31,7 +31,7 @@ class Style:
     reussies: float
 
 
-def graphies_d_epoque(texte: str) -> set[str]:
+def graphies_d_epoque(texte: str) -> frozenset[str]:
     """Les graphies d'époque d'un texte, ſ ramené à s : « estoit », « luy », « mesme »…"""
     mots = re.findall(r"[a-zà-ÿœæ]+(?:-[a-zà-ÿœæ]+)*", texte.casefold().replace("ſ", "s"))
     return LEXIQUE.intersection(mots)

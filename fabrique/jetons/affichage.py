@@ -14,7 +14,7 @@ from IPython.display import display
 
 from fabrique.jetons.decoupeurs import Decoupeur
 from fabrique.socle.figures import SUR_BLANC
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import accorder
 
 #: Fonds clairs (Okabe et Ito, éclaircis), sous du texte noir : contraste d'au moins 12 pour 1.
 FONDS = ("#CBE3F5", "#FBE3B3", "#C3EBDD", "#F6DCEA")
@@ -82,10 +82,10 @@ class Decoupe:
     @property
     def resume(self) -> str:
         """Les comptes, en une phrase."""
-        comptes = (len(self.jetons), len(self.texte), len(self.texte.encode()))
-        jetons, caracteres, octets = (en_francais(compte) for compte in comptes)
         phrase = (
-            f"{self.tokenizer} : {jetons} jeton(s), {caracteres} caractère(s), {octets} octet(s)."
+            f"{self.tokenizer} : {accorder(len(self.jetons), 'jeton')}, "
+            f"{accorder(len(self.texte), 'caractère')}, "
+            f"{accorder(len(self.texte.encode()), 'octet')}."
         )
         return f"{phrase} {self.ecart}".strip()
 
@@ -179,7 +179,7 @@ def _nu(jeton: Jeton, identifiants: bool) -> str:
 
 def _reste(decoupe: Decoupe, montres: int) -> str:
     reste = len(decoupe.jetons) - montres
-    return f" … et {en_francais(reste)} autre(s) jeton(s)" if reste > 0 else ""
+    return f" … et {accorder(reste, 'autre jeton', 'autres jetons')}" if reste > 0 else ""
 
 
 def _visible(caractere: str) -> str:

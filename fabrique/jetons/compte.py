@@ -22,7 +22,7 @@ from fabrique.jetons.mesure import (
 from fabrique.socle.colonnes import en_colonnes
 from fabrique.socle.emplacements import CORPUS_LIVRES
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import en_francais, en_pourcent
+from fabrique.socle.nombres import accorder, en_francais, en_pourcent
 
 #: Un texte d'un seul tenant coûte jusqu'à deux cents fois sa taille en mémoire.
 TEXTE_MAX = 50_000_000
@@ -67,7 +67,7 @@ def examiner(
     verifier_tarif(prix, contexte)
     if not fichier and texte is None:
         raise ErreurFabrique("rien à compter", "Donnez un fichier, un corpus, ou --texte")
-    documents = lire_textes(fichier) if fichier else [texte]
+    documents = lire_textes(fichier) if fichier else [texte or ""]
     ouverts = [ouvrir(nom) for nom in tokenizers]
     mesures = fertilite({Path(fichier).name or "texte": documents}, ouverts)
     return Examen(
@@ -167,8 +167,8 @@ def en_tableau(examen: Examen, couleurs: bool = False, identifiants: bool = Fals
     coupes = [f"{rendre(decoupe, identifiants)}\n" for decoupe in examen.decoupes]
     premiere = examen.mesures[0]
     titre = (
-        f"{examen.fichier or 'texte'} : {en_francais(premiere.documents)} document(s), "
-        f"{en_francais(premiere.mots)} mot(s)."
+        f"{examen.fichier or 'texte'} : {accorder(premiere.documents, 'document')}, "
+        f"{accorder(premiere.mots, 'mot')}."
     )
     colonnes = ["tokenizer", "entrées", "jetons", "par mot", "[à 95 %]", "octets", "car."]
     rangees = [_rangee(m, c) for m, c in zip(examen.mesures, examen.couts, strict=True)]

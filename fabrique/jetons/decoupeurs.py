@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
@@ -196,14 +197,14 @@ def _ouvrir_mistral(nom: str) -> Decoupeur:
     )
 
 
-def _pieces_tekken(moteur) -> dict[int, bytes]:
+def _pieces_tekken(moteur: Any) -> dict[int, bytes]:
     from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
 
     garder = SpecialTokenPolicy.KEEP
     return {rang: moteur.id_to_byte_piece(rang, garder) for rang in range(moteur.n_words)}
 
 
-def _coder_tekken(moteur) -> Callable[[str], list[int]]:
+def _coder_tekken(moteur: Any) -> Callable[[str], list[int]]:
     def coder(texte: str) -> list[int]:
         try:
             return moteur.encode(texte, bos=False, eos=False)

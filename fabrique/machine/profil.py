@@ -29,7 +29,8 @@ class Profil:
     ``calcul`` est le type des calculs, ``mbatch_size`` le nombre d'exemples traités
     ensemble, ``batch_size`` celui d'un pas d'apprentissage, ``recalcul`` dit si les
     activations sont recalculées pour épargner la mémoire, ``lora_dropout`` la part des entrées de
-    l'adaptateur éteintes au hasard.
+    l'adaptateur éteintes au hasard, ``texte_libre`` si le modèle mérite d'écrire autour des citations
+    d'une réponse sourcée.
     """
 
     nom: str
@@ -46,6 +47,7 @@ class Profil:
     target_modules: tuple[str, ...] | str
     recalcul: bool
     max_new_tokens: int
+    texte_libre: bool
     exemples: int | None
     duree_annoncee: str
     pourquoi: str
@@ -68,6 +70,8 @@ POCHE = Profil(
     target_modules="all-linear",
     recalcul=False,
     max_new_tokens=220,
+    # À cette taille, le modèle choisit et présente le passage ; ce qu'il ajouterait serait inventé.
+    texte_libre=False,
     exemples=None,
     duree_annoncee="une à deux minutes sur deux cœurs",
     pourquoi="aucun GPU utilisable : le Falcon de poche, embarqué, suffit pour tout voir",
@@ -88,6 +92,7 @@ T4 = Profil(
     target_modules=("query_key_value",),
     recalcul=False,
     max_new_tokens=220,
+    texte_libre=True,
     exemples=None,
     duree_annoncee="mesurée dès les premiers pas",
     pourquoi="un GPU sans bf16 natif (T4) : Falcon-7B en 4 bits, calcul en fp16",

@@ -25,6 +25,11 @@ class Entree:
     licence: str
     pickle: bool = False
 
+    @property
+    def est_un_gguf(self) -> bool:
+        """Vrai pour un fichier GGUF, celui de llama.cpp et d'Ollama."""
+        return self.depot.endswith(".gguf")
+
 
 #: Les modèles du cours. Chaque révision du hub est figée.
 CATALOGUE = {
@@ -44,7 +49,7 @@ SYNONYMES = {"falcon-7b-4bit": "falcon-7b", "falcon-7b-instruct-4bit": "falcon-7
 
 
 def trouver(modele: str | Path, revision: str | None = None, quoi: str = "modèle") -> Entree:
-    """L'entrée du catalogue, le dossier local ou le dépôt du hub désigné par ``modele``.
+    """L'entrée du catalogue, le dossier, le fichier GGUF ou le dépôt du hub désigné par ``modele``.
 
     Args:
         quoi: ce qu'on y cherche, pour le dire quand on ne le trouve pas.
@@ -52,7 +57,7 @@ def trouver(modele: str | Path, revision: str | None = None, quoi: str = "modèl
     nom = SYNONYMES.get(str(modele), str(modele))
     if nom in CATALOGUE:
         return CATALOGUE[nom]
-    if Path(nom).is_dir():
+    if Path(nom).is_dir() or (nom.endswith(".gguf") and Path(nom).is_file()):
         return Entree(nom, None, "inconnue")
     if nom.count("/") == 1 and not nom.startswith((".", "/", "~")):
         if revision is None:
@@ -85,4 +90,4 @@ def nom_public(depot: str) -> str:
     for nom, entree in CATALOGUE.items():
         if entree.depot == depot:
             return depot if entree.revision else nom
-    return Path(depot).name if Path(depot).is_dir() else depot
+    return Path(depot).name if Path(depot).exists() else depot

@@ -7,14 +7,19 @@ qu'on a demandé.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import bitsandbytes as bnb
+import psutil
 import torch
 import transformers
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
@@ -33,6 +38,7 @@ from transformers.models.falcon import modeling_falcon
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import verifier_calcul
 from fabrique.modeles.catalogue import Entree, trouver
+from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.memoire import montrer_memoire
 from fabrique.modeles.quantification import (
     FORMATS,
@@ -42,6 +48,7 @@ from fabrique.modeles.quantification import (
 )
 from fabrique.modeles.tokenizer import charger_tokenizer, erreurs_du_hub
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import accorder, en_francais, en_go
 
 QUANTIFICATIONS = (*FORMATS, "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -57,7 +64,8 @@ def charger(
     """Charge un modèle et son tokenizer, puis vérifie la quantification.
 
     Args:
-        modele: nom du catalogue (« falcon-poche »), dossier local, ou identifiant du hub.
+        modele: nom du catalogue (« falcon-poche »), dossier local, fichier ``.gguf``, ou identifiant
+            du hub.
         quantification: ``"nf4"`` (4 bits, double quantification), ``"nf4_simple"`` (échelles
             en 32 bits), ``"fp4"``, ``"int8"`` (8 bits), ``"gptq"`` (point de contrôle GPTQ
             existant, extra ``[gptq]``) ou ``"aucune"``.
@@ -91,7 +99,8 @@ def charger(
     entree = trouver(modele, revision)
     _refuser_pickle(entree)
     tokenizer = charger_tokenizer(modele, revision)
-    reseau = _charger_poids(entree, quantification, TYPES[calcul])
+    charger_poids = _charger_gguf if entree.est_un_gguf else _charger_poids
+    reseau = charger_poids(entree, quantification, TYPES[calcul])
     _proteger_avx512(reseau)
     verifier_quantification(reseau, quantification)
     if couches_quatre_bits(reseau) and not sous_fsdp():
@@ -107,7 +116,11 @@ def squelette(modele: str | Path, revision: str | None = None) -> PreTrainedMode
     """Un modèle sans ses poids, sur un appareil fictif : ses couches, leurs noms, leurs tailles."""
     entree = trouver(modele, revision)
     with erreurs_du_hub(entree), torch.device("meta"):
-        config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
+        if entree.est_un_gguf:
+            config = FichierGguf.ouvrir(entree.depot).configuration()
+            config._name_or_path = entree.depot
+        else:
+            config = AutoConfig.from_pretrained(entree.depot, revision=entree.revision)
         return AutoModelForCausalLM.from_config(config)
 
 
@@ -172,6 +185,75 @@ def _charger_poids(entree: Entree, quantification: str, dtype: torch.dtype) -> P
     return reseau
 
 
+def _charger_gguf(entree: Entree, quantification: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Les poids d'un GGUF, rendus à leurs nombres, comptés, puis quantifiés comme les autres.
+
+    transformers refuse de quantifier un GGUF en le lisant : ses poids passent par un dossier
+    temporaire, en 16 bits, d'où ils se chargent comme ceux de tout modèle.
+    """
+    fichier = FichierGguf.ouvrir(entree.depot)
+    config = fichier.configuration()
+    dtype_lu = dtype if quantification == "aucune" else torch.float16
+    _verifier_la_place(fichier, dtype_lu.itemsize)
+    # La barre de transformers est en anglais, et ne se règle pas.
+    with erreurs_du_hub(entree), reparation_falcon(), redirect_stderr(io.StringIO()):
+        reseau, compte_rendu = AutoModelForCausalLM.from_pretrained(
+            fichier.chemin.parent,
+            gguf_file=fichier.chemin.name,
+            config=config,
+            dtype=dtype_lu,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    _verifier_poids(reseau, compte_rendu, entree)
+    _verifier_le_compte(reseau, fichier)
+    if lecteur := getattr(reseau, "hf_quantizer", None):
+        # Dès 5.23, transformers croit quantifié tout ce qui vient d'un GGUF, même déplié.
+        lecteur.remove_quantization_config(reseau)
+    if quantification != "aucune":
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as dossier:
+            reseau.save_pretrained(dossier)
+            del reseau  # jamais deux modèles entiers en mémoire
+            reseau = _charger_poids(Entree(dossier, None, entree.licence), quantification, dtype)
+    elif torch.cuda.is_available():
+        reseau = reseau.to(carte_du_processus())
+    reseau.config._name_or_path = entree.depot
+    return reseau
+
+
+def _verifier_la_place(fichier: FichierGguf, octets: int) -> None:
+    """Les poids dépliés tiennent en mémoire et, pour un temps, sur le disque.
+
+    Raises:
+        ErreurFabrique: il en manque.
+    """
+    besoin = fichier.poids * octets
+    libres = {
+        "en mémoire": psutil.virtual_memory().available,
+        f"dans {tempfile.gettempdir()}": shutil.disk_usage(tempfile.gettempdir()).free,
+    }
+    for ou, libre in libres.items():
+        if libre < besoin:
+            raise ErreurFabrique(
+                f"il reste {en_go(libre)} {ou}, et ce fichier, déplié, en demande {en_go(besoin)}",
+                "Fermez d’autres programmes, ou donnez le modèle d’origine, en safetensors",
+                fichier.chemin,
+                code=MACHINE,
+            )
+
+
+def _verifier_le_compte(reseau: PreTrainedModel, fichier: FichierGguf) -> None:
+    """Chaque nombre du fichier a trouvé sa place : transformers écarte en silence ce qu'il ignore."""
+    places = sum(parametre.numel() for parametre in reseau.parameters())
+    if places != fichier.poids:
+        raise ErreurFabrique(
+            f"le fichier porte {en_francais(fichier.poids)} poids, et le modèle que transformers en "
+            f"tire {en_francais(places)}",
+            "Donnez le modèle d’origine, en safetensors",
+            fichier.chemin,
+        )
+
+
 def carte_du_processus() -> int:
     """Le numéro de la carte de ce processus : 0, ou ce que dit accelerate quand ils sont plusieurs."""
     return int(os.environ.get("LOCAL_RANK", "0"))
@@ -189,7 +271,7 @@ def _preparer_le_decoupage(options: dict, dtype: torch.dtype) -> None:
     ne se découpent pas.
     """
     options["device_map"] = None
-    reglages = options.get("quantization_config")
+    reglages: Any = options.get("quantization_config")
     if getattr(reglages, "load_in_4bit", False):
         reglages.bnb_4bit_quant_storage = dtype
 
@@ -290,13 +372,14 @@ def verifier_quantification(reseau: PreTrainedModel, quantification: str) -> int
         return len(formats)
     if quantification == "aucune":
         raise ErreurFabrique(
-            f"ce modèle est enregistré quantifié ({formats[autres[0]]}) : {len(autres)} couche(s)",
+            f"ce modèle est enregistré quantifié ({formats[autres[0]]}) : {accorder(len(autres), 'couche')}",
             "Donnez le modèle d’origine, en 16 ou 32 bits",
         )
     raise ErreurFabrique(
-        f"le modèle n’est pas en {FORMATS[quantification].bits} bits : {len(autres)} couche(s) "
-        f"restée(s) en 16 ou 32 bits, ou dans un autre format que « {quantification} » "
-        f"({', '.join(autres[:3])}…), {len(formats) - len(autres)} quantifiée(s)",
+        f"le modèle n’est pas en {FORMATS[quantification].bits} bits : "
+        f"{accorder(len(autres), 'couche restée', 'couches restées')} en 16 ou 32 bits, ou dans un "
+        f"autre format que « {quantification} » ({', '.join(autres[:3])}…), "
+        f"{accorder(len(formats) - len(autres), 'quantifiée')}",
         "Signalez cette version de transformers au projet, ou chargez avec quantification='aucune'",
         code=MACHINE,
     )

@@ -7,7 +7,7 @@ Ce module est le seul endroit où ils se bâtissent : réglage fin, génération
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fabrique.socle.erreurs import ErreurFabrique
@@ -64,12 +64,12 @@ def texte_envoye(
     tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "", systeme: str = ""
 ) -> str:
     """Le texte exact envoyé au modèle, jusqu'à l'endroit où il doit répondre."""
-    return _composer(tokenizer, en_messages(instruction, input, systeme))
+    return composer(tokenizer, en_messages(instruction, input, systeme))
 
 
 def texte_de_la_demande(tokenizer: PreTrainedTokenizerBase, exemple: dict) -> str:
     """Le texte envoyé au modèle pour qu'il écrive la dernière réponse d'un exemple."""
-    return _composer(tokenizer, _messages(exemple)[:-1])
+    return composer(tokenizer, _messages(exemple)[:-1])
 
 
 def _messages(exemple: dict) -> list[dict[str, str]]:
@@ -80,9 +80,9 @@ def _messages(exemple: dict) -> list[dict[str, str]]:
     return [*en_messages(*champs), {"role": "assistant", "content": exemple.get("output") or ""}]
 
 
-def _composer(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+def composer(tokenizer: PreTrainedTokenizerBase, messages: Iterable[Mapping[str, str]]) -> str:
     """Les messages composés par le gabarit du modèle, suivis de l'appel à répondre."""
-    neutres = [m | {"content": neutraliser(m["content"], tokenizer)} for m in messages]
+    neutres = [{**m, "content": neutraliser(m["content"], tokenizer)} for m in messages]
     return tokenizer.apply_chat_template(
         neutres,
         chat_template=tokenizer.chat_template or GABARIT_ALPACA,
@@ -188,7 +188,7 @@ def _tours(
     for rang, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        texte = _composer(tokenizer, messages[:rang])
+        texte = composer(tokenizer, messages[:rang])
         if not texte.startswith(deja):
             raise ErreurFabrique(
                 "le gabarit de ce modèle récrit les tours passés : il n’apprend qu’un tour à la fois",

@@ -27,12 +27,14 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
+from fabrique.modeles.contrainte import SelonGrammaire
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_de_la_demande, texte_envoye
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 JOURNAL = logging.getLogger(__name__)
 
-Element, Rendu = TypeVar("Element"), TypeVar("Rendu")
+Element = TypeVar("Element")
+Rendu = TypeVar("Rendu")
 
 #: Ce que ``generate`` prendrait dans la configuration d'un modèle si on ne le disait pas : chaque
 #: valeur est celle qui ne fait rien. Source : documentation de ``GenerationConfig``.
@@ -61,12 +63,13 @@ def generer(
     instruction: str,
     input: str = "",
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     max_new_tokens: int = 220,
     temperature: float = 0.0,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
+    grammaire: str = "",
     graine: int | None = None,
     afficher: bool = True,
 ) -> str:
@@ -75,13 +78,16 @@ def generer(
     Args:
         instruction: la demande, en français.
         input: le texte à traiter, s'il y en a un.
-        adaptateur: ``False`` interroge la base sans son adaptateur, sans rien recharger.
+        adaptateur: ``False`` interroge la base sans son adaptateur, sans rien recharger ; un nom,
+            l'adaptateur que ``charger_adaptateur`` a posé sous ce nom.
         max_new_tokens: longueur maximale de la réponse, en jetons.
         temperature: 0 prend toujours le jeton le plus probable ; plus haut, on tire au sort.
         top_k: tire parmi les ``top_k`` jetons les plus probables ; 0, parmi tous.
         repetition_penalty: divise la note d'un jeton déjà écrit ; 1 n'y change rien.
         sans_repeter: la réponse n'écrit jamais deux fois la même suite de ``sans_repeter``
             jetons ; 0 n'interdit rien.
+        grammaire: ce que la réponse peut être, dans le langage de Lark (``SelonGrammaire``) ; vide,
+            tout.
         graine: rend un tirage reproductible.
         afficher: ``False`` rend la réponse sans l'imprimer.
 
@@ -89,7 +95,8 @@ def generer(
         La réponse, sans le texte envoyé ni le jeton de fin.
 
     Raises:
-        ErreurFabrique: demi-caractère Unicode, ou question plus longue que la fenêtre du modèle.
+        ErreurFabrique: demi-caractère Unicode, question plus longue que la fenêtre du modèle, ou
+            adaptateur inconnu.
     """
     ids = torch.tensor([coder(texte_envoye(tokenizer, instruction, input), tokenizer)])
     return continuer(
@@ -102,6 +109,7 @@ def generer(
         top_k=top_k,
         repetition_penalty=repetition_penalty,
         sans_repeter=sans_repeter,
+        grammaire=grammaire,
         graine=graine,
         afficher=afficher,
     )
@@ -112,12 +120,13 @@ def continuer(
     tokenizer: PreTrainedTokenizerBase,
     texte: str | torch.Tensor,
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     max_new_tokens: int = 60,
     temperature: float = 0.0,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
+    grammaire: str = "",
     graine: int | None = None,
     afficher: bool = False,
 ) -> str:
@@ -142,6 +151,9 @@ def continuer(
     ids = texte.to(modele.device)
     flux = Flux(tokenizer, afficher)
     tirage = {"temperature": float(temperature), "top_k": top_k} if temperature > 0 else {}
+    processeurs = regles(repetition_penalty, sans_repeter, ids.shape[1])
+    if grammaire:
+        processeurs.append(SelonGrammaire(tokenizer, [grammaire], ids.shape[1]))
     modele.eval()
     with torch.inference_mode(), base_ou_affine(modele, adaptateur):
         sortie = modele.generate(
@@ -149,7 +161,7 @@ def continuer(
             attention_mask=torch.ones_like(ids),
             max_new_tokens=min(max_new_tokens, place),
             do_sample=temperature > 0,
-            logits_processor=regles(repetition_penalty, sans_repeter, ids.shape[1]),
+            logits_processor=processeurs,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             use_cache=True,
@@ -166,7 +178,8 @@ class Flux(TextStreamer):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, afficher: bool) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.afficher, self.morceaux = afficher, []
+        self.afficher = afficher
+        self.morceaux: list[str] = []
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Reçoit de transformers les mots dont la fin est sûre."""
@@ -185,11 +198,12 @@ def generer_par_lots(
     tokenizer: PreTrainedTokenizerBase,
     exemples: list[dict],
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     max_new_tokens: int = 220,
     min_new_tokens: int = 0,
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
+    grammaires: Sequence[str] | None = None,
     lot: int = 32,
 ) -> list[tuple[str, bool]]:
     """Répond à plusieurs instructions à la fois, sans tirage au sort.
@@ -199,6 +213,7 @@ def generer_par_lots(
         min_new_tokens: longueur minimale d'une réponse, en jetons : le jeton de fin attend.
         repetition_penalty: comme pour ``generer``.
         sans_repeter: comme pour ``generer``.
+        grammaires: une par question, comme pour ``generer`` ; ``None`` n'en impose aucune.
         lot: combien de questions avancent ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
@@ -222,13 +237,17 @@ def generer_par_lots(
             {"input_ids": [codes[rang] for rang in rangs]}, padding_side="left", return_tensors="pt"
         ).to(modele.device)
         question = entrees["input_ids"].shape[1]
+        processeurs = regles(repetition_penalty, sans_repeter, question)
+        if grammaires:
+            suivies = [grammaires[rang] for rang in rangs]
+            processeurs.append(SelonGrammaire(tokenizer, suivies, question))
         with torch.inference_mode(), base_ou_affine(modele, adaptateur):
             sorties = modele.generate(
                 **entrees,
                 max_new_tokens=max(longueurs[rang] for rang in rangs),
                 min_new_tokens=min_new_tokens,
                 do_sample=False,
-                logits_processor=regles(repetition_penalty, sans_repeter, question),
+                logits_processor=processeurs,
                 eos_token_id=fin,
                 pad_token_id=tokenizer.pad_token_id,
                 use_cache=True,
@@ -275,8 +294,15 @@ def place_pour_repondre(
         ErreurFabrique: la question remplit ou dépasse la fenêtre du modèle.
     """
     limite = fenetre(modele, tokenizer)
-    if limite is None:
-        return sys.maxsize
+    return sys.maxsize if limite is None else place_dans(limite, longueur, rang)
+
+
+def place_dans(limite: int, longueur: int, rang: int | None = None) -> int:
+    """Combien de jetons il reste pour répondre dans une fenêtre de ``limite`` jetons.
+
+    Raises:
+        ErreurFabrique: la question remplit ou dépasse la fenêtre.
+    """
     if longueur >= limite:
         laquelle = "le texte" if rang is None else f"la question {rang}"
         raise ErreurFabrique(
@@ -287,7 +313,7 @@ def place_pour_repondre(
     return limite - longueur
 
 
-def _dire_la_coupe(combien: int, limite: int) -> None:
+def _dire_la_coupe(combien: int, limite: int | None) -> None:
     reponses = "La réponse est coupée" if combien == 1 else f"{combien} réponses sont coupées"
     JOURNAL.warning(
         f"{reponses} : question et réponse ne peuvent dépasser {limite} jetons avec ce modèle."
@@ -363,12 +389,19 @@ class SansBoucle(LogitsProcessor):
 
 
 @contextmanager
-def base_ou_affine(modele: PreTrainedModel, adaptateur: bool) -> Iterator[None]:
-    """Éteint l'adaptateur, le temps d'une réponse de la base.
+def base_ou_affine(modele: PreTrainedModel, adaptateur: bool | str) -> Iterator[None]:
+    """Éteint l'adaptateur, ou met en service celui qu'on nomme, le temps d'une réponse.
 
     Un modèle nu répond toujours comme la base, même quand peft a depuis posé un adaptateur
     dans ses couches : ``modele`` et ``resultat.modele`` restent deux interlocuteurs.
+
+    Raises:
+        ErreurFabrique: aucun adaptateur de ce nom n'est posé sur le modèle.
     """
+    if isinstance(adaptateur, str):
+        with _en_service(modele, adaptateur):
+            yield
+        return
     if isinstance(modele, PeftModel) and adaptateur:
         yield
         return
@@ -384,3 +417,24 @@ def base_ou_affine(modele: PreTrainedModel, adaptateur: bool) -> Iterator[None]:
     finally:
         for couche in allumees:
             couche.enable_adapters(True)
+
+
+@contextmanager
+def _en_service(modele: PreTrainedModel, nom: str) -> Iterator[None]:
+    """Met un adaptateur en service, puis rend le modèle tel qu'il était."""
+    poses = list(modele.peft_config) if isinstance(modele, PeftModel) else []
+    if nom not in poses:
+        raise ErreurFabrique(
+            f"aucun adaptateur ne s’appelle « {nom} » sur ce modèle"
+            + (f", qui porte {', '.join(poses)}" if poses else ""),
+            "Posez-le d’abord : charger_adaptateur(modele, dossier, nom=…)",
+        )
+    avant = modele.active_adapters
+    apprenables = [p for p in modele.parameters() if p.requires_grad]
+    modele.base_model.set_adapter(nom, inference_mode=True)
+    try:
+        yield
+    finally:
+        modele.base_model.set_adapter(avant, inference_mode=True)
+        for parametre in apprenables:
+            parametre.requires_grad_(True)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -18,6 +19,7 @@ from transformers import (
 )
 
 from fabrique.modeles.catalogue import nom_public
+from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.socle.emplacements import ecrire_signe
 
 #: Ce que l'apprentissage écrit à côté de l'adaptateur : sa base, et les demandes qu'il a apprises.
@@ -65,15 +67,15 @@ def empreinte_de_la_base(modele: PreTrainedModel) -> str | None:
     la même en 4 bits et en 16 bits, dans le cache du hub et dans une copie locale ; une autre dès
     qu'un réglage fin ou une fusion a changé les poids, même d'une seule sorte de couche.
     """
-    dossier = _dossier_des_poids(modele.config)
-    tenseurs = sorted(_extraits(dossier)) if dossier else []
+    lieu = _lieu_des_poids(modele.config)
+    tenseurs = sorted(_extraits(lieu)) if lieu else []
     return hashlib.sha256(b"".join(tenseurs)).hexdigest() if tenseurs else None
 
 
-def _dossier_des_poids(config: PretrainedConfig) -> Path | None:
-    """Le dossier d'un modèle : le sien, ou celui que le cache du hub lui donne."""
+def _lieu_des_poids(config: PretrainedConfig) -> Path | None:
+    """Le dossier d'un modèle, ou son fichier GGUF : le sien, ou celui que le cache du hub lui donne."""
     depot = config._name_or_path
-    if not depot or Path(depot).is_dir():
+    if not depot or Path(depot).exists():
         return Path(depot) if depot else None
     revision = getattr(config, "_commit_hash", None)
     try:
@@ -83,10 +85,14 @@ def _dossier_des_poids(config: PretrainedConfig) -> Path | None:
     return Path(trouve).parent if isinstance(trouve, str) else None
 
 
-def _extraits(dossier: Path) -> Iterator[bytes]:
-    """La description de chaque tenseur d'un dossier, et les octets de sa rangée du milieu."""
+def _extraits(lieu: Path) -> Iterator[bytes]:
+    """La description de chaque tenseur d'un modèle, et les octets de sa rangée du milieu."""
+    if lieu.is_file():
+        for tenseur in FichierGguf.ouvrir(lieu).lecteur.tensors:
+            yield _extrait(tenseur.name, torch.from_numpy(tenseur.data), list(tenseur.data.shape))
+        return
     motifs = ("model*.safetensors", "gptq_model*.safetensors", "pytorch_model*.bin")
-    for fichier in next(filter(None, (list(dossier.glob(motif)) for motif in motifs)), []):
+    for fichier in next(filter(None, (list(lieu.glob(motif)) for motif in motifs)), []):
         if fichier.suffix == ".bin":
             poids = torch.load(fichier, map_location="cpu", mmap=True, weights_only=True)
             yield from (_extrait(nom, t, list(t.shape)) for nom, t in poids.items())
@@ -97,7 +103,7 @@ def _extraits(dossier: Path) -> Iterator[bytes]:
                     yield _extrait(nom, tranche, tranche.get_shape())
 
 
-def _extrait(nom: str, tenseur, forme: list[int]) -> bytes:
+def _extrait(nom: str, tenseur: Any, forme: list[int]) -> bytes:
     """Args: ``tenseur`` se lit par tranches, sans que le reste vienne en mémoire."""
     rangee = tenseur[forme[0] // 2 : forme[0] // 2 + 1] if forme else tenseur[...]
     entete = f"{nom} {rangee.dtype} {forme}\n".encode()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from fabrique.machine.profil import JUMEAU
 from fabrique.modeles.catalogue import CATALOGUE, Entree, trouver
+from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.gabarits import GABARIT_ALPACA
 from fabrique.socle.emplacements import hub_ou_cache
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: L'erreur de la bibliothèque de réseau du hub, httpx ou httpx2 selon sa version.
-ErreurReseau = HfHubHTTPError.__bases__[0]
+ErreurReseau: Any = HfHubHTTPError.__bases__[0]
 
 
 def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Charge le seul tokenizer d'un modèle : catalogue, dossier local ou hub.
+    """Charge le seul tokenizer d'un modèle : catalogue, dossier local, fichier GGUF ou hub.
 
     Raises:
         ErreurFabrique: modèle inconnu ou injoignable, fichiers illisibles.
     """
     entree = trouver(modele, revision)
     with erreurs_du_hub(entree):
-        tokenizer = _lire(entree)
+        return completer(_lire(entree))
+
+
+def completer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Donne à un tokenizer ce que le cours attend de tous : un gabarit, un remplissage à gauche."""
     tokenizer.chat_template = tokenizer.chat_template or GABARIT_ALPACA
     # Sans jeton de remplissage, celui de fin en tient lieu : nos étiquettes sont explicites,
     # la fin s'apprend quand même.
@@ -45,6 +50,8 @@ def charger_tokenizer(modele: str | Path, revision: str | None = None) -> PreTra
 
 def _lire(entree: Entree) -> PreTrainedTokenizerBase:
     """Le tokenizer que choisirait AutoTokenizer, qui importe torch ; sans lui, au catalogue."""
+    if entree.est_un_gguf:
+        return FichierGguf.ouvrir(entree.depot).tokenizer()
     if entree not in CATALOGUE.values():
         from transformers import AutoTokenizer
 
@@ -64,7 +71,7 @@ def erreurs_du_hub(entree: Entree) -> Iterator[None]:
         with hub_ou_cache() if entree.revision else nullcontext():
             yield
     except (OSError, HFValidationError, LocalEntryNotFoundError, ErreurReseau) as cause:
-        if Path(entree.depot).is_dir():
+        if Path(entree.depot).exists():
             raise ErreurFabrique(
                 f"le modèle ne se lit pas ({str(cause).splitlines()[0][:120]})",
                 "Vérifiez que le dossier contient config.json, le tokenizer et les poids",

@@ -26,7 +26,7 @@ def log_probabilites(
     modele: PreTrainedModel,
     exemples: Sequence[Mapping[str, list[int]]],
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
     lot: int = 8,
 ) -> list[np.ndarray]:
     """La log-probabilité de chaque jeton à prédire, sachant tous ceux qui le précèdent.
@@ -34,7 +34,7 @@ def log_probabilites(
     Args:
         exemples: des exemples en jetons, de ``a_predire`` ou d'``exemple_en_jetons``. Le premier
             jeton d'une suite, que rien ne précède, ne se prédit pas.
-        adaptateur: ``False`` interroge la base.
+        adaptateur: ``False`` interroge la base ; un nom, l'adaptateur posé sous ce nom.
         lot: combien d'exemples sont lus ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
@@ -71,7 +71,7 @@ def log_probabilites_des_suites(
     debut: Sequence[int],
     suites: Sequence[Sequence[int]],
     *,
-    adaptateur: bool = True,
+    adaptateur: bool | str = True,
 ) -> np.ndarray:
     """La log-probabilité de chaque suite d'un même début, en nats (forme : suites).
 

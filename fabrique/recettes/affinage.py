@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,9 @@ from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import choisir_profil
 from fabrique.modeles.chargement import charger, squelette
 from fabrique.recettes.cout import bilan
-from fabrique.socle.emplacements import dossier_durable
+from fabrique.socle.emplacements import dossier_durable, ecrire_signe
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import accorder, en_francais
 
 
 @seul_le_premier_parle()
@@ -42,6 +44,8 @@ def affiner(
     mesurer_energie: bool = False,
 ) -> ResultatEntrainement:
     """Affine un modèle sur un corpus et dit ce que la perte y a gagné.
+
+    La perte de validation, avant et après, s'écrit aussi dans ``validation.json``.
 
     Args:
         modele: nom du catalogue, dossier ou identifiant du hub.
@@ -79,9 +83,11 @@ def affiner(
     if a_comparer:
         ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
         print(f"Validation : perte {en_francais(ecart.avant, 3)} → {en_francais(ecart.apres, 3)}")
+        if est_le_premier():
+            ecrire_signe(sortie / "validation.json", json.dumps(asdict(ecart)))
     if sans_perte := int(np.isnan(avant).sum()):
         print(
-            f"{sans_perte} exemple(s) de validation n’y comptent pas\u00a0: il n’y reste rien à "
+            f"Sans {accorder(sans_perte, 'exemple')} de validation, où il ne reste rien à "
             "apprendre (question trop longue, ou réponses de poids nul)."
         )
     compare = "" if revision else bilan(modele, resultat, carte_de(examiner().gpu))
@@ -102,7 +108,7 @@ def _verifier_corpus(corpus: Dataset, dataset: str, accepter: bool) -> None:
     if trouvees and not accepter:
         premiere = trouvees[0]
         raise ErreurFabrique(
-            f"{len(trouvees)} donnée(s) personnelle(s), la première à l’exemple {premiere.rang} "
+            f"{accorder(len(trouvees), 'donnée personnelle', 'données personnelles')}, la première à l’exemple {premiere.rang} "
             f"({premiere.regle.removeprefix('personnel.')}) : un modèle pourrait les réciter",
             "Retirez-les, ou ajoutez --accepter_donnees_personnelles si vous en avez le droit",
             dataset,

@@ -6,14 +6,12 @@ Tout est estimé, et chaque hypothèse est montrée avec sa source. Une fois l'a
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from fabrique.corpus import jeu, lire_corpus
@@ -22,6 +20,7 @@ from fabrique.machine.cartes import CARTES, CO2_FRANCE
 from fabrique.modeles.catalogue import CATALOGUE, trouver
 from fabrique.modeles.gabarits import exemple_en_jetons
 from fabrique.modeles.tokenizer import charger_tokenizer
+from fabrique.socle.colonnes import en_texte
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import GO, en_francais, en_go, en_minutes, en_pourcent
 
@@ -361,9 +360,7 @@ def en_tableau(estimation: Estimation, api: dict[str, float] | None = None) -> s
     }
     for nom, valeur in lignes.items():
         table.add_row(nom, valeur)
-    sortie = Console(width=88, highlight=False, file=io.StringIO())
-    sortie.print(table)
-    return sortie.file.getvalue() + "\n".join(
+    return en_texte(table, largeur=88) + "\n".join(
         ["Hypothèses\u00a0:", *(f"- {hypothese}" for hypothese in e.hypotheses)]
     )
 

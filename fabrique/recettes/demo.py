@@ -1,4 +1,4 @@
-"""La démonstration : affiner le Falcon de poche en 4 bits et montrer ce que cela change."""
+"""La démonstration : affiner le Falcon de poche en 4 bits, puis le faire répondre en citant ses sources."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datasets import Dataset
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, entrainer, memoire_pic
@@ -17,6 +18,9 @@ from fabrique.evaluation import comparer_pertes, mesurer_reponses, pertes
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger, couches_quatre_bits
 from fabrique.modeles.generation import generer
+from fabrique.recherche.affichage_reponse import en_terminal
+from fabrique.recherche.index import Index
+from fabrique.recherche.reponse import Reponse, repondre
 from fabrique.socle.emplacements import ecrire_signe, programme, verifier_sortie
 from fabrique.socle.nombres import en_duree, en_francais, en_go, en_pourcent
 
@@ -25,6 +29,15 @@ CATEGORIES_MONTREES = ("identite", "logement", "retraite")
 #: Deux passages, à un taux plus doux que celui du profil : au même taux, le second raccourcirait les
 #: réponses (choisi sur le jeu de validation, benchmarks/RESULTATS.md).
 REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
+#: Trois questions auxquelles les fiches répondent, et une à laquelle elles ne répondent pas.
+QUESTIONS_SOURCEES = (
+    "Ma carte d’identité expire dans six mois, je peux déjà la refaire ?",
+    "Qui contrôle l’accessibilité des sites publics ?",
+    "Le passeport d’un enfant est valable combien de temps ?",
+    "Quel temps fera-t-il samedi pour mon mariage ?",
+)
+#: La part acceptée de questions sans réponse auxquelles répondre quand même, pour ces quatre-là.
+FAUSSES_REPONSES = 0.2
 #: Le premier carnet, depuis la racine du cours.
 CARNET = Path("notebooks", "00_demarrage.ipynb")
 
@@ -66,9 +79,36 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
         "questions_de_test": len(test),
         "adaptateur": str(resultat.dossier),
     }
+    sourcees = repondre_en_citant(modele, tokenizer, console)
+    rapport["reponses_sourcees"] = [reponse.contrat() for reponse in sourcees]
     ecrire_signe(sortie / "rapport.json", json.dumps(rapport, ensure_ascii=False, indent=2))
     _conclure(console, rapport, resultat.duree_s, sortie)
     return rapport
+
+
+def repondre_en_citant(
+    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, console: Console
+) -> list[Reponse]:
+    """Pose quatre questions à la base, fiches à l'appui : trois réponses qui citent, une abstention.
+
+    Un petit modèle choisit mal entre plusieurs passages : on ne lui montre que le premier trouvé.
+    """
+    console.print("\nEt avec des fiches sous les yeux : citer mot pour mot, ou se taire…")
+    index = Index.construire("fiches")
+    reponses = []
+    for question in QUESTIONS_SOURCEES:
+        reponse = repondre(
+            modele,
+            tokenizer,
+            question,
+            index,
+            fausses_reponses=FAUSSES_REPONSES,
+            montres=1,
+            adaptateur=False,
+        )
+        reponses.append(reponse)
+        en_terminal(reponse, console)
+    return reponses
 
 
 def exemples_montres(test: Dataset) -> list[dict]:
@@ -79,7 +119,7 @@ def exemples_montres(test: Dataset) -> list[dict]:
     ]
 
 
-def _repondre(modele, tokenizer, exemple: dict) -> str:
+def _repondre(modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exemple: dict) -> str:
     return generer(
         modele,
         tokenizer,

@@ -1,1 +1,1 @@
-"""Faire servir un modèle affiné : le fusionner."""
+"""Faire servir un modèle affiné : le fusionner, l’exporter, répondre et affiner à une adresse."""

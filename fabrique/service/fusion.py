@@ -88,14 +88,15 @@ def fusionner(
     verifier_adaptateur(adaptateur)
     tokenizer, base = charger(modele, "aucune", calcul, revision, silencieux=True)
     affine = charger_adaptateur(base, adaptateur).eval()
-    attendus = _logits(affine, tokenizer)
+    attendus = logits_des_demandes(affine, tokenizer)
     sortie.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fabrique-", dir=sortie.parent) as a_cote:
         partiel = Path(a_cote) / "modele"
         exporter(_additionner(affine, adaptateur), tokenizer, partiel)
         del base, affine  # jamais deux modèles entiers en mémoire
         ecart = _ecart(
-            attendus, _logits(charger(partiel, "aucune", calcul, None, True)[1], tokenizer)
+            attendus,
+            logits_des_demandes(charger(partiel, "aucune", calcul, None, True)[1], tokenizer),
         )
         if ecart > TOLERANCE:
             dit = "sans limite" if math.isinf(ecart) else en_bref(ecart, 2)
@@ -136,7 +137,10 @@ def _additionner(affine: PeftModel, adaptateur: str | Path) -> PreTrainedModel:
 
 
 @torch.inference_mode()
-def _logits(modele: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> list[torch.Tensor]:
+def logits_des_demandes(
+    modele: torch.nn.Module, tokenizer: PreTrainedTokenizerBase
+) -> list[torch.Tensor]:
+    """Les logits de chaque demande (forme : 1 × jetons × vocabulaire), calculés en 32 bits."""
     lignes = [coder(texte_envoye(tokenizer, demande), tokenizer) for demande in DEMANDES]
     with _calcul_en_32_bits(modele.eval()):
         return [

@@ -19,6 +19,11 @@ def en_colonnes(titres: Sequence[str], rangees: Iterable[Sequence[str]]) -> str:
         table.add_column(titre, justify="right" if rang else "left", no_wrap=True)
     for rangee in rangees:
         table.add_row(*rangee)
-    sortie = Console(width=_LARGEUR, file=io.StringIO(), highlight=False, markup=False, emoji=False)
-    sortie.print(table)
-    return sortie.file.getvalue().rstrip("\n")
+    return en_texte(table, _LARGEUR).rstrip("\n")
+
+
+def en_texte(table: Table, largeur: int) -> str:
+    """Un tableau de rich, tel qu'il s'imprimerait sur ``largeur`` signes."""
+    ecrit = io.StringIO()
+    Console(width=largeur, file=ecrit, highlight=False, markup=False, emoji=False).print(table)
+    return ecrit.getvalue()

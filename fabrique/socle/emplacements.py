@@ -25,7 +25,15 @@ PAQUET = Path(__file__).resolve().parent.parent
 #: Le Falcon de poche : poids safetensors, tokenizer, notice.
 FALCON_POCHE = PAQUET / "falcon_poche"
 #: Les corpus écrits par le projet, par leur nom.
-CORPUS_LIVRES = ("demarches", "encyclopedie", "style_xvii", "fiches", "salle_secours", "questions")
+CORPUS_LIVRES = (
+    "demarches",
+    "encyclopedie",
+    "style_xvii",
+    "fiches",
+    "salle_secours",
+    "questions",
+    "sources",
+)
 
 
 def dossier_data() -> Path:

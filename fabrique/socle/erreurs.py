@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 #: Codes de sortie de la commande ``fabrique``.
 DONNEES, MACHINE = 1, 2
@@ -34,15 +35,19 @@ class ErreurFabrique(Exception):
     champ: str | None = None
     code: int = DONNEES
 
-    def __str__(self) -> str:
+    @property
+    def phrase(self) -> str:
+        """L'endroit et ce qui ne va pas, sans le remède ni le point final."""
         lieux = [
             str(self.fichier) if self.fichier else "",
             f"ligne {self.ligne}" if self.ligne else "",
             _situer(self.champ) if self.champ else "",
         ]
         lieu = ", ".join(filter(None, lieux))
-        phrase = f"{lieu} : {self.message}" if lieu else self.message
-        return f"{phrase}. {self.remede}." if self.remede else f"{phrase}."
+        return f"{lieu} : {self.message}" if lieu else self.message
+
+    def __str__(self) -> str:
+        return f"{self.phrase}. {self.remede}." if self.remede else f"{self.phrase}."
 
     def en_dictionnaire(self) -> dict:
         """La même erreur pour ``--json`` : erreur, fichier, ligne, champ, remede, code."""
@@ -101,11 +106,12 @@ class Nombre:
         """Vrai pour un nombre fini, entier s'il le faut, dans ses bornes."""
         if isinstance(valeur, bool) or not isinstance(valeur, Integral if self.entier else Real):
             return False
+        nombre = float(valeur)
         return (
-            math.isfinite(valeur)
-            and (not self.positive or valeur > 0)
-            and (self.au_moins is None or valeur >= self.au_moins)
-            and (self.moins_de is None or valeur < self.moins_de)
+            math.isfinite(nombre)
+            and (not self.positive or nombre > 0)
+            and (self.au_moins is None or nombre >= self.au_moins)
+            and (self.moins_de is None or nombre < self.moins_de)
         )
 
     def lire(self, tape: str) -> int | float:
@@ -150,7 +156,9 @@ def expliquer_les_pannes() -> None:
         return
     anciennes, ancien = interprete.custom_exceptions, interprete.CustomTB
 
-    def expliquer(interprete, genre, valeur, trace, tb_offset=None):
+    def expliquer(
+        interprete: Any, genre: type, valeur: Any, trace: Any, tb_offset: int | None = None
+    ) -> Any:
         if phrase := _panne_de_carnet(valeur, trace, interprete.user_global_ns):
             valeur._render_traceback_ = lambda: [phrase]
         elif isinstance(valeur, anciennes):

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
@@ -29,7 +30,9 @@ BLEU, ORANGE, VERT, ROSE, CIEL, ROUGE, JAUNE, NOIR = (
 SUR_BLANC = "background:#fff;color:#000"
 
 
-def nouvelle_figure(titre: str, largeur: float = 8, hauteur: float = 3.6, **axes):
+def nouvelle_figure(
+    titre: str, largeur: float = 8, hauteur: float = 3.6, **axes: Any
+) -> tuple[Figure, Any]:
     """Une figure et ses axes, au style du cours.
 
     Args:

@@ -29,6 +29,16 @@ def en_bref(nombre: float, chiffres: int = 10) -> str:
     return f"{nombre:,.{chiffres}g}".translate(_NOMBRE)
 
 
+def accorder(nombre: int, un: str, plusieurs: str = "") -> str:
+    """Un nombre et ce qu'il compte : « 1 jeton », « 0 erreur », « 3 exemples traités ».
+
+    Args:
+        un: le nom, et ce qui s'accorde avec lui.
+        plusieurs: le même au pluriel ; par défaut, un « s » de plus.
+    """
+    return f"{en_francais(nombre)} {un if abs(nombre) < 2 else plusieurs or un + 's'}"
+
+
 def en_pourcent(part: float, decimales: int = 0) -> str:
     """Une part de 1, en pour cent : 0,413 donne « 41 % », ou « 41,3 % » à une décimale."""
     return f"{en_francais(100 * part, decimales)}\u00a0%"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from IPython import get_ipython
@@ -86,7 +86,7 @@ class Barre:
         )
 
 
-def derriere_une_barre(suite: Sized, titre: str) -> Iterator:
+def derriere_une_barre(suite: Collection, titre: str) -> Iterator:
     """Rend les éléments un à un en montrant où l'on en est."""
     barre = Barre(len(suite), titre)
     for rang, element in enumerate(suite, 1):

@@ -136,6 +136,6 @@ def _lancer(*commande: object, dans: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")
-    sys.stderr.reconfigure(errors="replace")
+    for flux in (sys.stdout, sys.stderr):
+        flux.reconfigure(errors="replace")  # type: ignore[union-attr]  # de vrais flux, au lancement
     installer(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path.home() / "FabriqueLLM")

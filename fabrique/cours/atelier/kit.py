@@ -140,7 +140,7 @@ def _construire_la_roue(racine: Path, roues: Path) -> None:
             "LICENCES.md",
             *racine.glob("requirements*.txt"),
         ):
-            shutil.copy(racine / nom, copie)
+            shutil.copy(racine / str(nom), copie)
         for nom in ("fabrique", "data"):
             sans_caches = shutil.ignore_patterns("__pycache__")
             shutil.copytree(racine / nom, Path(copie) / nom, ignore=sans_caches)

@@ -1,0 +1,304 @@
+"""Répondre d'après des fiches : citer mot pour mot, ou dire pourquoi l'on se tait."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fabrique.corpus.sourcees import presenter
+from fabrique.modeles.generation import generer
+from fabrique.recherche.abstention import (
+    FAUSSES_REPONSES,
+    MONTRES,
+    Calibration,
+    calibration_livree,
+    chercher_assez,
+)
+from fabrique.recherche.citations import Controle, controler_reponse, situer
+from fabrique.recherche.contradictions import Contradiction, contradictions
+from fabrique.recherche.grammaire import MOTS_MAX, MOTS_MIN, grammaire_de
+from fabrique.recherche.index import Index
+from fabrique.recherche.mots import racines
+from fabrique.recherche.passages import Passage, Trouve
+from fabrique.recherche.suite import depend_de_la_precedente, recrire
+from fabrique.socle.page import composer
+
+#: Assez de jetons pour toute réponse que permet la grammaire, même mal découpée par le modèle.
+JETONS = 400
+#: Combien de phrases un petit modèle peut citer : les plus proches de la question. Choisir la phrase
+#: qui répond, il le fait moins bien que les mots communs (36 % contre 59 % sur PIAF).
+PHRASES = 2
+_PHRASE = re.compile(r"\S.*?(?:[.!?…](?=\s)|$)", re.MULTILINE)
+
+
+class Motif(StrEnum):
+    """Pourquoi l'on n'a pas répondu."""
+
+    FLOUE = "question.floue"
+    SUITE = "question.suite"
+    RIEN = "recherche.rien"
+    DOUTE = "recherche.doute"
+    MODELE = "modele.sans_citation"
+    INACHEVEE = "modele.inachevee"
+
+    @property
+    def phrase(self) -> str:
+        """Ce qu'on dit à la personne."""
+        return _PHRASES[self]
+
+
+_PHRASES = {
+    Motif.FLOUE: "La question n’est pas assez claire : dites de quelle démarche il s’agit.",
+    Motif.SUITE: "La question renvoie à ce qui précède, et rien ne dit à quoi : nommez la démarche.",
+    Motif.RIEN: "Aucune fiche ne parle de cette question.",
+    Motif.DOUTE: "Les fiches trouvées ne répondent sans doute pas à cette question.",
+    Motif.MODELE: "Le modèle n’a trouvé, dans les fiches, aucune phrase à citer.",
+    Motif.INACHEVEE: "Le modèle n’a pas fini sa citation.",
+}
+
+
+@dataclass(frozen=True)
+class CitationSourcee:
+    """Une citation et l'endroit où elle se lit.
+
+    Args:
+        texte: mot pour mot ``passage.texte[debut:fin]``.
+        passage: celui qui la porte.
+        debut, fin: sa tranche du passage.
+    """
+
+    texte: str
+    passage: Passage
+    debut: int
+    fin: int
+
+
+@dataclass(frozen=True)
+class Reponse:
+    """Une réponse qui cite, ou une abstention ; elle s'affiche d'elle-même dans un carnet.
+
+    Args:
+        question: telle qu'elle a été posée.
+        cherchee: telle qu'elle a été cherchée, avec le sujet de la précédente s'il le fallait.
+        texte: la réponse ; à défaut, la phrase qui dit pourquoi il n'y en a pas.
+        citations: ce que la réponse cite.
+        sources: les passages montrés au modèle, dans l'ordre de leurs rangs.
+        abstention: pourquoi l'on n'a pas répondu ; None si l'on a répondu.
+        probabilite: celle, de 0 à 1, que les fiches répondent.
+        contradictions: les fiches trouvées qui se contredisent.
+        controle: ce que le vérificateur a trouvé à redire au texte.
+        duree: en secondes.
+    """
+
+    question: str
+    cherchee: str
+    texte: str
+    citations: tuple[CitationSourcee, ...]
+    sources: tuple[Trouve, ...]
+    abstention: Motif | None
+    probabilite: float
+    contradictions: tuple[Contradiction, ...]
+    controle: Controle
+    duree: float
+
+    @property
+    def sujet(self) -> str:
+        """De quoi l'on parle : le titre de la fiche citée, sinon la question cherchée."""
+        return self.citations[0].passage.titre if self.citations else self.cherchee
+
+    @property
+    def non_citees(self) -> list[Trouve]:
+        """Les sources trouvées dont la réponse ne cite rien."""
+        citees = {citation.passage.identifiant for citation in self.citations}
+        return [source for source in self.sources if source.identifiant not in citees]
+
+    def contrat(self) -> dict:
+        """La réponse pour ``--json``."""
+        return {
+            "question": self.question,
+            "reponse": "" if self.abstention else self.texte,
+            "abstention": self.abstention.phrase if self.abstention else None,
+            "motif": self.abstention,
+            "citations": [
+                {
+                    "texte": citation.texte,
+                    "id": citation.passage.fiche,
+                    "titre": citation.passage.titre,
+                    "source": citation.passage.source,
+                    "page": citation.passage.page,
+                    "date": citation.passage.date,
+                }
+                for citation in self.citations
+            ],
+            "sources": [
+                {"id": source.fiche, "titre": source.titre, "score": round(source.score, 4)}
+                for source in self.sources
+            ],
+            "contradictions": [
+                {
+                    "recent": {"id": c.recent.fiche, "date": c.recent.date, "dit": c.dit_recent},
+                    "ancien": {"id": c.ancien.fiche, "date": c.ancien.date, "dit": c.dit_ancien},
+                }
+                for c in self.contradictions
+            ],
+            "duree_s": round(self.duree, 3),
+        }
+
+    def _repr_html_(self) -> str:
+        """Ce que montre un carnet : tout texte y est échappé."""
+        return composer("recherche/reponse.html", self.question, reponse=self)
+
+
+def repondre(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    index: Index,
+    *,
+    precedente: Reponse | None = None,
+    fausses_reponses: float = FAUSSES_REPONSES,
+    calibration: Calibration | None = None,
+    montres: int = MONTRES,
+    mots_max: int = MOTS_MAX,
+    texte_libre: bool = False,
+    abstention_du_modele: bool = False,
+    adaptateur: bool = True,
+) -> Reponse:
+    """Répond à une question en citant les fiches d'un index, ou s'abstient.
+
+    La recherche trouve des passages ; la calibration dit s'il faut répondre ; le modèle choisit ce
+    qu'il cite, sous une grammaire où il ne peut rien changer ; le vérificateur relit.
+
+    Args:
+        question: la demande, en français.
+        index: où chercher.
+        precedente: la réponse à la question d'avant, dont une suite (« Et pour un enfant ? ») reprend
+            le sujet.
+        fausses_reponses: part, de 0 à 1, des questions sans réponse auxquelles on accepte de répondre
+            quand même ; 1 ne s'abstient jamais pour un doute.
+        calibration: ce qui en décide ; à défaut, celle du cours.
+        montres: combien de passages montrer au modèle.
+        mots_max: la longueur d'une citation, en mots.
+        texte_libre: permet de citer n'importe où, et des mots autour des citations (champ du profil).
+            Sinon, le modèle choisit parmi les ``PHRASES`` phrases les plus proches de la question.
+        abstention_du_modele: permet au modèle affiné de dire que les passages ne répondent pas.
+        adaptateur: ``False`` interroge la base sans son adaptateur.
+
+    Returns:
+        Une réponse dont chaque citation est mot pour mot dans sa fiche.
+    """
+    depart = time.monotonic()
+    cherchee, motif = _comprendre(question, precedente)
+    trouves = [] if motif else chercher_assez(index, cherchee, montres)
+    if not motif and not trouves:
+        motif = Motif.RIEN
+    probabilite = 0.0
+    if not motif and fausses_reponses < 1:
+        calibration = calibration or calibration_livree()
+        probabilite = calibration.probabilite(cherchee, trouves)
+        if probabilite < calibration.point(fausses_reponses).seuil:
+            motif = Motif.DOUTE
+    conflits = contradictions(trouves)
+    sources = _a_montrer(trouves, conflits, montres)
+    texte, controle = "", Controle((), ())
+    citations: tuple[CitationSourcee, ...] = ()
+    if not motif:
+        textes = [source.texte for source in sources]
+        texte = generer(
+            modele,
+            tokenizer,
+            cherchee,
+            presenter((source.titre, source.texte) for source in sources),
+            grammaire=grammaire_de(
+                textes if texte_libre else les_plus_proches(cherchee, textes),
+                texte_libre=texte_libre,
+                abstention=abstention_du_modele,
+                mots_max=mots_max,
+            ),
+            max_new_tokens=JETONS,
+            adaptateur=adaptateur,
+            afficher=False,
+        )
+        controle = controler_reponse(texte, textes)
+        citations = tuple(_citations(controle, sources))
+        if not controle.fidele:
+            motif = Motif.INACHEVEE
+        elif not citations:
+            motif = Motif.MODELE
+    return Reponse(
+        question,
+        cherchee,
+        motif.phrase if motif else texte,
+        () if motif else citations,
+        tuple(sources),
+        motif,
+        probabilite,
+        tuple(c for c in conflits if {c.recent.fiche, c.ancien.fiche} & {s.fiche for s in sources}),
+        controle,
+        time.monotonic() - depart,
+    )
+
+
+def _comprendre(question: str, precedente: Reponse | None) -> tuple[str, Motif | None]:
+    """La question à chercher, ou pourquoi on ne peut pas la chercher."""
+    if depend_de_la_precedente(question):
+        if precedente is None or precedente.abstention in (Motif.FLOUE, Motif.SUITE):
+            return question, Motif.SUITE if racines(question) else Motif.FLOUE
+        return recrire(question, precedente.sujet), None
+    return question, None
+
+
+def _a_montrer(
+    trouves: Sequence[Trouve], conflits: Sequence[Contradiction], montres: int
+) -> list[Trouve]:
+    """Les premiers passages, sans ceux qu'une fiche plus récente contredit : elle prend leur place."""
+    perimes = {c.ancien.identifiant: c.recent.identifiant for c in conflits if c.datee}
+    par_nom = {t.identifiant: t for t in trouves}
+    gardes: dict[str, Trouve] = {}
+    for trouve in trouves:
+        nom = trouve.identifiant
+        while nom in perimes:
+            nom = perimes[nom]
+        gardes.setdefault(nom, par_nom[nom])
+    return list(gardes.values())[:montres]
+
+
+def les_plus_proches(question: str, passages: Sequence[str], combien: int = PHRASES) -> list[str]:
+    """Chaque passage réduit à celles de ses phrases qui portent le plus de mots de la question.
+
+    Args:
+        combien: le nombre de phrases gardées, tous passages confondus ; à égalité, les premières.
+
+    Returns:
+        Un texte par passage, une phrase par ligne ; vide si aucune des siennes n'est gardée.
+    """
+    cherches = set(racines(question))
+    phrases = [
+        (len(cherches & set(racines(trouvee[0]))), rang, trouvee[0])
+        for rang, passage in enumerate(passages)
+        for trouvee in _PHRASE.finditer(passage)
+        if len(trouvee[0].split()) >= MOTS_MIN and not trouvee[0].startswith("#")
+    ]
+    gardees = sorted(phrases, key=lambda p: -p[0])[:combien]
+    return [
+        "\n".join(phrase for _, place, phrase in gardees if place == rang)
+        for rang in range(len(passages))
+    ]
+
+
+def _citations(controle: Controle, sources: Sequence[Trouve]) -> list[CitationSourcee]:
+    """Les citations fidèles, chacune à sa place dans son passage."""
+    trouvees = []
+    for citation in controle.citations:
+        if citation.rang is None or not 1 <= citation.rang <= len(sources):
+            continue
+        passage = sources[citation.rang - 1]
+        place = situer(citation.texte, passage.texte)
+        if place:
+            trouvees.append(CitationSourcee(passage.texte[slice(*place)], passage, *place))
+    return trouvees

@@ -1,0 +1,82 @@
+"""Ouvrir un service : vérifier ce qui peut l'être, charger le modèle, servir."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fabrique.machine.fils import choisir_fils
+from fabrique.machine.materiel import Machine, examiner
+from fabrique.machine.profil import POCHE, T4, Profil, choisir_profil
+from fabrique.modeles.adaptateurs import verifier_adaptateur
+from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
+from fabrique.modeles.chargement import charger
+from fabrique.service.affinages import Cadre
+from fabrique.service.moteur import Moteur
+from fabrique.service.reglages_service import Cle, ReglagesService, verifier_l_ouverture
+from fabrique.service.repondeur import Repondeur
+from fabrique.service.repondeur_gguf import RepondeurGguf
+from fabrique.service.repondeur_transformers import RepondeurTransformers
+from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
+
+
+def ouvrir(
+    modele: str,
+    adaptateurs: Sequence[str],
+    reglages: ReglagesService,
+    cle: Cle,
+    quantification: str = "nf4",
+    revision: str | None = None,
+    accepter_personnelles: bool = False,
+) -> None:
+    """Charge une base et ses adaptateurs, puis sert jusqu'à ce qu'on l'arrête.
+
+    Args:
+        modele: nom du catalogue, dossier, fichier GGUF ou identifiant du hub.
+        adaptateurs: leurs dossiers ; chacun est servi sous le nom du sien.
+        quantification: comme pour ``charger``.
+        revision: empreinte du hub, obligatoire hors du catalogue.
+        accepter_personnelles: affine même un fichier qui contient des données personnelles.
+
+    Raises:
+        ErreurFabrique: avant tout chargement, service ouvert sans clé, adaptateur qui ne sert pas,
+            port pris, dossier d'un autre ; ensuite, comme ``charger``.
+    """
+    verifier_l_ouverture(reglages, cle)
+    for dossier in adaptateurs:
+        verifier_adaptateur(dossier)
+    with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
+        machine = examiner(racine)
+        choisir_fils(machine)
+        moteur = _repondeur(modele, quantification, revision, reglages.lot)
+        for dossier in adaptateurs:
+            moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
+        profil = profil_du_modele(nom_servi(modele), machine)
+        cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
+        servir(Service(moteur, cadre, reglages, racine), cle, prise)
+
+
+def _repondeur(modele: str, quantification: str, revision: str | None, lot: int) -> Repondeur:
+    """llama.cpp pour un fichier GGUF, si l'extension ``[gguf]`` est là ; transformers sinon."""
+    if modele.endswith(".gguf") and Moteur.disponible():
+        return RepondeurGguf(Path(modele), lot)
+    tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
+    return RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
+
+
+def profil_du_modele(nom: str, machine: Machine) -> Profil:
+    """Les réglages d'affinage éprouvés pour un modèle : un taux va avec une taille, pas avec une machine.
+
+    Args:
+        nom: celui sous lequel la base est servie.
+    """
+    if nom == POCHE.modele:
+        return POCHE
+    profil = choisir_profil(machine)
+    return T4 if profil.modele == POCHE.modele else profil
+
+
+def nom_servi(modele: str) -> str:
+    """Sous quel nom une base est servie : celui du catalogue, ou le dernier mot de son chemin."""
+    modele = SYNONYMES.get(modele, modele)
+    return modele if modele in CATALOGUE else Path(modele).name.removesuffix(".gguf")

@@ -1,0 +1,202 @@
+"""Le serveur : l'API d'OpenAI, chez soi. Chaque pièce est ailleurs ; ici, on les assemble."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from filelock import FileLock, Timeout
+
+from fabrique.service import affinages, conversations, depots as fichiers
+from fabrique.service.affinages import AU_PAS, Cadre
+from fabrique.service.attente import Attente
+from fabrique.service.depots import Depots
+from fabrique.service.garde import SANTE, Garde, Protocole
+from fabrique.service.refus import expliquer_les_refus
+from fabrique.service.reglages_service import Cle, ReglagesService
+from fabrique.service.repondeur import Repondeur, verifier_le_nom
+from fabrique.service.travaux import AVANCE, REUSSI, Travail, Travaux
+from fabrique.socle.emplacements import ecrire_signe, est_signe
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import accorder
+
+JOURNAL = logging.getLogger(__name__)
+
+#: Ce qui signe le dossier d'un service.
+SIGNATURE = "service.json"
+#: Connexions ouvertes à la fois, au plus ; uvicorn refuse les suivantes (503).
+CONNEXIONS_MAX = 256
+
+
+def servir(service: Service, cle: Cle, prise: socket.socket) -> None:
+    """Sert jusqu'à ce qu'on l'arrête (Ctrl-C).
+
+    Args:
+        prise: là où l'on écoute, déjà ouverte.
+    """
+    JOURNAL.info(service.presentation(prise.getsockname()[1], bool(cle)))
+    with suppress(KeyboardInterrupt):  # uvicorn s'est déjà arrêté comme il faut
+        uvicorn.Server(configurer(service, cle)).run(sockets=[prise])
+
+
+def configurer(service: Service, cle: Cle) -> uvicorn.Config:
+    """uvicorn, borné : connexions, en-têtes, attentes."""
+    reglages = service.reglages
+    return uvicorn.Config(
+        Garde(application(service), reglages, cle),
+        http=partial(Protocole, delai=reglages.delai_client),  # type: ignore[arg-type]  # il l’appelle
+        lifespan="on",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNEXIONS_MAX,
+        timeout_graceful_shutdown=5,
+    )
+
+
+class Service:
+    """Ce qui vit le temps d'un service : la file d'attente, les fichiers, les affinages."""
+
+    def __init__(
+        self, moteur: Repondeur, cadre: Cadre, reglages: ReglagesService, racine: Path
+    ) -> None:
+        self.moteur, self.cadre, self.reglages = moteur, cadre, reglages
+        self.depots = Depots(racine / "fichiers")
+        self.travaux = Travaux(racine / "affinages", self._servir_l_affine)
+        self.attente = Attente(moteur, reglages.lot, reglages.file_max)
+
+    def _servir_l_affine(self, travail: Travail, dossier: Path) -> None:
+        affinages.inscrire(self.moteur, travail, dossier)
+        affinages.garder_les_mesures(self.depots, travail, dossier)
+
+    def attend_le_fichier(self, id: str) -> str | None:
+        """L'affinage en cours qui a été demandé avec ce fichier."""
+        return next((t.id for t in self.travaux.actifs() if id in (t.fichier, t.validation)), None)
+
+    def fermer(self) -> None:
+        """Interrompt les réponses, et garde l'affinage en cours pour le prochain démarrage."""
+        self.attente.fermer()
+        self.travaux.fermer()
+
+    def presentation(self, port: int, avec_cle: bool) -> str:
+        """Ce que dit la commande avant de servir : l'adresse, les modèles, et ce qu'elle a retrouvé."""
+        hote = f"[{self.reglages.hote}]" if ":" in self.reglages.hote else self.reglages.hote
+        tous = self.travaux.tous()
+        retrouves = [
+            accorder(len(tous), "affinage retrouvé", "affinages retrouvés"),
+            accorder(sum(t.etat == REUSSI for t in tous), "réussi"),
+            f"{sum(t.etat == AVANCE for t in tous)} à reprendre",
+        ]
+        lignes = [
+            f"Le service répond sur http://{hote}:{port}/v1 "
+            + ("(clé demandée)." if avec_cle else "(sans clé, cette machine seulement)."),
+            f"Modèles : {', '.join(montres(self.moteur))}.",
+            *([", ".join(retrouves) + "."] if tous else []),
+            "Ctrl-C l’arrête.",
+        ]
+        return "\n".join(lignes)
+
+
+def montres(moteur: Repondeur) -> list[str]:
+    """Les modèles que la liste montre ; les points de reprise répondent sans y paraître."""
+    return [nom for nom in moteur.noms() if AU_PAS not in nom]
+
+
+def application(service: Service) -> FastAPI:
+    """Les adresses du service. Ni « /docs » ni « /redoc » : ces pages viendraient d'un autre site."""
+
+    @asynccontextmanager
+    async def vie(_: FastAPI) -> AsyncIterator[None]:
+        service.travaux.demarrer()
+        yield
+        service.fermer()
+
+    app = FastAPI(
+        title="FabriqueLLM", lifespan=vie, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    expliquer_les_refus(app)
+    app.include_router(conversations.routes(service.attente, service.reglages))
+    app.include_router(fichiers.routes(service.depots, service.attend_le_fichier))
+    app.include_router(
+        affinages.routes(service.travaux, service.depots, service.moteur, service.cadre)
+    )
+
+    @app.get("/v1/models")
+    async def modeles() -> dict[str, Any]:
+        """Les modèles servis."""
+        return {"object": "list", "data": [_modele(nom) for nom in montres(service.moteur)]}
+
+    @app.get("/v1/models/{nom:path}")
+    async def modele(nom: str) -> dict[str, Any]:
+        """Un modèle servi."""
+        verifier_le_nom(service.moteur, nom)
+        return _modele(nom)
+
+    @app.get(SANTE)
+    async def sante() -> dict[str, Any]:
+        """Le service est debout."""
+        return {"etat": "pret", "en_attente": len(service.attente)}
+
+    return app
+
+
+def _modele(nom: str) -> dict[str, Any]:
+    return {"id": nom, "object": "model", "created": 0, "owned_by": "maison"}
+
+
+# ---------------------------------------------------------------- ce qu'on tient seul
+
+
+@contextmanager
+def ouvrir_la_prise(reglages: ReglagesService) -> Iterator[socket.socket]:
+    """La prise d'écoute, ouverte avant de charger quoi que ce soit.
+
+    Raises:
+        ErreurFabrique: port pris, ou adresse qui n'est pas de cette machine.
+    """
+    famille = socket.AF_INET6 if ":" in reglages.hote else socket.AF_INET
+    try:
+        prise = socket.create_server((reglages.hote, reglages.port), family=famille)
+    except OSError as cause:
+        raise ErreurFabrique(
+            f"on ne peut pas écouter sur {reglages.hote}, port {reglages.port} ({cause.strerror})",
+            "Donnez un autre --port, ou une adresse de cette machine à --hote",
+            code=MACHINE,
+        ) from cause
+    with prise:
+        yield prise
+
+
+@contextmanager
+def dossier_a_nous(racine: Path) -> Iterator[Path]:
+    """Le dossier du service, tenu par lui seul ; neuf, il est signé.
+
+    Raises:
+        ErreurFabrique: le dossier sert à autre chose, ou un autre service l'emploie.
+    """
+    signature = racine / SIGNATURE
+    occupe = racine.exists() and (not racine.is_dir() or any(racine.iterdir()))
+    if occupe and not est_signe(signature):
+        raise ErreurFabrique(
+            "ce dossier n’est pas vide, et n’est pas celui d’un service de FabriqueLLM",
+            "Donnez un dossier neuf à --dossier",
+            racine,
+        )
+    if not occupe:
+        ecrire_signe(signature, '{"fabrique": "service"}')
+    try:
+        with FileLock(racine / ".verrou", timeout=0):
+            yield racine
+    except Timeout:
+        raise ErreurFabrique(
+            "un autre service emploie déjà ce dossier",
+            "Arrêtez-le, ou donnez un autre --dossier",
+            racine,
+        ) from None
