@@ -89,7 +89,7 @@ class Reponse:
         citations: ce que la réponse cite.
         sources: les passages montrés au modèle, dans l'ordre de leurs rangs.
         abstention: pourquoi l'on n'a pas répondu ; None si l'on a répondu.
-        probabilite: celle, de 0 à 1, que les fiches répondent.
+        probabilite: celle, de 0 à 1, que les fiches répondent ; None si l'on n'a pas eu à la calculer.
         contradictions: les fiches trouvées qui se contredisent.
         controle: ce que le vérificateur a trouvé à redire au texte.
         duree: en secondes.
@@ -101,7 +101,7 @@ class Reponse:
     citations: tuple[CitationSourcee, ...]
     sources: tuple[Trouve, ...]
     abstention: Motif | None
-    probabilite: float
+    probabilite: float | None
     contradictions: tuple[Contradiction, ...]
     controle: Controle
     duree: float
@@ -124,6 +124,7 @@ class Reponse:
             "reponse": "" if self.abstention else self.texte,
             "abstention": self.abstention.phrase if self.abstention else None,
             "motif": self.abstention,
+            "probabilite": self.probabilite,
             "citations": [
                 {
                     "texte": citation.texte,
@@ -197,7 +198,7 @@ def repondre(
     trouves = [] if motif else chercher_assez(index, cherchee, montres)
     if not motif and not trouves:
         motif = Motif.RIEN
-    probabilite = 0.0
+    probabilite = None
     if not motif and fausses_reponses < 1:
         calibration = calibration or calibration_livree()
         probabilite = calibration.probabilite(cherchee, trouves)
