@@ -8,7 +8,6 @@ seuil qui laisse passer la part de fausses réponses qu'on accepte.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
@@ -24,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import aplatir, racines
-from fabrique.recherche.passages import Trouve
+from fabrique.recherche.passages import Trouve, une_phrase
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import BLEU, en_image, nouvelle_figure
@@ -37,7 +36,8 @@ PAR_FICHE = 2
 _PLIS, _GRAINE = 5, 0
 #: Ce que pèsent les indices à côté des lettres de la question.
 _POIDS_DES_INDICES = 0.1
-_BLANC = re.compile(r"\n+|(?<=[.;:!?])\s+")
+#: Où chercher les mots d'une question réunis : une phrase, ou ce qu'un deux-points y annonce.
+_PHRASE = une_phrase(".;:!?")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def relever(question: str, trouves: Sequence[Trouve]) -> Indices:
     ecart = (premier.mots - max(autres, default=0.0)) / premier.mots if premier.mots else 0.0
     return Indices(
         part(f"{premier.titre}\n{premier.rubrique}\n{premier.texte}"),
-        max(part(phrase) for phrase in _BLANC.split(premier.texte)),
+        max(part(phrase) for phrase in _PHRASE.findall(premier.texte)),
         premier.mots / len(cherches),
         max(ecart, 0.0),
     )
