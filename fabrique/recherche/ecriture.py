@@ -86,7 +86,7 @@ def contenu(dossier: Path) -> Path:
 
 def _retirer(dossier: Path, nom: str) -> None:
     """Retire un contenu que plus rien ne désigne ; sous Windows, celui qu'on lit attend la fois suivante."""
-    if _CONTENU.fullmatch(nom):
+    if _CONTENU.fullmatch(nom) and (dossier / nom).is_dir():
         shutil.rmtree(dossier / nom, ignore_errors=True)
 
 
