@@ -229,16 +229,19 @@ def test_un_ordre_cache_ne_fabrique_ni_passage_ni_tour(tokenizer):
         ("Quelle girafe traverse ?", {}, Motif.RIEN),
         ("Quand déclarer un vélo ?", {"calibration": calibree(0.4)}, Motif.DOUTE),
         ("Quand déclarer un vélo ?", {"calibration": calibree(0.6)}, None),
+        ("Quand déclarer un vélo ?", {"fausses_reponses": 1}, None),
     ],
 )
 def test_chaque_silence_a_sa_raison(charge, index, question, options, motif):
-    reponse = poser(charge, index, question, fausses_reponses=0.15, **options)
+    reponse = poser(charge, index, question, **{"fausses_reponses": 0.15} | options)
     assert reponse.abstention is motif
     if motif:
         assert reponse.texte == motif.phrase
         assert reponse.citations == ()
         assert reponse.contrat()["abstention"] == motif.phrase
     assert bool(reponse.sources) is (motif in (Motif.DOUTE, None))
+    # Une probabilité que l’on n’a pas calculée n’est pas nulle : elle n’est pas dite.
+    assert (reponse.contrat()["probabilite"] is not None) is ("calibration" in options)
 
 
 @pytest.mark.parametrize(
