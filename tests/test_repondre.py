@@ -16,9 +16,11 @@ from fabrique.ligne_de_commande import principal
 from fabrique.modeles.contrainte import accepte
 from fabrique.modeles.generation import generer_par_lots
 from fabrique.recettes import demo
+from fabrique.recherche import abstention
 from fabrique.recherche.abstention import (
     Calibration,
     QuestionJugee,
+    calibration_gardee,
     calibration_livree,
     en_figure,
     questions_livrees,
@@ -283,6 +285,26 @@ def test_la_calibration_tient_la_part_choisie():
     assert parts[-1] == 1.0
     assert calibration.point(0.15).justes > calibration.point(1.0).justes
     assert defauts(en_figure(calibration)) == []
+
+
+def test_la_calibration_se_garde_avec_l_index(index, tmp_path, monkeypatch):
+    """Relue, elle dit pareil ; une autre version, un fichier abîmé, et elle s'apprend de nouveau."""
+    index.enregistrer(tmp_path / "i")
+    apprise, appels = calibration_gardee(tmp_path / "i"), []
+    monkeypatch.setattr(
+        abstention, "calibration_livree", lambda montres: appels.append(montres) or apprise
+    )
+    relue = calibration_gardee(tmp_path / "i")
+    question = "Quand déclarer un vélo ?"
+    trouves = index.chercher(question)
+    assert relue.probabilite(question, trouves) == apprise.probabilite(question, trouves)
+    assert (relue.points, appels) == (apprise.points, [])
+    calibration_gardee(tmp_path / "i", 2)
+    (tmp_path / "i" / "calibration.json").write_text('{"cle": 3}', encoding="utf-8")
+    calibration_gardee(tmp_path / "i")
+    assert appels == [2, 3]
+    # Le fichier qu’une autre main a changé reste tel quel.
+    assert (tmp_path / "i" / "calibration.json").read_text("utf-8") == '{"cle": 3}'
 
 
 def test_sans_assez_de_questions_la_calibration_le_dit(index):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,16 +23,19 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fabrique import __version__
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import aplatir, racines
 from fabrique.recherche.passages import Trouve, une_phrase
-from fabrique.socle.emplacements import dossier_data
+from fabrique.socle.emplacements import dossier_data, ecrire_signe, empreinte, est_signe
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import BLEU, en_image, nouvelle_figure
 from fabrique.socle.nombres import en_pourcent
 
-#: Combien de passages on montre au modèle, et la part de fausses réponses acceptée par défaut.
-MONTRES, FAUSSES_REPONSES = 3, 0.15
+#: Combien de passages on montre au modèle.
+MONTRES: int = 3
+#: La part de fausses réponses acceptée par défaut.
+FAUSSES_REPONSES: float = 0.15
 #: Combien de passages d'une même fiche, au plus : la bonne rubrique n'est pas toujours la première.
 PAR_FICHE = 2
 _PLIS, _GRAINE = 5, 0
@@ -116,8 +121,11 @@ class Calibration:
     sans réponse) et les ``Indices`` de la recherche. On l'apprend avec ``Calibration.apprendre``.
     """
 
-    def __init__(self, regression: Pipeline, points: Sequence[Point]) -> None:
-        self._regression, self.points = regression, tuple(points)
+    def __init__(
+        self, lignes: np.ndarray, ont_reponse: np.ndarray, points: Sequence[Point]
+    ) -> None:
+        self._lignes, self._ont_reponse, self.points = lignes, ont_reponse, tuple(points)
+        self._regression = _regression().fit(lignes, ont_reponse)
 
     @classmethod
     def apprendre(
@@ -161,7 +169,24 @@ class Calibration:
             cv=StratifiedGroupKFold(_PLIS, shuffle=True, random_state=_GRAINE),
             method="predict_proba",
         )[:, 1]
-        return cls(_regression().fit(lignes, ~muettes), _courbe(croisees, bons, muettes))
+        return cls(lignes, ~muettes, _courbe(croisees, bons, muettes))
+
+    @classmethod
+    def relire(cls, gardee: dict) -> Calibration:
+        """Celle qu'a rendue ``en_dictionnaire``, sans rien chercher de nouveau."""
+        return cls(
+            np.array(gardee["lignes"], dtype=object),
+            np.array(gardee["ont_reponse"]),
+            [Point(*point) for point in gardee["points"]],
+        )
+
+    def en_dictionnaire(self) -> dict:
+        """De quoi la refaire : ce qui a été relevé de chaque question, et la courbe."""
+        return {
+            "lignes": self._lignes.tolist(),
+            "ont_reponse": self._ont_reponse.tolist(),
+            "points": [astuple(point) for point in self.points],
+        }
 
     def probabilite(self, question: str, trouves: Sequence[Trouve]) -> float:
         """La probabilité, de 0 à 1, que les fiches répondent à la question."""
@@ -237,14 +262,42 @@ def questions_livrees(*jeux: str) -> list[QuestionJugee]:
     ]
 
 
-@cache
 def calibration_livree(montres: int = MONTRES) -> Calibration:
     """La calibration du cours : les fiches et les questions livrées, celles de test mises à part.
 
     Elle cherche par mots seulement : elle vaut donc pour tout index, qu'il cherche aussi par sens ou non.
     """
+    return _calibration_livree(montres)
+
+
+@cache
+def _calibration_livree(montres: int) -> Calibration:
     questions = questions_livrees("entrainement", "validation")
     return Calibration.apprendre(questions, Index.construire("fiches", sens="aucun"), montres)
+
+
+def calibration_gardee(index: Path, montres: int = MONTRES) -> Calibration:
+    """La calibration du cours, relue dans le dossier d'un index, ou apprise et gardée là.
+
+    L'apprendre demande des centaines de recherches ; la relire, une fraction de seconde. Elle vaut
+    pour cette version du paquet et de ses corpus, quel que soit l'encodeur de l'index.
+
+    Args:
+        index: le dossier d'un index ; en lecture seule, la calibration s'apprend à chaque fois.
+    """
+    fichier = index / "calibration.json"
+    cle = {"version": __version__, "montres": montres} | {
+        nom: empreinte(dossier_data() / f"{nom}.jsonl") for nom in ("fiches", "sources")
+    }
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        gardee = json.loads(fichier.read_text(encoding="utf-8"))
+        if gardee["cle"] == cle:
+            return Calibration.relire(gardee)
+    calibration = calibration_livree(montres)
+    if not fichier.exists() or est_signe(fichier):
+        with suppress(OSError):
+            ecrire_signe(fichier, json.dumps({"cle": cle, **calibration.en_dictionnaire()}))
+    return calibration
 
 
 def dessiner(calibration: Calibration, fausses_reponses: float = FAUSSES_REPONSES) -> Figure:

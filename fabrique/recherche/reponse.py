@@ -200,7 +200,7 @@ def repondre(
         motif = Motif.RIEN
     probabilite = None
     if not motif and fausses_reponses < 1:
-        calibration = calibration or calibration_livree()
+        calibration = calibration or calibration_livree(montres)
         probabilite = calibration.probabilite(cherchee, trouves)
         if probabilite < calibration.point(fausses_reponses).seuil:
             motif = Motif.DOUTE
