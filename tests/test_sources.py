@@ -7,9 +7,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from test_questions import nombres
 
+from benchmarks.fuites import CLASSIFIEURS, aire, deviner
 from fabrique.corpus import lire_corpus
 from fabrique.corpus.doublons import normaliser
 from fabrique.socle.emplacements import dossier_data
@@ -21,6 +23,9 @@ CITATION = re.compile(r"«\u00a0([^«»]+)\u00a0» \[(\d)\]")
 #: autre. Deux questions sur des objets différents (« Mon code est valable… », « Mon agrément est
 #: valable… ») vont jusqu'à 0,57 dans un même jeu, 0,49 d'un jeu à l'autre.
 REDITE, REDITE_A_CHEVAL = 0.6, 0.5
+#: Au-delà, la forme d'une question trahit qu'elle est sans réponse : 0,5 est l'AUC du hasard, et un
+#: écart de 0,1 est le double de ce que le tirage des questions laisse d'incertitude.
+FUITE = 0.6
 CHAMPS = {
     "id": str,
     "question": str,
@@ -220,6 +225,43 @@ def test_aucune_question_n_en_repete_une_autre(exemples):
             if len(a & b) >= limite * len(a | b):
                 redites.append((autre["id"], un["id"]))
     assert redites == []
+
+
+@pytest.mark.parametrize("lecture", CLASSIFIEURS)
+def test_la_forme_d_une_question_ne_dit_pas_si_elle_a_sa_reponse(exemples, lecture):
+    """Sinon un modèle apprendrait à s'abstenir devant un style, non devant un manque."""
+    devines = deviner(CLASSIFIEURS[lecture], exemples)
+    repondables = np.array([e["repondable"] for e in exemples])
+    assert aire(devines[repondables], devines[~repondables]) <= FUITE
+
+
+def test_une_fuite_est_vue(exemples):
+    """Un prix demandé là où rien ne répond, et nulle part ailleurs : c'est ce qu'était ce corpus."""
+    trahis = [
+        e if e["repondable"] else e | {"question": f"Combien coûte {e['question']}"}
+        for e in exemples
+    ]
+    repondables = np.array([e["repondable"] for e in exemples])
+    devines = deviner(CLASSIFIEURS["mots et ponctuation"], trahis)
+    assert aire(devines[repondables], devines[~repondables]) > FUITE
+
+
+def test_les_passages_montres_ne_disent_pas_si_la_question_a_sa_reponse(exemples):
+    """Leur nombre et celui de leurs fiches : aucun cas ne réunit plus d'abstentions que de réponses."""
+    cas = defaultdict(Counter)
+    for exemple in exemples:
+        fiches = {passage["fiche"] for passage in exemple["passages"]}
+        cas[len(exemple["passages"]), len(fiches)][exemple["repondable"]] += 1
+    assert [forme for forme, vus in cas.items() if forme != (0, 0) and vus[False] > vus[True]] == []
+
+
+def test_presque_toute_fiche_a_des_questions_des_deux_sortes(exemples, fiches):
+    """Le sujet non plus ne doit rien dire."""
+    sortes = defaultdict(set)
+    for exemple in exemples:
+        for passage in exemple["passages"]:
+            sortes[passage["fiche"]].add(exemple["repondable"])
+    assert sum(len(vues) == 2 for vues in sortes.values()) >= 0.95 * len(fiches)
 
 
 def test_la_typographie_des_sources(exemples):
