@@ -184,6 +184,12 @@ Calcul = Annotated[
 ]
 
 
+def _montrer(resultat: Any) -> None:
+    """Imprime un résultat : un dictionnaire en JSON, le reste tel qu'il s'affiche."""
+    en_json = isinstance(resultat, dict)
+    print(json.dumps(resultat, ensure_ascii=False) if en_json else resultat)
+
+
 @application.command(cls=Commande)
 def machine(en_json: Json = False) -> None:
     """Décrit la machine, les versions et le profil choisi."""
@@ -192,10 +198,9 @@ def machine(en_json: Json = False) -> None:
 
     vue = examiner()
     profil = choisir_profil(vue)
-    if en_json:
-        print(json.dumps({"machine": asdict(vue), "profil": asdict(profil)}, ensure_ascii=False))
-    else:
-        print(decrire(vue, profil))
+    _montrer(
+        {"machine": asdict(vue), "profil": asdict(profil)} if en_json else decrire(vue, profil)
+    )
 
 
 @application.command(cls=Commande)
@@ -310,7 +315,7 @@ def repondre(
         montres=montres,
     )
     if en_json:
-        print(json.dumps(reponse.contrat(), ensure_ascii=False))
+        _montrer(reponse.contrat())
     else:
         en_terminal(reponse)
 
@@ -355,7 +360,7 @@ def evaluer(
     if all(rapports):
         ecarts = epreuve.comparer_rapports(*rapports)
         resultat = {"mesures": [ecart.en_dictionnaire() for ecart in ecarts]}
-        print(json.dumps(resultat, ensure_ascii=False) if en_json else page.resumer(ecarts))
+        _montrer(resultat if en_json else page.resumer(ecarts))
         return
     for nom, valeur in (("adaptateur", adaptateur), ("dataset", dataset)):
         if not valeur:
@@ -452,10 +457,8 @@ def jetons(
     from fabrique.jetons import compte as rapport
 
     examen = rapport.examiner(fichier, tokenizer, prix, contexte, texte)
-    if en_json:
-        print(json.dumps(rapport.en_dictionnaire(examen), ensure_ascii=False))
-    else:
-        print(rapport.en_tableau(examen, sys.stdout.isatty(), identifiants))
+    tableau = rapport.en_tableau(examen, sys.stdout.isatty(), identifiants)
+    _montrer(rapport.en_dictionnaire(examen) if en_json else tableau)
 
 
 @application.command(cls=Commande)
@@ -574,20 +577,21 @@ def cout(
     vue = estimation.estimer(model, machine, appris, dataset, jetons, prix_heure)
     api = estimation.prix_des_api(vue, prix_api, prix_reponse, jetons_reponse)
     if en_json:
-        print(json.dumps(estimation.en_dictionnaire(vue, api), ensure_ascii=False))
+        _montrer(estimation.en_dictionnaire(vue, api))
         return
     print(estimation.en_tableau(vue, api))
     if rapport:
         print(estimation.confronter(vue, rapport))
 
 
-corpus = typer.Typer(
-    cls=Groupe,
-    help="Contrôler, convertir, répartir, pseudonymiser un corpus.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-application.add_typer(corpus, name="corpus")
+def _sous_groupe(nom: str, aide: str) -> typer.Typer:
+    """Des commandes réunies sous un même nom."""
+    groupe = typer.Typer(cls=Groupe, help=aide, no_args_is_help=True, rich_markup_mode=None)
+    application.add_typer(groupe, name=nom)
+    return groupe
+
+
+corpus = _sous_groupe("corpus", "Contrôler, convertir, répartir, pseudonymiser un corpus.")
 Entree = Annotated[str, typer.Argument(help="Corpus : nom livré ou fichier.")]
 Sortie = Annotated[Path, typer.Argument(help="Fichier à écrire (.json ou .jsonl).")]
 Ecraser = Annotated[
@@ -620,10 +624,7 @@ def controler(
     controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
     if page:
         ecrire_signe(Path(page), rapport.en_page(controle))
-    if en_json:
-        print(json.dumps(controle.en_dictionnaire(), ensure_ascii=False))
-    else:
-        print(rapport.resumer(controle))
+    _montrer(controle.en_dictionnaire() if en_json else rapport.resumer(controle))
     if controle.erreurs:
         raise typer.Exit(DONNEES)
 
@@ -678,13 +679,7 @@ def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> N
     print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
 
 
-sources = typer.Typer(
-    cls=Groupe,
-    help="Indexer des fiches où chercher, et apprendre à les chercher.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-application.add_typer(sources, name="sources")
+sources = _sous_groupe("sources", "Indexer des fiches où chercher, et apprendre à les chercher.")
 Fiches = Annotated[list[str], typer.Argument(help="Fiches : noms livrés ou fichiers.")]
 
 
@@ -702,7 +697,7 @@ def indexer(
     from fabrique.recherche.indexation import indexer as construire
 
     fait = construire(fichiers, sortie, sens)
-    print(json.dumps(fait.en_dictionnaire(), ensure_ascii=False) if en_json else fait)
+    _montrer(fait.en_dictionnaire() if en_json else fait)
 
 
 @sources.command(cls=Commande)
@@ -731,13 +726,9 @@ def demo(
     demontrer(sortie)
 
 
-atelier = typer.Typer(
-    cls=Groupe,
-    help="Préparer une salle : vérifier une machine, emporter le cours sur une clé.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
+atelier = _sous_groupe(
+    "atelier", "Préparer une salle : vérifier une machine, emporter le cours sur une clé."
 )
-application.add_typer(atelier, name="atelier")
 
 
 @atelier.command(cls=Commande)
@@ -755,10 +746,7 @@ def verifier(
         constats.append(constat)
         if not en_json:
             print(constat, flush=True)
-    if en_json:
-        print(json.dumps(verification.en_dictionnaire(constats), ensure_ascii=False))
-    else:
-        print(verification.bilan(constats))
+    _montrer(verification.en_dictionnaire(constats) if en_json else verification.bilan(constats))
     if not all(constat.bon for constat in constats):
         raise typer.Exit(MACHINE)
 
@@ -832,9 +820,9 @@ def _usage(cause: Exception) -> ErreurFabrique | None:
 
 def _echouer(erreur: ErreurFabrique, en_json: bool) -> int:
     if en_json:
-        print(json.dumps(erreur.en_dictionnaire(), ensure_ascii=False))
+        _montrer(erreur.en_dictionnaire())
     else:
-        print(str(erreur), file=sys.stderr)
+        print(erreur, file=sys.stderr)
     return erreur.code
 
 

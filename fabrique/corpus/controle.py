@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
-from fabrique.corpus.examen import (
-    EXEMPLES_PAR_PROCESSUS,
-    constat_de,
-    constats_d_encodage,
-    examiner,
-)
+from fabrique.corpus.examen import EXEMPLES_PAR_PROCESSUS, constat_de, constats_d_encodage, examiner
 from fabrique.corpus.lecture import REMPLIR_JEU, dire_alertes, lire_exemples, ouvrir, sans_jeu
 from fabrique.corpus.rapprochement import Comparaison, constats_d_ensemble
 from fabrique.corpus.table import en_defaut, poser

@@ -144,10 +144,7 @@ class Index:
         self.lsh = MinHashLSH(num_perm=PERMUTATIONS, params=BANDES)
 
     def voisines(
-        self,
-        texte: str,
-        resume: Resume,
-        passer: Callable[[int], bool] = lambda cle: False,
+        self, texte: str, resume: Resume, passer: Callable[[int], bool] = lambda cle: False
     ) -> Iterator[Ressemblance]:
         """Les textes connus qui ressemblent assez à celui-ci, sauf ceux que ``passer`` écarte."""
         siennes = None

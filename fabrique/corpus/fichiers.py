@@ -71,6 +71,16 @@ class Ligne:
     alertes: tuple[Alerte, ...] = ()
 
 
+def verifier_fichier(chemin: Path, remede: str = "Vérifiez le chemin") -> None:
+    """Refuse un chemin où il n'y a rien, ou un dossier."""
+    if not chemin.is_file():
+        raise ErreurFabrique(
+            "ce n’est pas un fichier mais un dossier" if chemin.is_dir() else "fichier introuvable",
+            remede,
+            chemin,
+        )
+
+
 def lire_lignes(chemin: Path) -> Iterator[Ligne]:
     """Lit un fichier exemple par exemple.
 
@@ -85,12 +95,7 @@ def lire_lignes(chemin: Path) -> Iterator[Ligne]:
         ErreurFabrique: fichier absent, vide, d'un autre format, trop gros, archive
             incomplète ou qui se gonfle démesurément.
     """
-    if not chemin.is_file():
-        raise ErreurFabrique(
-            "ce n’est pas un fichier mais un dossier" if chemin.is_dir() else "fichier introuvable",
-            "Vérifiez le chemin",
-            chemin,
-        )
+    verifier_fichier(chemin)
     suffixe = Path(chemin.name.removesuffix(".gz")).suffix.lower()
     if suffixe not in LECTEURS:
         raise ErreurFabrique(

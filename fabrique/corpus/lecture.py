@@ -18,7 +18,7 @@ from datasets import Dataset
 
 from fabrique.corpus.constats import Alerte, Constat
 from fabrique.corpus.doublons import jumeler
-from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes
+from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes, verifier_fichier
 from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, demande, non_repris, reconnaitre
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
 from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
@@ -99,12 +99,9 @@ def ouvrir(
     chemin = Path(source)
     if not chemin.exists() and _nom_du_hub(str(source)):
         return Path(source), _lire_hub(str(source), revision)
-    if not chemin.is_file():
-        raise ErreurFabrique(
-            "ce n’est pas un fichier mais un dossier" if chemin.is_dir() else "fichier introuvable",
-            f"Vérifiez le chemin, ou nommez un corpus livré : {', '.join(CORPUS_LIVRES)}",
-            chemin,
-        )
+    verifier_fichier(
+        chemin, f"Vérifiez le chemin, ou nommez un corpus livré : {', '.join(CORPUS_LIVRES)}"
+    )
     return chemin, lire_lignes(chemin)
 
 

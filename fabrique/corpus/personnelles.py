@@ -487,10 +487,7 @@ REGLES = (
         "le lot 482 TRE 75",
     ),
     Regle(
-        "personnel.passeport",
-        _PASSEPORT_ANNONCE,
-        "passeport n° «19FV12345»",
-        "le lot 19FV12345",
+        "personnel.passeport", _PASSEPORT_ANNONCE, "passeport n° «19FV12345»", "le lot 19FV12345"
     ),
     Regle(
         "personnel.passeport",

@@ -64,17 +64,7 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             )
     if "messages" in exemple:
         yield from _defauts_messages(exemple["messages"])
-    accompagnent = (
-        (c, exemple.get(c) or "") for c in ("id", *METADONNEES, *ANNEXES) if c != "systeme"
-    )
-    for champ, texte in (*textes(exemple), *accompagnent):
-        if entier(texte) != texte:
-            yield Defaut(
-                "encodage.demi_caractere",
-                champ,
-                "le texte contient un demi-caractère Unicode (U+D800 à U+DFFF), illisible",
-                "Réenregistrez le fichier en UTF-8 depuis son logiciel d’origine",
-            )
+    yield from _demi_caracteres(exemple)
     for champ in ("input", "titre"):
         if not isinstance(exemple.get(champ, ""), str):
             yield Defaut(
@@ -87,6 +77,21 @@ def defauts(exemple: dict, forme: str, colonnes: list[str]) -> Iterator[Defaut]:
             f"le jeu « {montrer(exemple['jeu'])} » n’existe pas",
             f"Écrivez {', '.join(JEUX)}, ou laissez la colonne vide",
         )
+
+
+def _demi_caracteres(exemple: dict) -> Iterator[Defaut]:
+    """Chaque champ qui porte un demi-caractère."""
+    accompagnent = (
+        (c, exemple.get(c) or "") for c in ("id", *METADONNEES, *ANNEXES) if c != "systeme"
+    )
+    for champ, texte in (*textes(exemple), *accompagnent):
+        if entier(texte) != texte:
+            yield Defaut(
+                "encodage.demi_caractere",
+                champ,
+                "le texte contient un demi-caractère Unicode (U+D800 à U+DFFF), illisible",
+                "Réenregistrez le fichier en UTF-8 depuis son logiciel d’origine",
+            )
 
 
 # ---------------------------------------------------------------- les champs que la lecture ne reprend pas
@@ -103,11 +108,7 @@ REFUSES = {
     ),
     "history": "des échanges qui précèdent, mais ce n’est pas une liste de paires [question, réponse]",
 }
-_PRECEDENCE = (
-    (DEMANDES, "la demande"),
-    (CONTEXTES, "le contexte"),
-    (REPONSES, "la réponse"),
-)
+_PRECEDENCE = ((DEMANDES, "la demande"), (CONTEXTES, "le contexte"), (REPONSES, "la réponse"))
 _RETIRER = "Retirez ce champ si vous n’en avez pas besoin, ou récrivez l’exemple avec lui"
 
 

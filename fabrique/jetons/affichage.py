@@ -23,13 +23,7 @@ FONDS_ANSI = (153, 223, 158, 225)
 #: Jetons montrés au plus : une sortie tient sur un écran.
 MONTRES = 300
 
-_VISIBLES = {
-    " ": "␣",
-    "\u00a0": "⟨insécable⟩",
-    "\u202f": "⟨fine⟩",
-    "\n": "↵",
-    "\t": "⇥",
-}
+_VISIBLES = {" ": "␣", "\u00a0": "⟨insécable⟩", "\u202f": "⟨fine⟩", "\n": "↵", "\t": "⇥"}
 #: Catégories Unicode sans dessin : contrôles, formats, non attribués, usage privé, blancs et, sous
 #: ``surrogateescape``, octets qui ne font pas un caractère à eux seuls (« Cs »).
 _SANS_DESSIN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}

@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabrique.corpus import lire_corpus
-from fabrique.corpus.fichiers import FORMATS
+from fabrique.corpus.fichiers import FORMATS, verifier_fichier
 from fabrique.corpus.formats import textes
 from fabrique.jetons.affichage import Decoupe, decouper, en_terminal, en_texte
 from fabrique.jetons.decoupeurs import ouvrir
-from fabrique.jetons.mesure import (
-    Cout,
-    Fertilite,
-    Rapport,
-    fertilite,
-    tarifer,
-    verifier_tarif,
-)
+from fabrique.jetons.mesure import Cout, Fertilite, Rapport, fertilite, tarifer, verifier_tarif
 from fabrique.socle.colonnes import en_colonnes
 from fabrique.socle.emplacements import CORPUS_LIVRES
 from fabrique.socle.erreurs import ErreurFabrique
@@ -98,12 +91,9 @@ def lire_textes(source: str) -> list[str]:
 
 
 def _lire_texte(chemin: Path) -> str:
-    if not chemin.is_file():
-        raise ErreurFabrique(
-            "ce n’est pas un fichier mais un dossier" if chemin.is_dir() else "fichier introuvable",
-            f"Vérifiez le chemin, ou nommez un corpus livré : {', '.join(CORPUS_LIVRES)}",
-            chemin,
-        )
+    verifier_fichier(
+        chemin, f"Vérifiez le chemin, ou nommez un corpus livré : {', '.join(CORPUS_LIVRES)}"
+    )
     if chemin.stat().st_size > TEXTE_MAX:
         raise ErreurFabrique(
             f"le texte dépasse {TEXTE_MAX // 1_000_000} Mo d’un seul tenant",

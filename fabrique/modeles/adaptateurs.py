@@ -9,18 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from peft import (
-    PeftConfig,
-    PeftModel,
-    PeftModelForCausalLM,
-    get_peft_model_state_dict,
-)
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from fabrique.modeles.catalogue import CATALOGUE
 from fabrique.modeles.chargement import _dire_les_defauts

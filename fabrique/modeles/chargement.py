@@ -24,15 +24,8 @@ import torch
 import transformers
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.utils import enable_progress_bars
-from peft import (
-    prepare_model_for_kbit_training,
-)
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from peft import prepare_model_for_kbit_training
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.falcon import modeling_falcon
 
 from fabrique.machine.materiel import examiner
@@ -40,12 +33,7 @@ from fabrique.machine.profil import verifier_calcul
 from fabrique.modeles.catalogue import Entree, trouver
 from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.memoire import montrer_memoire
-from fabrique.modeles.quantification import (
-    FORMATS,
-    configuration,
-    format_de,
-    taille_attendue,
-)
+from fabrique.modeles.quantification import FORMATS, configuration, format_de, taille_attendue
 from fabrique.modeles.tokenizer import charger_tokenizer, erreurs_du_hub
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import accorder, en_francais, en_go

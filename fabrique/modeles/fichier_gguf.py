@@ -36,6 +36,7 @@ ETIREMENT = {
     "original_max_position_embeddings": 8192,
 }
 
+SANS_GGUF = "Tapez « pip install 'fabrique[gguf]' »"
 #: Les réseaux dont un GGUF se relit sans rien perdre : un aller et retour le vérifie.
 RELUS = ("falcon", "llama", "mistral", "qwen2", "qwen3", "gemma2")
 
@@ -51,7 +52,7 @@ def paquet_gguf() -> ModuleType:
     except ImportError:
         raise ErreurFabrique(
             "lire ou écrire un fichier GGUF demande le paquet gguf",
-            "Tapez « pip install 'fabrique[gguf]' »",
+            SANS_GGUF,
             code=MACHINE,
         ) from None
     return gguf
@@ -197,10 +198,7 @@ class FichierGguf:
 
         facteurs = self.tenseur(FREQUENCES)
         base = config.rope_parameters["rope_theta"]
-        config.rope_parameters = ETIREMENT | {
-            "rope_theta": base,
-            "factor": float(facteurs.max()),
-        }
+        config.rope_parameters = ETIREMENT | {"rope_theta": base, "factor": float(facteurs.max())}
         etirees, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
         droites = base ** -(np.arange(len(facteurs)) / len(facteurs))
         if not np.allclose(droites / facteurs, etirees.numpy(), rtol=1e-3):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -154,23 +154,35 @@ def continuer(
     processeurs = regles(repetition_penalty, sans_repeter, ids.shape[1])
     if grammaire:
         processeurs.append(SelonGrammaire(tokenizer, [grammaire], ids.shape[1]))
+    entrees = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    reglages = {"max_new_tokens": min(max_new_tokens, place), "streamer": flux} | tirage
+    sortie = _ecrire(modele, tokenizer, entrees, adaptateur, processeurs, **reglages)
+    if place < max_new_tokens and sortie[0, -1] != tokenizer.eos_token_id:
+        _dire_la_coupe(1, fenetre(modele, tokenizer))
+    return flux.texte
+
+
+@torch.inference_mode()
+def _ecrire(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    entrees: Mapping[str, torch.Tensor],
+    adaptateur: bool | str,
+    processeurs: LogitsProcessorList,
+    **reglages: Any,
+) -> torch.Tensor:
+    """Ce que rend ``generate``, sans règle cachée ; on ne tire au sort qu'à une température."""
     modele.eval()
-    with torch.inference_mode(), base_ou_affine(modele, adaptateur):
-        sortie = modele.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=min(max_new_tokens, place),
-            do_sample=temperature > 0,
+    with base_ou_affine(modele, adaptateur):
+        return modele.generate(
+            **entrees,
+            do_sample="temperature" in reglages,
             logits_processor=processeurs,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             use_cache=True,
-            streamer=flux,
-            **SANS_REGLE_CACHEE | tirage,
+            **SANS_REGLE_CACHEE | reglages,
         )
-    if place < max_new_tokens and sortie[0, -1] != tokenizer.eos_token_id:
-        _dire_la_coupe(1, fenetre(modele, tokenizer))
-    return flux.texte
 
 
 class Flux(TextStreamer):
@@ -241,22 +253,12 @@ def generer_par_lots(
         if grammaires:
             suivies = [grammaires[rang] for rang in rangs]
             processeurs.append(SelonGrammaire(tokenizer, suivies, question))
-        with torch.inference_mode(), base_ou_affine(modele, adaptateur):
-            sorties = modele.generate(
-                **entrees,
-                max_new_tokens=max(longueurs[rang] for rang in rangs),
-                min_new_tokens=min_new_tokens,
-                do_sample=False,
-                logits_processor=processeurs,
-                eos_token_id=fin,
-                pad_token_id=tokenizer.pad_token_id,
-                use_cache=True,
-                **SANS_REGLE_CACHEE,
-            )
+        reglages = {"max_new_tokens": max(longueurs[rang] for rang in rangs)}
+        reglages["min_new_tokens"] = min_new_tokens
+        sorties = _ecrire(modele, tokenizer, entrees, adaptateur, processeurs, **reglages)
         # Le lot avance jusqu'à sa réponse la plus longue ; chacune s'arrête à sa propre limite.
         return [ids[question:][: longueurs[rang]] for rang, ids in zip(rangs, sorties, strict=True)]
 
-    modele.eval()
     dites = [ids for lus in par_lots(range(len(codes)), lot, repondre) for ids in lus]
     finies = [bool((ids == fin).any()) for ids in dites]
     coupees = sum(

@@ -9,11 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from fabrique.modeles.quantification import (
-    FORMATS,
-    format_de,
-    octets,
-)
+from fabrique.modeles.quantification import FORMATS, format_de, octets
 from fabrique.socle.nombres import en_francais, en_mo
 
 

@@ -13,10 +13,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from safetensors import safe_open
-from transformers import (
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PretrainedConfig, PreTrainedModel
 
 from fabrique.modeles.catalogue import nom_public
 from fabrique.modeles.fichier_gguf import FichierGguf

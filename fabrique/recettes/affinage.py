@@ -67,33 +67,41 @@ def affiner(
     corpus = lire_corpus(dataset)
     verifier_encodage(dataset)
     _verifier_corpus(corpus, dataset, accepter_donnees_personnelles)
-    appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)
-    origine = (
-        "colonne « jeu »" if any(corpus["jeu"]) else f"val_set_size = {reglages.val_set_size:g}"
-    )
-    print(f"{len(appris)} exemples à apprendre, {len(validation)} de validation ({origine}).")
+    validation = _repartir(corpus, reglages)
     for alerte in choisir_profil(examiner(sortie)).avertissements:
         print(f"Attention : {alerte}")
     tokenizer, reseau = charger(modele, quantification, revision=revision)
     avant = pertes(reseau, tokenizer, validation)
-    a_comparer = np.isfinite(avant).sum() > 1
     with energie_relevee(mesurer_energie):
         resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie)
     print(resultat)
-    if a_comparer:
-        ecart = comparer_pertes(avant, pertes(resultat.modele, tokenizer, validation))
-        print(f"Validation : perte {en_francais(ecart.avant, 3)} → {en_francais(ecart.apres, 3)}")
-        if est_le_premier():
-            ecrire_signe(sortie / "validation.json", json.dumps(asdict(ecart)))
+    if np.isfinite(avant).sum() > 1:
+        _dire_le_gain(avant, pertes(resultat.modele, tokenizer, validation), sortie)
     if sans_perte := int(np.isnan(avant).sum()):
         print(
             f"Sans {accorder(sans_perte, 'exemple')} de validation, où il ne reste rien à "
             "apprendre (question trop longue, ou réponses de poids nul)."
         )
-    compare = "" if revision else bilan(modele, resultat, carte_de(examiner().gpu))
-    if compare:
+    if compare := "" if revision else bilan(modele, resultat, carte_de(examiner().gpu)):
         print(compare)
     return resultat
+
+
+def _repartir(corpus: Dataset, reglages: Reglages) -> Dataset:
+    """Annonce la répartition ; rend les exemples de validation."""
+    appris, validation = repartir(corpus, reglages.val_set_size, reglages.graine)
+    part = f"val_set_size = {reglages.val_set_size:g}"
+    origine = "colonne « jeu »" if any(corpus["jeu"]) else part
+    print(f"{len(appris)} exemples à apprendre, {len(validation)} de validation ({origine}).")
+    return validation
+
+
+def _dire_le_gain(avant: np.ndarray, apres: np.ndarray, sortie: Path) -> None:
+    """Compare les pertes de validation, et garde la comparaison dans ``validation.json``."""
+    ecart = comparer_pertes(avant, apres)
+    print(f"Validation : perte {en_francais(ecart.avant, 3)} → {en_francais(ecart.apres, 3)}")
+    if est_le_premier():
+        ecrire_signe(sortie / "validation.json", json.dumps(asdict(ecart)))
 
 
 #: Au-delà de cette part de doublons exacts, on prévient : ils comptent plusieurs fois.

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fabrique.corpus.classeurs import MOIS
+
 #: Un nombre en chiffres, ses milliers et ses décimales compris : « 1 300 », « 2,5 ».
 _CHIFFRES = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:,\d+)?(?!\d)|\d+(?:[.,]\d+)?"
 #: Un mot, qu'une citation ne coupe pas : un nombre entier, un mot composé (« quatre-vingt-dix »,
@@ -45,22 +47,8 @@ _NOMBRE = re.compile(
     rf"{_CHIFFRES}|\b{_LETTRES}(?:[\s-]+(?:{_LETTRES}|et[\s-]+(?:une?|onze)\b)|-une?\b)*",
     re.IGNORECASE,
 )
-_MOIS = [
-    "janvier",
-    "février",
-    "mars",
-    "avril",
-    "mai",
-    "juin",
-    "juillet",
-    "août",
-    "septembre",
-    "octobre",
-    "novembre",
-    "décembre",
-]
 _DATE = re.compile(
-    rf"\b(?P<jour>\d{{1,2}})(?:er)?\s(?P<mois>{'|'.join(_MOIS)})(?:\s(?P<annee>\d{{4}}))?\b"
+    rf"\b(?P<jour>\d{{1,2}})(?:er)?\s(?P<mois>{'|'.join(MOIS)})(?:\s(?P<annee>\d{{4}}))?\b"
     r"|\b(?P<j>\d{1,2})/(?P<m>\d{1,2})/(?P<a>\d{4})\b",
     re.IGNORECASE,
 )
@@ -132,14 +120,7 @@ class Controle:
         return sum(constat.regle is regle for constat in self.constats)
 
 
-_SUR_LES_CITATIONS = {
-    Regle.INFIDELE,
-    Regle.AUTRE_PASSAGE,
-    Regle.SANS_RANG,
-    Regle.VIDE,
-    Regle.GUILLEMET,
-    Regle.RANG,
-}
+_SUR_LES_CITATIONS = set(Regle) - {Regle.NOMBRE, Regle.DATE, Regle.SANS_APPUI}
 
 
 def controler_reponse(reponse: str, passages: Sequence[str]) -> Controle:
@@ -343,7 +324,7 @@ def dates(texte: str) -> list[tuple[tuple[int, int, int | None], tuple[int, int]
     for date in _DATE.finditer(texte):
         if date["mois"]:
             annee = int(date["annee"]) if date["annee"] else None
-            lue = int(date["jour"]), _MOIS.index(date["mois"].lower()) + 1, annee
+            lue = int(date["jour"]), MOIS.index(date["mois"].lower()) + 1, annee
         else:
             lue = int(date["j"]), int(date["m"]), int(date["a"])
         trouvees.append((lue, date.span()))

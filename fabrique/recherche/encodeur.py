@@ -87,9 +87,7 @@ def apprendre(fiches: Sequence[Fiche], reglages: ReglagesEncodeur = PAR_DEFAUT) 
 
 
 def entrainer_encodeur(
-    sources: Sequence[str | Path],
-    sortie: str | Path,
-    reglages: ReglagesEncodeur = PAR_DEFAUT,
+    sources: Sequence[str | Path], sortie: str | Path, reglages: ReglagesEncodeur = PAR_DEFAUT
 ) -> str:
     """Entraîne un encodeur sur des fichiers de fiches et l'écrit dans un dossier neuf.
 

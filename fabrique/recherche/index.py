@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,30 +13,17 @@ import pyarrow.compute
 
 from fabrique.recherche import ecriture
 from fabrique.recherche.mots import Mots
-from fabrique.recherche.passages import Fiche, Passage, Trouve, couper
+from fabrique.recherche.passages import Fiche, Passage, Trouve, couper, passage_de
 from fabrique.recherche.sens import Sens, choisir_encodeur
 from fabrique.socle.erreurs import ErreurFabrique
 
 _FICHES = pa.schema(
-    [
-        ("id", pa.string()),
-        ("titre", pa.string()),
-        ("texte", pa.large_string()),
-        ("source", pa.string()),
-        ("page", pa.int32()),
-        ("rubrique", pa.string()),
-        ("date", pa.string()),
-    ]
+    {champ.name: pa.string() for champ in fields(Fiche)}
+    | {"texte": pa.large_string(), "page": pa.int32()}
 )
 #: Un passage ne répète pas le texte : il dit où le prendre dans sa fiche.
 _PASSAGES = pa.schema(
-    [
-        ("fiche", pa.int32()),
-        ("rang", pa.int32()),
-        ("debut", pa.int32()),
-        ("fin", pa.int32()),
-        ("rubrique", pa.string()),
-    ]
+    {nom: pa.int32() for nom in ("fiche", "rang", "debut", "fin")} | {"rubrique": pa.string()}
 )
 
 
@@ -131,12 +118,7 @@ class Index:
         scores = fusionner(mots, sens, self._sens.encodeur.poids if self._sens else 0)
         retenus = retenir(scores, self._passages["fiche"].to_numpy(), k, par_fiche)
         return [
-            Trouve(
-                **vars(self[rang]),
-                score=float(scores[rang]),
-                mots=float(mots[rang]),
-                sens=float(sens[rang]),
-            )
+            Trouve.note(self[rang], scores[rang], mots[rang], sens[rang])
             for rang in retenus
             if mots[rang] or sens[rang]
         ]
@@ -150,18 +132,7 @@ class Index:
         if not -len(self) <= rang < len(self):
             raise IndexError(rang)
         ligne = self._passages.slice(int(rang) % len(self), 1).to_pylist()[0]
-        fiche = self._fiche(ligne["fiche"])
-        return Passage(
-            fiche.id,
-            fiche.titre,
-            fiche.texte[ligne["debut"] : ligne["fin"]],
-            ligne["rubrique"],
-            fiche.source,
-            fiche.page,
-            fiche.date,
-            ligne["rang"],
-            ligne["debut"],
-        )
+        return passage_de(self._fiche(ligne.pop("fiche")), **ligne)
 
     def fiche(self, identifiant: str) -> Fiche:
         """Une fiche entière.

@@ -88,6 +88,11 @@ class Trouve(Passage):
     mots: float = 0.0
     sens: float = 0.0
 
+    @classmethod
+    def note(cls, passage: Passage, *notes: float) -> Trouve:
+        """Un passage et ses notes : ``score``, ``mots`` et ``sens``."""
+        return cls(*vars(passage).values(), *map(float, notes))
+
 
 # ---------------------------------------------------------------- couper
 
@@ -122,19 +127,17 @@ def couper(fiche: Fiche) -> list[Passage]:
     unites = list(_unites(fiche.texte)) or list(_titres_seuls(fiche.texte))
     racine = [fiche.rubrique] if fiche.rubrique else []
     return [
-        Passage(
-            fiche.id,
-            fiche.titre,
-            fiche.texte[ensemble[0].debut : ensemble[-1].fin],
-            SOUS.join([*racine, *ensemble[0].rubrique]),
-            fiche.source,
-            fiche.page,
-            fiche.date,
-            rang,
-            ensemble[0].debut,
+        passage_de(
+            fiche, rang, tout[0].debut, tout[-1].fin, SOUS.join([*racine, *tout[0].rubrique])
         )
-        for rang, ensemble in enumerate(_assembler(fiche.texte, unites))
+        for rang, tout in enumerate(_assembler(fiche.texte, unites))
     ]
+
+
+def passage_de(fiche: Fiche, rang: int, debut: int, fin: int, rubrique: str) -> Passage:
+    """La tranche d'une fiche, avec ce qu'il faut pour la citer."""
+    texte, origine = fiche.texte[debut:fin], (fiche.source, fiche.page, fiche.date)
+    return Passage(fiche.id, fiche.titre, texte, rubrique, *origine, rang, debut)
 
 
 def compter(texte: str) -> int:

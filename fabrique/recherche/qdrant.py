@@ -161,12 +161,7 @@ class IndexQdrant:
         passages = [Passage(**(point.payload or {})) for point in trouves.values()]
         fiches = np.array([passage.fiche for passage in passages])
         return [
-            Trouve(
-                **vars(passages[rang]),
-                score=float(scores[rang]),
-                mots=float(notes_mots[rang]),
-                sens=float(notes_sens[rang]),
-            )
+            Trouve.note(passages[rang], scores[rang], notes_mots[rang], notes_sens[rang])
             for rang in retenir(scores, fiches, k, par_fiche)
         ]
 

@@ -207,30 +207,27 @@ def repondre(
     conflits = contradictions(trouves)
     sources = _a_montrer(trouves, conflits, montres)
     texte, controle = "", Controle((), ())
-    citations: tuple[CitationSourcee, ...] = ()
     if not motif:
         textes = [source.texte for source in sources]
+        permis = grammaire_de(
+            textes if texte_libre else les_plus_proches(cherchee, textes),
+            texte_libre=texte_libre,
+            abstention=abstention_du_modele,
+            mots_max=mots_max,
+        )
         texte = generer(
             modele,
             tokenizer,
             cherchee,
             presenter((source.titre, source.texte) for source in sources),
-            grammaire=grammaire_de(
-                textes if texte_libre else les_plus_proches(cherchee, textes),
-                texte_libre=texte_libre,
-                abstention=abstention_du_modele,
-                mots_max=mots_max,
-            ),
+            grammaire=permis,
             max_new_tokens=JETONS,
             adaptateur=adaptateur,
             afficher=False,
         )
         controle = controler_reponse(texte, textes)
-        citations = tuple(_citations(controle, sources))
-        if not controle.fidele:
-            motif = Motif.INACHEVEE
-        elif not citations:
-            motif = Motif.MODELE
+    citations = tuple(_citations(controle, sources))
+    motif = motif or _reproche(controle, citations)
     return Reponse(
         question,
         cherchee,
@@ -243,6 +240,13 @@ def repondre(
         controle,
         time.monotonic() - depart,
     )
+
+
+def _reproche(controle: Controle, citations: Sequence[CitationSourcee]) -> Motif | None:
+    """Pourquoi ce qu'a écrit le modèle ne fait pas une réponse ; None s'il en fait une."""
+    if not controle.fidele:
+        return Motif.INACHEVEE
+    return None if citations else Motif.MODELE
 
 
 def _comprendre(question: str, precedente: Reponse | None) -> tuple[str, Motif | None]:

@@ -74,11 +74,7 @@ TYPES = {
 }
 #: Les plongements et la tête pèsent sur chaque jeton : en 4 ou 5 bits, ils restent en 8.
 GARDES, EN_8_BITS = ("token_embd.weight", "output.weight"), gguf.GGMLQuantizationType.Q8_0
-EN_16_OU_32_BITS = (
-    gguf.GGMLQuantizationType.F32,
-    gguf.GGMLQuantizationType.F16,
-    gguf.GGMLQuantizationType.BF16,
-)
+EN_16_OU_32_BITS = tuple(TYPES[nom].matrices for nom in ("f32", "f16", "bf16"))
 #: Les types à super-blocs de 256 poids, que le paquet ``gguf`` lit sans savoir les écrire.
 TYPES_K, BLOC_K = re.compile(r"(q[2-8]_k(_[sml])?|iq\d.*|tq\d.*)"), 256
 #: Assez pour les demandes qui vérifient un fichier, sans payer la mémoire de toute la fenêtre.

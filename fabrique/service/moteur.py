@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 
-from fabrique.modeles.fichier_gguf import FichierGguf
+from fabrique.modeles.fichier_gguf import SANS_GGUF, FichierGguf
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import place_dans
 from fabrique.modeles.tokenizer import completer
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
-SANS_MOTEUR = "Tapez « pip install 'fabrique[gguf]' »"
 JSON = {"Content-Type": "application/json"}
 #: Un petit modèle libre d'écrire des blancs entre deux champs n'en finit pas. Source : llguidance,
 #: « x-guidance ».
@@ -237,6 +236,6 @@ def _xllamacpp() -> Any:
         import xllamacpp
     except ImportError:
         raise ErreurFabrique(
-            "le moteur de llama.cpp n’est pas installé", SANS_MOTEUR, code=MACHINE
+            "le moteur de llama.cpp n’est pas installé", SANS_GGUF, code=MACHINE
         ) from None
     return xllamacpp
