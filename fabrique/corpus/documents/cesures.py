@@ -1,0 +1,104 @@
+"""Le mot coupé en fin de ligne : le recoller, ou garder le trait d'union qu'il a vraiment.
+
+« admi-/nistration » redevient « administration », « rendez-/vous » reste « rendez-vous ». On regarde
+dans l'ordre : ce que le document écrit ailleurs sans coupure, les règles du français, un lexique.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+#: Le trait d'union, sa forme Unicode, le trait conditionnel des traitements de texte, « ¬ ».
+TRAITS = "-\u2010\u2011\u00ad¬"
+#: Ceux qu'un logiciel ne met qu'à une coupure : ils ne sont jamais du mot.
+_CONDITIONNELS = "\u00ad¬"
+_DEBUT = re.compile(rf"((?:[^\W\d_]+[-’'])*)([^\W\d_]+)[{TRAITS}]$")
+_FIN = re.compile(r"([^\W\d_]+)((?:-[^\W\d_]+)*)")
+_MOT = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+#: Ce qui suit un verbe (« rendez-vous ») ou un mot (« celui-ci ») par un trait d'union.
+_APRES = frozenset(
+    "je tu il elle on nous vous ils elles moi toi lui leur le la les y en ce ci là t même mêmes".split()
+)
+#: Ce qui précède un autre mot par un trait d'union.
+_AVANT = frozenset(
+    "demi mi semi non ex vice sous sus avant après arrière au par outre quasi grand grands grande "
+    "saint sainte contre entre peut c rendez vingt trente quarante cinquante soixante quatre".split()
+)
+
+
+@dataclass
+class Lexique:
+    """Les mots du document, et ceux du français.
+
+    Args:
+        vus: combien de fois le document écrit chaque mot sans le couper.
+    """
+
+    vus: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def de(cls, lignes: Iterable[str]) -> Lexique:
+        """Les mots de ces lignes, sauf ceux que la fin d'une ligne coupe."""
+        vus: Counter[str] = Counter()
+        for ligne in lignes:
+            mots = _MOT.findall(ligne.lower())
+            vus.update(mots[:-1] if ligne.rstrip()[-1:] in TRAITS else mots)
+        return cls(vus)
+
+    def connait(self, mot: str) -> bool:
+        """Vrai si le document ou le français a ce mot."""
+        return self.vus[mot.lower()] > 0 or _en_francais(mot.lower())
+
+
+@lru_cache(100_000)
+def _en_francais(mot: str) -> bool:
+    """Vrai si simplemma connaît ce mot (ses formes fléchies viennent du Wiktionnaire)."""
+    from simplemma import is_known
+
+    return is_known(mot, lang="fr")
+
+
+@dataclass(frozen=True)
+class Raccord:
+    """Deux lignes réunies : le texte, et la coupure s'il y en avait une (« admi-/nistration »)."""
+
+    texte: str
+    coupure: str = ""
+
+
+def raccorder(avant: str, apres: str, lexique: Lexique) -> Raccord:
+    """Deux lignes qui se suivent dans un paragraphe, le mot coupé entre elles réparé."""
+    avant, apres = avant.rstrip(), apres.lstrip()
+    debut, fin = _DEBUT.search(avant), _FIN.match(apres)
+    if not debut or not fin:
+        colle = avant[-1:] in TRAITS and apres[:1].isalnum() and avant[-2:-1].isalnum()
+        return Raccord(avant + ("" if colle else " ") + apres)
+    coupure = f"{debut[0]}/{fin[0]}"
+    if avant[-1] not in _CONDITIONNELS and _garde_son_trait(debut, fin, lexique):
+        return Raccord(f"{avant[:-1]}-{apres}", coupure)
+    return Raccord(avant[:-1] + apres, coupure)
+
+
+def _garde_son_trait(debut: re.Match, fin: re.Match, lexique: Lexique) -> bool:
+    """Vrai si le trait d'union est du mot, et non de la fin de la ligne."""
+    gauche, droite = debut[2], fin[1]
+    if droite[0].isupper() and not gauche.isupper():  # « Saint-Denis »
+        return True
+    entier, compose = (gauche + droite).lower(), f"{gauche}-{droite}".lower()
+    if lexique.vus[entier] != lexique.vus[compose]:
+        return lexique.vus[compose] > lexique.vus[entier]
+    if _en_francais(entier):
+        return False
+    if _en_francais(compose):
+        return True
+    if droite.lower() in _APRES and lexique.connait(gauche):
+        return True
+    if gauche.lower() in _AVANT and lexique.connait(droite):
+        return True
+    return (
+        len(gauche) > 2 and len(droite) > 3 and lexique.connait(gauche) and lexique.connait(droite)
+    )
