@@ -98,6 +98,8 @@ def ranger(mots: Sequence[Mot]) -> list[list[Mot]]:
 
 
 def _meme_rangee(rangee: list[Mot], mot: Mot) -> bool:
+    if mot.texte.startswith(REPERE) or rangee[0].texte.startswith(REPERE):
+        return False
     grand = max(rangee, key=lambda m: m.taille)
     commun = min(grand.bas, mot.bas) - max(grand.haut, mot.haut)
     return commun > 0.5 * min(grand.bas - grand.haut, mot.bas - mot.haut)
