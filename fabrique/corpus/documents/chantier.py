@@ -115,7 +115,7 @@ def _verifier(
         )
     for sortie in sorties:
         verifier_sortie(sortie, *(chemin for _, chemin in fichiers), ecraser=ecraser)
-    for module in ("pdfplumber", "pypdf", "docx", "lxml", "markdown_it", "pebble"):
+    for module in ("pdfplumber", "docx", "lxml", "markdown_it", "simplemma", "pebble"):
         try:
             __import__(module)
         except ImportError as cause:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fabrique.corpus.documents.blocs import (
     TITRE,
@@ -22,19 +21,15 @@ from fabrique.corpus.documents.cesures import Lexique, raccorder
 from fabrique.corpus.documents.courants import sans_les_courants
 from fabrique.corpus.documents.mots_pdf import REPERE, Mot, Trait
 from fabrique.corpus.documents.ordre_de_lecture import ordonner
+from fabrique.corpus.documents.source_pdf import SANS_NOM, PagePdf, SourcePdf
 from fabrique.corpus.documents.structure_pdf import en_blocs
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_francais, en_pourcent
 
-#: Pages lues avant de rouvrir le fichier : pdfminer garde en mémoire tout ce qu'il a lu.
-TRANCHE = 100
-#: Au-delà de tant de traits dessinés, une page est un plan ou une carte, pas un tableau.
-TRAITS_MAX = 3000
-#: Au-delà, on prévient que la lecture sera longue.
+#: Au-delà, on prévient que le document est long.
 PAGES_LONGUES = 1000
-_GRAS = re.compile(r"bold|black|heavy|semibold|demi|[-,]bd\b", re.IGNORECASE)
-#: Une lettre dont la police ne dit pas le nom : pdfminer écrit son numéro.
-_SANS_NOM = re.compile(r"\(cid:\d+\)")
+#: La part de lettres sans nom au-delà de laquelle la page se lit mieux par son image.
+SANS_NOM_MAX = 0.2
 _TITRE_DE_LOGICIEL = re.compile(r"microsoft|untitled|sans titre|\.(?:docx?|odt|pdf|indd)\b", re.I)
 
 
@@ -53,10 +48,15 @@ def lire_pdf(chemin: Path, reglages: ReglagesLecture) -> Document:
     """Lit un PDF page par page.
 
     Raises:
-        ErreurFabrique: fichier abîmé, protégé par un mot de passe ou sans page.
+        ErreurFabrique: fichier protégé par un mot de passe, ou sans page.
     """
-    lu = _nettoyer(chemin, "pdf", list(_feuilles(chemin, reglages)), reglages)
-    lu.titre = _premier_titre(lu) or _declare(chemin) or _nom(chemin)
+    with SourcePdf(chemin) as source:
+        if not len(source):
+            raise ErreurFabrique("ce PDF n’a aucune page", "Reprenez-le à sa source", chemin)
+        declare = source.titre
+        feuilles = [_feuille(page, reglages) for page in source.pages()]
+    lu = _nettoyer(chemin, "pdf", feuilles, reglages)
+    lu.titre = _premier_titre(lu) or _declare(declare) or _nom(chemin)
     return lu
 
 
@@ -135,14 +135,8 @@ def _nom(chemin: Path) -> str:
     return chemin.stem.replace("_", " ").replace("-", " ").strip() or chemin.name
 
 
-def _declare(chemin: Path) -> str:
+def _declare(titre: str) -> str:
     """Le titre que déclare le fichier, s'il n'est pas celui d'un logiciel."""
-    from pypdf import PdfReader
-
-    try:
-        titre = str((PdfReader(chemin).metadata or {}).get("/Title") or "").strip()
-    except Exception:  # un fichier que pdfminer lit et que pypdf refuse : le nom suffit
-        return ""
     lisible = sum(s.isalpha() for s in titre) > 3 and not _TITRE_DE_LOGICIEL.search(titre)
     return titre if lisible else ""
 
@@ -150,124 +144,45 @@ def _declare(chemin: Path) -> str:
 # ---------------------------------------------------------------- page par page
 
 
-def _feuilles(chemin: Path, reglages: ReglagesLecture) -> Iterator[Feuille]:
-    """Les pages, en rouvrant le fichier de temps en temps pour que la mémoire reste plate."""
-    total, debut = None, 1
-    while total is None or debut <= total:
-        with _ouvrir(chemin) as pdf:
-            total = total or _compter(pdf, chemin)
-            for page in pdf.pages[debut - 1 : debut - 1 + TRANCHE]:
-                yield _feuille(page, reglages)
-                page.close()
-        debut += TRANCHE
-
-
-def _ouvrir(chemin: Path) -> Any:
-    import pdfplumber
-    from pdfminer.pdfdocument import PDFPasswordIncorrect
-    from pdfplumber.utils.exceptions import PdfminerException
-
-    try:
-        return pdfplumber.open(chemin)
-    except PdfminerException as cause:
-        if any(isinstance(c, PDFPasswordIncorrect) for c in cause.args):
-            raise ErreurFabrique(
-                "ce PDF est protégé par un mot de passe",
-                "Ouvrez-le dans un lecteur de PDF et enregistrez-en une copie sans mot de passe",
-                chemin,
-            ) from None
-        raise abime(chemin) from cause
-    except Exception as cause:
-        raise abime(chemin) from cause
-
-
-def abime(chemin: Path) -> ErreurFabrique:
-    """L'erreur d'un fichier qui ne se lit pas."""
-    return ErreurFabrique(
-        "le fichier est abîmé ou incomplet : il ne se lit pas",
-        "Reprenez-le à sa source, ou réenregistrez-le depuis son logiciel d’origine",
-        chemin,
-    )
-
-
-def _compter(pdf: Any, chemin: Path) -> int:
-    try:
-        nombre = len(pdf.pages)
-    except Exception as cause:
-        raise abime(chemin) from cause
-    if not nombre:
-        raise ErreurFabrique(
-            "ce PDF n’a aucune page", "Reprenez-le à sa source", chemin
-        )
-    return nombre
-
-
-def _feuille(page: Any, reglages: ReglagesLecture) -> Feuille:
+def _feuille(page: PagePdf, reglages: ReglagesLecture) -> Feuille:
     """Une page ; celle qui ne se lit pas est dite, et les autres se lisent."""
-    vue = PageLue(page.page_number, float(page.width), float(page.height))
+    vue = PageLue(page.numero, page.largeur, page.hauteur)
     try:
         return _lire(page, vue, reglages)
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
-    except Exception:  # pdfminer lève de tout sur un contenu abîmé
+    except Exception:  # pdfium et pdfminer lèvent de tout sur un contenu abîmé
         return Feuille(vue, [], alerte="illisible, laissée de côté ; le reste du document est lu")
 
 
-def _lire(page: Any, vue: PageLue, reglages: ReglagesLecture) -> Feuille:
-    tournes = [c for c in page.chars if not c["upright"]]
-    if tournes and "tourne" not in reglages.etapes_gardees:
-        page = page.filter(lambda objet: objet.get("upright", True))
-    mots = list(_mots(page))
+def _lire(page: PagePdf, vue: PageLue, reglages: ReglagesLecture) -> Feuille:
+    mots, tournes = page.mots()
     if _a_reconnaitre(mots):
         from fabrique.corpus.documents.numerisation import reconnaitre_page
 
         return reconnaitre_page(page, vue, mots, reglages)
-    blocs = list(_tableaux(page, vue.numero))
+    blocs = list(_tableaux(page))
     hors = [m for m in mots if not any(_dans(m, bloc.lieux[0]) for bloc in blocs)]
     reperes = {f"{REPERE}{vue.numero}-{rang}": bloc for rang, bloc in enumerate(blocs)}
     places = [_repere(repere, bloc.lieux[0]) for repere, bloc in reperes.items()]
-    retraits = []
-    if tournes and "tourne" not in reglages.etapes_gardees:
-        retraits.append(Retrait("tourne", "".join(c["text"] for c in tournes), vue.numero))
+    retraits = [Retrait("tourne", tournes, vue.numero)] if tournes else []
     return Feuille(vue, ordonner([*hors, *places], vue.numero), reperes, retraits)
-
-
-def _mots(page: Any) -> Iterator[Mot]:
-    """Les mots d'une page, sans les lettres qu'un faux gras imprime deux fois."""
-    places = {(c["text"], round(c["x0"]), round(c["top"])) for c in page.chars}
-    if len(places) < 0.98 * len(page.chars):
-        page = page.dedupe_chars(tolerance=1)
-    for mot in page.extract_words(
-        x_tolerance_ratio=0.15, extra_attrs=["fontname", "size"], keep_blank_chars=False
-    ):
-        yield Mot(
-            mot["text"],
-            mot["x0"],
-            mot["top"],
-            mot["x1"],
-            mot["bottom"],
-            mot["size"],
-            bool(_GRAS.search(mot["fontname"] or "")),
-        )
 
 
 def _a_reconnaitre(mots: list[Mot]) -> bool:
     """Vrai si la page n'a pas de texte, ou un texte dont la police ne dit pas les lettres."""
     lettres = sum(len(m.texte) for m in mots)
-    sans_nom = sum(len(_SANS_NOM.findall(m.texte)) for m in mots)
-    return lettres == 0 or 5 * sans_nom > lettres / 4
+    sans_nom = sum(m.texte.count(SANS_NOM) for m in mots)
+    return lettres == 0 or sans_nom > SANS_NOM_MAX * lettres
 
 
-def _tableaux(page: Any, numero: int) -> Iterator[Bloc]:
+def _tableaux(page: PagePdf) -> Iterator[Bloc]:
     """Les tableaux à filets d'une page : deux rangées et deux colonnes, au moins."""
-    traits = len(page.lines) + len(page.rects) + len(page.curves)
-    if not 2 <= traits <= TRAITS_MAX:
-        return
-    for trouve in page.find_tables():
-        rangees = [[_cellule(cellule) for cellule in rangee] for rangee in trouve.extract()]
+    for boite, cellules in page.tableaux():
+        rangees = [[_cellule(cellule) for cellule in rangee] for rangee in cellules]
         pleines = [rangee for rangee in rangees if sum(map(bool, rangee)) > 1]
         if len(pleines) >= 2:
-            yield tableau(rangees, numero, (Lieu(numero, *trouve.bbox),))
+            yield tableau(rangees, page.numero, (Lieu(page.numero, *boite),))
 
 
 def _cellule(texte: str | None) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fabrique.corpus.documents.blocs import PageLue, ReglagesLecture
 from fabrique.corpus.documents.mots_pdf import Mot
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from fabrique.corpus.documents.lecture_pdf import Feuille
+    from fabrique.corpus.documents.source_pdf import PagePdf
 
 #: Points par pouce de l'image donnée à tesseract : 300 est ce que sa documentation demande.
 FINESSE = 300
@@ -141,7 +142,7 @@ def _ligne(rangee: dict[str, str]) -> tuple[str, str, str]:
 
 
 def reconnaitre_page(
-    page: Any, vue: PageLue, mots: list[Mot], reglages: ReglagesLecture
+    page: PagePdf, vue: PageLue, mots: list[Mot], reglages: ReglagesLecture
 ) -> Feuille:
     """Une page de PDF sans texte : reconnue si tesseract est là, nommée sinon.
 
@@ -150,13 +151,12 @@ def reconnaitre_page(
     """
     from fabrique.corpus.documents.lecture_pdf import Feuille
 
-    if not (page.images or page.curves or page.rects or page.lines or mots):
+    if not (mots or page.a_des_images):
         return Feuille(vue, [], alerte="vide")
     if reglages.sans_ocr:
         return Feuille(vue, ordonner(mots, vue.numero), alerte="numérisée, non reconnue (--sans_ocr)")
     try:
-        image = page.to_image(resolution=FINESSE).original
-        lue = reconnaitre_image(image.convert("L"), reglages.langue, 72 / FINESSE)
+        lue = reconnaitre_image(page.image(FINESSE), reglages.langue, 72 / FINESSE)
     except ErreurFabrique as erreur:
         return Feuille(
             vue,
