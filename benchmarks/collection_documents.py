@@ -389,19 +389,19 @@ def _page_chapitre(page: int) -> list[tuple[str, str]]:
     return [("haut-droite", chapitre), ("bas-droite", str(page))]
 
 
-def une_colonne(chemin: Path, graine: int, **options) -> Verite:
+def une_colonne(chemin: Path, graine: int, sections: int = 6, **options) -> Verite:
     plume = Plume(graine)
     presse = Presse(chemin, **options)
     presse.titre(plume.titre(6), 20)
-    _sections(presse, plume, 6, taille=options.get("corps", 10) + 4)
+    _sections(presse, plume, sections, taille=options.get("corps", 10) + 4)
     return presse.finir()
 
 
-def colonnes(chemin: Path, graine: int, nombre: int, **options) -> Verite:
+def colonnes(chemin: Path, graine: int, nombre: int, sections: int = 7, **options) -> Verite:
     plume = Plume(graine)
     presse = Presse(chemin, colonnes=nombre, **options)
     presse.titre(plume.titre(5), 20, large=True)
-    _sections(presse, plume, 7, taille=12)
+    _sections(presse, plume, sections, taille=12)
     return presse.finir()
 
 
@@ -433,7 +433,7 @@ def capitales(chemin: Path, graine: int) -> Verite:
     """Des titres en capitales, sans graisse, de la taille du corps."""
     plume, presse = Plume(graine), Presse(chemin, courant=_page_alternee)
     presse.titre(plume.titre(6), 18)
-    for _ in range(6):
+    for _ in range(13):
         presse.titre(plume.titre(4).upper(), 10, gras=False)
         presse.paragraphe(plume.paragraphe())
         presse.paragraphe(plume.paragraphe())
@@ -456,7 +456,7 @@ def notes(chemin: Path, graine: int, nombre: int = 1) -> Verite:
     plume = Plume(graine)
     presse = Presse(chemin, colonnes=nombre, reserve=70, courant=_page_simple)
     presse.titre(plume.titre(5), 18, large=nombre > 1)
-    for rang in range(10):
+    for rang in range(10 * nombre):
         appel = rang % 3
         texte = plume.paragraphe(3)
         if len(presse.notes) < 3 and rang % 2 == 0:
@@ -677,7 +677,7 @@ Faire = Callable[[Path], Verite]
 COLLECTION: dict[str, Faire] = {
     "simple.pdf": lambda c: une_colonne(c, 1),
     "courants.pdf": lambda c: une_colonne(c, 2, courant=_page_simple),
-    "alternes.pdf": lambda c: une_colonne(c, 3, courant=_page_alternee),
+    "alternes.pdf": lambda c: une_colonne(c, 3, 14, courant=_page_alternee),
     "adresse.pdf": lambda c: une_colonne(c, 4, courant=_page_adresse),
     "times.pdf": lambda c: une_colonne(c, 5, police="Times-Roman", corps=12),
     "alineas.pdf": lambda c: une_colonne(c, 6, alinea=18, espace=0),
@@ -686,7 +686,7 @@ COLLECTION: dict[str, Faire] = {
     "filigrane.pdf": lambda c: une_colonne(c, 9, filigrane="PROJET DE NOTE"),
     "deux_colonnes.pdf": lambda c: colonnes(c, 10, 2),
     "deux_courants.pdf": lambda c: colonnes(c, 11, 2, courant=_page_simple),
-    "deux_decalees.pdf": lambda c: colonnes(c, 12, 2, decalage=6, courant=_page_alternee),
+    "deux_decalees.pdf": lambda c: colonnes(c, 12, 2, 16, decalage=6, courant=_page_alternee),
     "deux_serrees.pdf": lambda c: colonnes(c, 13, 2, gouttiere=12, corps=9),
     "trois_colonnes.pdf": lambda c: colonnes(c, 14, 3, corps=9),
     "trois_alineas.pdf": lambda c: colonnes(

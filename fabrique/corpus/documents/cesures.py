@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from fabrique.socle.emplacements import dossier_data
+
 #: Le trait d'union, sa forme Unicode, le trait conditionnel des traitements de texte, « ¬ ».
 TRAITS = "-\u2010\u2011\u00ad¬"
 #: Ceux qu'un logiciel ne met qu'à une coupure : ils ne sont jamais du mot.
@@ -28,6 +30,8 @@ _AVANT = frozenset(
     "demi mi semi non ex vice sous sus avant après arrière au par outre quasi grand grands grande "
     "saint sainte contre entre peut c rendez vingt trente quarante cinquante soixante quatre".split()
 )
+#: Des fins de mots qui sont aussi des mots : elles n'en font pas un composé.
+_SUFFIXES = frozenset("ment ments tion tions sion sions rent sons sante rait raient".split())
 
 
 @dataclass
@@ -44,9 +48,11 @@ class Lexique:
     def de(cls, lignes: Iterable[str]) -> Lexique:
         """Les mots de ces lignes, sauf ceux que la fin d'une ligne coupe."""
         vus: Counter[str] = Counter()
+        coupee = False
         for ligne in lignes:
             mots = _MOT.findall(ligne.lower())
-            vus.update(mots[:-1] if ligne.rstrip()[-1:] in TRAITS else mots)
+            suite, coupee = int(coupee), ligne.rstrip()[-1:] in TRAITS and bool(ligne.strip())
+            vus.update(mots[suite : len(mots) - coupee])
         return cls(vus)
 
     def connait(self, mot: str) -> bool:
@@ -54,12 +60,26 @@ class Lexique:
         return self.vus[mot.lower()] > 0 or _en_francais(mot.lower())
 
 
+#: Les corpus livrés dont les mots complètent le lexique : simplemma n'a ni « plusieurs » ni « dos ».
+CORPUS = ("fiches", "demarches", "salle_secours")
+
+
+@lru_cache
+def _des_corpus() -> frozenset[str]:
+    """Les mots de nos corpus livrés, avec et sans trait d'union."""
+    return frozenset(
+        mot
+        for nom in CORPUS
+        for mot in _MOT.findall((dossier_data() / f"{nom}.jsonl").read_text("utf-8").lower())
+    )
+
+
 @lru_cache(100_000)
 def _en_francais(mot: str) -> bool:
-    """Vrai si simplemma connaît ce mot (ses formes fléchies viennent du Wiktionnaire)."""
+    """Vrai si nos corpus ou simplemma ont ce mot (ses formes fléchies viennent du Wiktionnaire)."""
     from simplemma import is_known
 
-    return is_known(mot, lang="fr")
+    return mot in _des_corpus() or is_known(mot, lang="fr")
 
 
 @dataclass(frozen=True)
@@ -95,10 +115,12 @@ def _garde_son_trait(debut: re.Match, fin: re.Match, lexique: Lexique) -> bool:
         return False
     if _en_francais(compose):
         return True
+    if (fin[2] or debut[1].endswith("-")) and lexique.connait(droite):  # « arc-en-/ciel »
+        return True
     if droite.lower() in _APRES and lexique.connait(gauche):
         return True
     if gauche.lower() in _AVANT and lexique.connait(droite):
         return True
-    return (
-        len(gauche) > 2 and len(droite) > 3 and lexique.connait(gauche) and lexique.connait(droite)
-    )
+    if len(gauche) < 3 or len(droite) < 4 or droite.lower() in _SUFFIXES:
+        return False
+    return lexique.connait(gauche) and lexique.connait(droite)

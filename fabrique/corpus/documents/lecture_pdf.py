@@ -28,6 +28,8 @@ from fabrique.socle.nombres import accorder, en_francais, en_pourcent
 
 #: Au-delà, on prévient que le document est long.
 PAGES_LONGUES = 1000
+#: La hauteur d'une rangée muette d'un tableau, en points.
+RANGEE = 10.0
 #: La part de lettres sans nom au-delà de laquelle la page se lit mieux par son image.
 SANS_NOM_MAX = 0.2
 _TITRE_DE_LOGICIEL = re.compile(r"microsoft|untitled|sans titre|\.(?:docx?|odt|pdf|indd)\b", re.I)
@@ -164,7 +166,7 @@ def _lire(page: PagePdf, vue: PageLue, reglages: ReglagesLecture) -> Feuille:
     blocs = list(_tableaux(page))
     hors = [m for m in mots if not any(_dans(m, bloc.lieux[0]) for bloc in blocs)]
     reperes = {f"{REPERE}{vue.numero}-{rang}": bloc for rang, bloc in enumerate(blocs)}
-    places = [_repere(repere, bloc.lieux[0]) for repere, bloc in reperes.items()]
+    places = [m for repere, bloc in reperes.items() for m in _reperes(repere, bloc.lieux[0])]
     retraits = [Retrait("tourne", tournes, vue.numero)] if tournes else []
     return Feuille(vue, ordonner([*hors, *places], vue.numero), reperes, retraits)
 
@@ -199,6 +201,8 @@ def _dans(mot: Mot, lieu: Lieu) -> bool:
     return lieu.x0 <= milieu <= lieu.x1 and lieu.haut <= mot.milieu <= lieu.bas
 
 
-def _repere(repere: str, lieu: Lieu) -> Mot:
-    """Ce qui tient la place d'un tableau parmi les mots : un trait mince, sur son bord haut."""
-    return Mot(repere, lieu.x0, lieu.haut, lieu.x1, lieu.haut + 8, 8)
+def _reperes(repere: str, lieu: Lieu) -> Iterator[Mot]:
+    """Ce qui tient la place d'un tableau parmi les mots : son repère en haut, des rangées muettes."""
+    for rang in range(max(1, int((lieu.bas - lieu.haut) / RANGEE))):
+        haut = lieu.haut + rang * RANGEE
+        yield Mot(REPERE if rang else repere, lieu.x0, haut, lieu.x1, haut + 0.8 * RANGEE, RANGEE)

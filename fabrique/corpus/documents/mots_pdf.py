@@ -73,7 +73,7 @@ def en_lignes(mots: Iterable[Mot], page: int) -> list[Trait]:
     if not mots:
         return []
     gauche, droite = min(m.x0 for m in mots), max(m.x1 for m in mots)
-    traits = [_trait(rangee, page) for rangee in ranger(mots)]
+    traits = [_trait(rangee, page) for rangee in ranger(mots) if rangee[0].texte != REPERE]
     for trait in traits:
         trait.gauche, trait.droite = gauche, droite
     return traits

@@ -106,21 +106,38 @@ def _traverser(
 
 
 def _ajuster(gouttiere: Gouttiere, rangees: list[Rangee]) -> Gouttiere:
-    """Le couloir sans les rangées d'un seul côté qui le précèdent, ou qui le suivent de loin."""
+    """Le couloir, prolongé vers le haut, sans les rangées d'un seul côté loin des autres."""
     debut, fin = gouttiere.debut, gouttiere.fin
-    while fin - debut > 1 and len(_cotes(rangees[debut], gouttiere)) < 2:
+    while debut and not any(_barre(mot, gouttiere) for mot in rangees[debut - 1]):
+        debut -= 1  # un couloir ne commence qu'à une rangée de deux côtés
+    cotes = {rang: _cotes(rangees[rang], gouttiere) for rang in range(debut, fin)}
+    par_cote = {cote: [r for r in cotes if cote in cotes[r]] for cote in (0, 1)}
+    while fin - debut > 1 and (cote := _seul(cotes[debut])) is not None:
+        suite = next((r for r in par_cote[cote] if r > debut), None)
+        if suite and _proches(cotes[debut][cote], cotes[suite][cote]):
+            break
         debut += 1
-    bas = [-math.inf, -math.inf]
-    for rang in range(debut, fin):
-        for cote, mots in _cotes(rangees[rang], gouttiere).items():
-            haut = min(m.haut for m in mots)
-            hauteur = max(m.bas - m.haut for m in mots)
-            seul = len(_cotes(rangees[rang], gouttiere)) < 2
-            reste = any(len(_cotes(r, gouttiere)) == 2 for r in rangees[rang:fin])
-            if seul and not reste and haut - bas[cote] > ECART_MAX * hauteur:
-                return Gouttiere(gouttiere.x0, gouttiere.x1, debut, rang)
-            bas[cote] = max(m.bas for m in mots)
+    while fin - debut > 1 and (cote := _seul(cotes[fin - 1])) is not None:
+        avant = next((r for r in reversed(par_cote[cote]) if r < fin - 1), None)
+        if avant and _proches(cotes[avant][cote], cotes[fin - 1][cote]):
+            break
+        fin -= 1
     return Gouttiere(gouttiere.x0, gouttiere.x1, debut, fin)
+
+
+def _barre(mot: Mot, gouttiere: Gouttiere) -> bool:
+    return mot.x0 < gouttiere.x1 - 0.1 and mot.x1 > gouttiere.x0 + 0.1
+
+
+def _seul(cotes: dict[int, list[Mot]]) -> int | None:
+    """Le seul côté d'une rangée ; None si elle en a deux."""
+    return next(iter(cotes)) if len(cotes) == 1 else None
+
+
+def _proches(haut: list[Mot], bas: list[Mot]) -> bool:
+    """Vrai si deux rangées se suivent dans une colonne."""
+    hauteur = max(m.bas - m.haut for m in (*haut, *bas))
+    return min(m.haut for m in bas) - max(m.bas for m in haut) <= ECART_MAX * hauteur
 
 
 def _cotes(rangee: Rangee, gouttiere: Gouttiere) -> dict[int, list[Mot]]:

@@ -32,7 +32,7 @@ PLUS_GRAND, PLUS_PETIT = 1.12, 0.92
 #: Un titre a au plus tant de signes.
 TITRE_MAX = 200
 #: Au-delà de tant d'interlignes, un paragraphe est fini.
-INTERLIGNE_MAX = 1.35
+INTERLIGNE_MAX = 1.22
 
 #: Les puces, et celles des polices de symboles (Wingdings, Symbol), de la zone privée d'Unicode.
 _PUCE = re.compile(r"(?:[•●▪■◦○◆➢✓✔❖►▶→‣∙·\uf0b7\uf0a7\uf0d8\uf0fc\uf076\uf02d]|[–—*-](?=\s))\s*")
