@@ -19,13 +19,16 @@ from pathlib import Path
 import docx
 from docx.oxml.ns import qn
 from reportlab.lib.pagesizes import A4, landscape
-from reportlab.pdfbase.pdfmetrics import stringWidth
+from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfgen.canvas import Canvas
 
 from fabrique.socle.emplacements import dossier_data
 
 VOYELLES = "aeiouyéèêàâîôûëïüœ"
 EXPOSANTS = "¹²³"
+
+
+stringWidth = lru_cache(100_000)(pdfmetrics.stringWidth)  # noqa: N816 (le nom de reportlab)
 
 
 @dataclass
@@ -335,6 +338,13 @@ class Presse:
         espace = stringWidth(" ", self.police, self.corps)
         if largeur and len(mots) > 1:
             espace = (largeur - occupe) / (len(mots) - 1)
+        if not any(mot[-1] in EXPOSANTS for mot in mots):
+            ligne = self.toile.beginText(x, self.y)
+            ligne.setFont(self.police, self.corps)
+            ligne.setWordSpace(espace - stringWidth(" ", self.police, self.corps))
+            ligne.textOut(" ".join(mots))
+            self.toile.drawText(ligne)
+            return
         for mot in mots:
             nu = mot.rstrip(EXPOSANTS)
             self.toile.setFont(self.police, self.corps)
