@@ -371,10 +371,10 @@ def test_un_processus_qui_tombe_n_emporte_pas_les_autres(
 ):
     """Un fichier qui épuise la mémoire est nommé ; ceux d'à côté sont lus."""
     les_bons(tmp_path / "entree")
-    (tmp_path / "entree" / "a_lourd.txt").write_bytes(b"mot " * 2_000_000)
+    (tmp_path / "entree" / "a_lourd.txt").write_bytes(b"mot " * 40_000_000)
     monkeypatch.setattr(chantier, "tesseract_present", lambda langue: False)
     bilan = lire_dossier(
-        tmp_path / "entree", tmp_path / "f.jsonl", ReglagesLecture(memoire=300, sans_ocr=True)
+        tmp_path / "entree", tmp_path / "f.jsonl", ReglagesLecture(memoire=500, sans_ocr=True)
     )
     assert [b.fichier for b in bilan.lus] == sorted(BONS)
     (lourd,) = [b for b in bilan.fichiers if b.etat == REFUSE]

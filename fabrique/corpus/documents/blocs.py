@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fabrique.socle.erreurs import COMPTE, PART, ErreurFabrique
+from fabrique.socle.erreurs import COMPTE, PART, ErreurFabrique, Nombre
 from fabrique.socle.options import reglage, verifier_les_nombres
 
 TITRE, PARAGRAPHE, LISTE, TABLEAU, NOTE = "titre", "paragraphe", "liste", "tableau", "note"
@@ -168,7 +168,11 @@ class ReglagesLecture:
 
     processus: int = reglage(2, "Fichiers lus en même temps.", COMPTE)
     delai: int = reglage(1800, "Secondes laissées à un fichier avant d’y renoncer.", COMPTE)
-    memoire: int = reglage(4000, "Mémoire laissée à un fichier, en Mo (sous Linux).", COMPTE)
+    memoire: int = reglage(
+        4000,
+        "Mémoire laissée à un fichier, en Mo (sous Linux).",
+        Nombre(entier=True, au_moins=500),
+    )
     garder: str = reglage(
         "", f"Ce que le nettoyage doit laisser, séparé par des virgules : {', '.join(ETAPES)}."
     )
