@@ -21,6 +21,8 @@ _CONDITIONNELS = "\u00ad¬"
 _DEBUT = re.compile(rf"((?:[^\W\d_]+[-’'])*)([^\W\d_]+)[{TRAITS}]$")
 _FIN = re.compile(r"([^\W\d_]+)((?:-[^\W\d_]+)*)")
 _MOT = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+#: Où chercher le mot coupé, en signes depuis la fin de la ligne.
+MOT_MAX = 60
 #: Ce qui suit un verbe (« rendez-vous ») ou un mot (« celui-ci ») par un trait d'union.
 _APRES = frozenset(
     "je tu il elle on nous vous ils elles moi toi lui leur le la les y en ce ci là t même mêmes".split()
@@ -93,9 +95,11 @@ class Raccord:
 def raccorder(avant: str, apres: str, lexique: Lexique) -> Raccord:
     """Deux lignes qui se suivent dans un paragraphe, le mot coupé entre elles réparé."""
     avant, apres = avant.rstrip(), apres.lstrip()
-    debut, fin = _DEBUT.search(avant), _FIN.match(apres)
+    if avant[-1:] not in TRAITS or not avant:
+        return Raccord(f"{avant} {apres}")
+    debut, fin = _DEBUT.search(avant[-MOT_MAX:]), _FIN.match(apres)
     if not debut or not fin:
-        colle = avant[-1:] in TRAITS and apres[:1].isalnum() and avant[-2:-1].isalnum()
+        colle = apres[:1].isalnum() and avant[-2:-1].isalnum()
         return Raccord(avant + ("" if colle else " ") + apres)
     coupure = f"{debut[0]}/{fin[0]}"
     if avant[-1] not in _CONDITIONNELS and _garde_son_trait(debut, fin, lexique):

@@ -25,6 +25,8 @@ _TRAITS, SANS_NOM = {0x02: "-", 0xFFFE: "-", 0xAD: "-"}, "\ufffd"
 _LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
 #: Au-delà de tant de tracés, une page est un plan ou une carte, pas un tableau.
 TRACES_MAX = 3000
+#: La hauteur d'une cellule, au moins, en points ; et les segments d'un simple cadre, au plus.
+HAUTEUR_MIN, SEGMENTS = 8, 12
 #: Tableaux cherchés dans tant de pages avant de rouvrir pdfplumber, qui garde tout ce qu'il a lu.
 TRANCHE = 50
 
@@ -115,12 +117,27 @@ class PagePdf:
 
     def tableaux(self) -> list[tuple[tuple[float, ...], list[list[str | None]]]]:
         """La boîte et les cellules de chaque tableau à filets."""
-        from pypdfium2.raw import FPDF_PAGEOBJ_PATH
+        return self.source.tables_de(self.rang) if self._a_une_grille() else []
 
-        traces = sum(1 for _ in self.page.get_objects([FPDF_PAGEOBJ_PATH], max_depth=3))
-        if not 2 <= traces <= TRACES_MAX:
-            return []
-        return self.source.tables_de(self.rang)
+    def _a_une_grille(self) -> bool:
+        """Vrai si des filets se croisent : trois montants et trois traverses, au moins.
+
+        Un filet sous un titre, un cadre autour d'un exemple ne valent pas qu'on relise la page.
+        """
+        from pypdfium2.raw import FPDF_PAGEOBJ_PATH, FPDFPath_CountSegments
+
+        montants, traverses, traces = set(), set(), 0
+        for traces, trace in enumerate(self.page.get_objects([FPDF_PAGEOBJ_PATH], max_depth=3), 1):
+            if traces > TRACES_MAX:
+                return False
+            if FPDFPath_CountSegments(trace.raw) > SEGMENTS:
+                return True  # une grille tracée d'un seul geste
+            x0, y0, x1, y1 = trace.get_bounds()
+            if y1 - y0 > HAUTEUR_MIN:
+                montants |= {round(x0), round(x1)}
+            if x1 - x0 > HAUTEUR_MIN:
+                traverses |= {round(y0), round(y1)}
+        return len(montants) >= 3 and len(traverses) >= 3
 
     # ------------------------------------------------ les mots
 
