@@ -71,7 +71,9 @@ def phrases() -> tuple[str, ...]:
 
 def _imprimable(texte: str) -> bool:
     """Vrai si les polices ordinaires d'un PDF ont tous ses signes."""
-    return texte.isprintable() and not set(texte) - set(texte.encode("cp1252", "ignore").decode("cp1252"))
+    return texte.isprintable() and not set(texte) - set(
+        texte.encode("cp1252", "ignore").decode("cp1252")
+    )
 
 
 class Plume:
@@ -251,9 +253,7 @@ class Presse:
 
     def _grille(self, rangees: list[list[str]]) -> None:
         largeur = (self.larges[self.colonne]) / len(rangees[0])
-        coupees = [
-            [self._couper(c, largeur - 10, 9, False) for c in rangee] for rangee in rangees
-        ]
+        coupees = [[self._couper(c, largeur - 10, 9, False) for c in rangee] for rangee in rangees]
         hauteurs = [max(map(len, rangee)) * 11 + 7 for rangee in coupees]
         self._place(sum(hauteurs) + 10)
         y = self.y - 4
@@ -352,7 +352,9 @@ class Presse:
             fin = x + stringWidth(nu, self.police, self.corps)
             for appel in mot[len(nu) :]:
                 self.toile.setFont(self.police, 0.6 * self.corps)
-                self.toile.drawString(fin, self.y + 0.4 * self.corps, str(EXPOSANTS.index(appel) + 1))
+                self.toile.drawString(
+                    fin, self.y + 0.4 * self.corps, str(EXPOSANTS.index(appel) + 1)
+                )
             x += self._largeur(mot, self.corps, self.police) + espace
 
 
@@ -430,7 +432,10 @@ def numerotee(chemin: Path, graine: int) -> Verite:
 
 def articles(chemin: Path, graine: int) -> Verite:
     """Un règlement : « Article 1 », sans graisse, de la taille du corps."""
-    plume, presse = Plume(graine), Presse(chemin, police="Times-Roman", corps=11, courant=_page_simple)
+    plume, presse = (
+        Plume(graine),
+        Presse(chemin, police="Times-Roman", corps=11, courant=_page_simple),
+    )
     presse.titre("Règlement du marché couvert", 16)
     for rang in range(1, 9):
         presse.titre(f"Article {rang}", 11, gras=False)
@@ -577,7 +582,9 @@ def en_odt(chemin: Path, graine: int) -> Verite:
         for _ in range(2):
             texte = plume.paragraphe()
             debut, fin = texte.split(" ", 1)
-            morceaux.append(f"<text:p><text:span>{escape(debut)}</text:span> {escape(fin)}</text:p>")
+            morceaux.append(
+                f"<text:p><text:span>{escape(debut)}</text:span> {escape(fin)}</text:p>"
+            )
             verite.paragraphes.append(texte)
         elements = [plume.paragraphe(1) for _ in range(3)]
         verite.paragraphes += elements

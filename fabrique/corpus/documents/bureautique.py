@@ -45,13 +45,14 @@ REPETEES_MAX = 50
 def lire_docx(chemin: Path, reglages: ReglagesLecture) -> Document:
     """Lit un DOCX dans l'ordre du corps ; ses notes suivent le paragraphe qui les appelle."""
     import docx
+    from docx.table import Table
 
     ouvert = docx.Document(str(chemin))
     lu = Document(chemin, "docx")
     notes = _notes_docx(ouvert)
     compteur = _Pages()
     for objet in ouvert.iter_inner_content():
-        if hasattr(objet, "rows"):
+        if isinstance(objet, Table):
             lu.blocs.append(tableau(_rangees_docx(objet), compteur.page))
             compteur.voir(objet._tbl)
             continue

@@ -25,15 +25,73 @@ _MOT = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 MOT_MAX = 60
 #: Ce qui suit un verbe (« rendez-vous ») ou un mot (« celui-ci ») par un trait d'union.
 _APRES = frozenset(
-    "je tu il elle on nous vous ils elles moi toi lui leur le la les y en ce ci là t même mêmes".split()
+    [
+        "je",
+        "tu",
+        "il",
+        "elle",
+        "on",
+        "nous",
+        "vous",
+        "ils",
+        "elles",
+        "moi",
+        "toi",
+        "lui",
+        "leur",
+        "le",
+        "la",
+        "les",
+        "y",
+        "en",
+        "ce",
+        "ci",
+        "là",
+        "t",
+        "même",
+        "mêmes",
+    ]
 )
 #: Ce qui précède un autre mot par un trait d'union.
 _AVANT = frozenset(
-    "demi mi semi non ex vice sous sus avant après arrière au par outre quasi grand grands grande "
-    "saint sainte contre entre peut c rendez vingt trente quarante cinquante soixante quatre".split()
+    [
+        "demi",
+        "mi",
+        "semi",
+        "non",
+        "ex",
+        "vice",
+        "sous",
+        "sus",
+        "avant",
+        "après",
+        "arrière",
+        "au",
+        "par",
+        "outre",
+        "quasi",
+        "grand",
+        "grands",
+        "grande",
+        "saint",
+        "sainte",
+        "contre",
+        "entre",
+        "peut",
+        "c",
+        "rendez",
+        "vingt",
+        "trente",
+        "quarante",
+        "cinquante",
+        "soixante",
+        "quatre",
+    ]
 )
 #: Des fins de mots qui sont aussi des mots : elles n'en font pas un composé.
-_SUFFIXES = frozenset("ment ments tion tions sion sions rent sons sante rait raient".split())
+_SUFFIXES = frozenset(
+    ["ment", "ments", "tion", "tions", "sion", "sions", "rent", "sons", "sante", "rait", "raient"]
+)
 
 
 @dataclass

@@ -30,9 +30,7 @@ def sans_les_courants(
     for page, traits in pages:
         otes = {id(t) for t, cle in _candidats(page, traits) if cle in revenues}
         gardees.append([t for t in traits if id(t) not in otes])
-        retraits += [
-            Retrait("entetes", t.texte, page.numero) for t in traits if id(t) in otes
-        ]
+        retraits += [Retrait("entetes", t.texte, page.numero) for t in traits if id(t) in otes]
     return gardees, retraits
 
 

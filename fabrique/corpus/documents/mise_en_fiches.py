@@ -93,9 +93,7 @@ def en_fiches(document: Document, source: str = "") -> Iterator[FicheLue]:
         if fiche is None:
             numero += 1
             rubrique = SOUS.join(t.texte for t in chemin if t.texte != document.titre)
-            fiche = FicheLue(
-                f"{source}-{numero}", document.titre, source, bloc.page, rubrique
-            )
+            fiche = FicheLue(f"{source}-{numero}", document.titre, source, bloc.page, rubrique)
         else:
             for titre in attente:
                 fiche.ajouter(titre)

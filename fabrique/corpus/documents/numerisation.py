@@ -154,7 +154,9 @@ def reconnaitre_page(
     if not (mots or page.a_des_images):
         return Feuille(vue, [], alerte="vide")
     if reglages.sans_ocr:
-        return Feuille(vue, ordonner(mots, vue.numero), alerte="numérisée, non reconnue (--sans_ocr)")
+        return Feuille(
+            vue, ordonner(mots, vue.numero), alerte="numérisée, non reconnue (--sans_ocr)"
+        )
     try:
         lue = reconnaitre_image(page.image(FINESSE), reglages.langue, 72 / FINESSE)
     except ErreurFabrique as erreur:

@@ -72,7 +72,7 @@ def _couloirs(rangees: list[Rangee], largeur: float) -> list[Gouttiere]:
     finis: list[Gouttiere] = []
     for rang, rangee in enumerate(rangees):
         libres = _libres(rangee, largeur)
-        suivants = []
+        suivants: list[Gouttiere] = []
         for couloir in ouverts:
             suite = _traverser(couloir, libres, largeur, rang)
             (suivants if suite else finis).append(suite or couloir)

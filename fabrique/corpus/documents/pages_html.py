@@ -22,17 +22,70 @@ from fabrique.corpus.documents.blocs import (
 from fabrique.corpus.documents.texte_brut import decoder
 
 #: Ce qui n'est jamais du texte à lire.
-_MUETS = "script style noscript template svg canvas iframe object head button select textarea".split()
+_MUETS = [
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "svg",
+    "canvas",
+    "iframe",
+    "object",
+    "head",
+    "button",
+    "select",
+    "textarea",
+]
 #: Ce qui entoure le contenu d'une page, et revient sur toutes.
-_AUTOUR = "nav header footer aside form dialog menu".split()
-_ROLES = "navigation banner contentinfo search complementary menu dialog alert".split()
+_AUTOUR = ["nav", "header", "footer", "aside", "form", "dialog", "menu"]
+_ROLES = [
+    "navigation",
+    "banner",
+    "contentinfo",
+    "search",
+    "complementary",
+    "menu",
+    "dialog",
+    "alert",
+]
 #: Où est le contenu principal, du plus sûr au moins sûr.
 _PRINCIPAL = ("//main", "//*[@role='main']", "//article", "//*[@id='content' or @id='contenu']")
 _TITRES = {f"h{niveau}": niveau for niveau in range(1, 7)}
 _DE_BLOC = {
     *_TITRES,
-    *"p li dt dd table ul ol dl div section article main blockquote pre figure figcaption hr body "
-    "header footer nav aside details summary address fieldset tr td th thead tbody".split(),
+    *[
+        "p",
+        "li",
+        "dt",
+        "dd",
+        "table",
+        "ul",
+        "ol",
+        "dl",
+        "div",
+        "section",
+        "article",
+        "main",
+        "blockquote",
+        "pre",
+        "figure",
+        "figcaption",
+        "hr",
+        "body",
+        "header",
+        "footer",
+        "nav",
+        "aside",
+        "details",
+        "summary",
+        "address",
+        "fieldset",
+        "tr",
+        "td",
+        "th",
+        "thead",
+        "tbody",
+    ],
 }
 
 

@@ -30,6 +30,9 @@ HAUTEUR_MIN, SEGMENTS = 8, 12
 #: Tableaux cherchés dans tant de pages avant de rouvrir pdfplumber, qui garde tout ce qu'il a lu.
 TRANCHE = 50
 
+#: Gauche, haut, droite, bas, en points, l'origine en haut à gauche.
+Boite = tuple[float, float, float, float]
+
 
 class SourcePdf:
     """Un PDF ouvert ; à employer avec ``with``."""
@@ -115,7 +118,7 @@ class PagePdf:
         """Vrai si quelque chose y est peint."""
         return next(iter(self.page.get_objects(max_depth=3)), None) is not None
 
-    def tableaux(self) -> list[tuple[tuple[float, ...], list[list[str | None]]]]:
+    def tableaux(self) -> list[tuple[Boite, list[list[str | None]]]]:
         """La boîte et les cellules de chaque tableau à filets."""
         return self.source.tables_de(self.rang) if self._a_une_grille() else []
 
@@ -157,15 +160,16 @@ class PagePdf:
         texte.close()
         return droits, " ".join(tournes)
 
-    def _suites(self, texte: Any, nombre: int) -> Iterator[tuple[str, int, tuple[float, ...]]]:
+    def _suites(self, texte: Any, nombre: int) -> Iterator[tuple[str, int, Boite]]:
         """Les suites de lettres que rien ne sépare : leur texte, leur premier rang, leur boîte."""
         from pypdfium2 import raw
 
-        signes, debut, boite = [], 0, None
+        signes: list[str] = []
+        debut, boite = 0, None
         cadre = raw.FS_RECTF()
         for rang in range(nombre):
             code = raw.FPDFText_GetUnicode(texte, rang)
-            if code <= 32 and code not in _TRAITS and code != 0 or code == 0xA0:
+            if (code <= 32 and code not in _TRAITS and code != 0) or code == 0xA0:
                 if boite:
                     yield "".join(signes), debut, boite
                 signes, boite = [], None
@@ -188,7 +192,7 @@ class PagePdf:
         if boite:
             yield "".join(signes), debut, boite
 
-    def _vue(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, ...]:
+    def _vue(self, x0: float, y0: float, x1: float, y1: float) -> Boite:
         """Une boîte telle qu'on la voit : origine en haut à gauche, page tournée comprise."""
         gauche, bas, droite, haut = self.cadre
         if self.rotation == 90:
@@ -208,7 +212,7 @@ def _signe(code: int) -> str:
     return _LIGATURES.get(chr(code), chr(code))
 
 
-def _se_suivent(boite: tuple[float, ...], place: tuple[float, ...]) -> bool:
+def _se_suivent(boite: Boite, place: Boite) -> bool:
     """Vrai si une lettre est du même mot : même ligne, même hauteur, et juste à côté."""
     hauteur, autre = boite[3] - boite[1], place[3] - place[1]
     if abs(hauteur - autre) > 0.15 * max(hauteur, autre, 0.1):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 
 from fabrique.corpus.documents.blocs import (
@@ -19,10 +20,10 @@ from fabrique.corpus.documents.blocs import (
     TABLEAU,
     TITRE,
     Bloc,
-    Lieu,
     Retrait,
     aerer,
     reunir,
+    tableau,
 )
 from fabrique.corpus.documents.cesures import TRAITS, Lexique, raccorder
 from fabrique.corpus.documents.mots_pdf import Trait
@@ -66,7 +67,7 @@ class Allure:
                 poids[trait.taille, trait.gras] += len(trait.texte)
             ecarts += [
                 suite.bas - trait.bas
-                for trait, suite in zip(traits, traits[1:], strict=False)
+                for trait, suite in pairwise(traits)
                 if 0 < suite.bas - trait.bas < 3 * trait.taille and suite.taille == trait.taille
             ]
         if not poids:
@@ -122,9 +123,7 @@ def en_blocs(
 # ---------------------------------------------------------------- les notes
 
 
-def _separer_les_notes(
-    traits: list[Trait], allure: Allure
-) -> tuple[list[Trait], list[Trait]]:
+def _separer_les_notes(traits: list[Trait], allure: Allure) -> tuple[list[Trait], list[Trait]]:
     """Les lignes du corps, et celles des notes : petites, en bas, précédées d'un appel."""
     notes: set[int] = set()
     par_colonne: dict[tuple[int, int], list[Trait]] = {}
@@ -199,7 +198,7 @@ def _est_seul(trait: Trait, page: list[Trait], allure: Allure) -> bool:
     voisins = [
         (haut, bas)
         for haut, bas in ((rang - 1, rang), (rang, rang + 1))
-        if 0 <= haut and bas < len(page)
+        if haut >= 0 and bas < len(page)
     ]
     ecarts = [page[bas].bas - page[haut].bas for haut, bas in voisins]
     return all(not 0 < ecart <= 1.15 * allure.interligne for ecart in ecarts)
@@ -325,16 +324,12 @@ def _bloc(
 
 def _fondre_les_tableaux(blocs: list[Bloc]) -> list[Bloc]:
     """Un tableau qui se poursuit à la page suivante n'en fait qu'un, son en-tête dit une fois."""
-    from fabrique.corpus.documents.blocs import tableau
-
     fondus: list[Bloc] = []
     for bloc in blocs:
         avant = fondus[-1] if fondus else None
         if avant and _meme_tableau(avant, bloc):
             suite = bloc.rangees[bloc.rangees[0] == avant.rangees[0] :]
-            fondus[-1] = tableau(
-                (*avant.rangees, *suite), avant.page, (*avant.lieux, *bloc.lieux)
-            )
+            fondus[-1] = tableau((*avant.rangees, *suite), avant.page, (*avant.lieux, *bloc.lieux))
         else:
             fondus.append(bloc)
     return fondus
@@ -350,5 +345,3 @@ def _meme_tableau(avant: Bloc, bloc: Bloc) -> bool:
         and abs(un.x0 - autre.x0) < 3
         and abs(un.x1 - autre.x1) < 3
     )
-
-
