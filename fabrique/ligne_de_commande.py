@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fabrique import __version__
+from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
@@ -677,6 +678,40 @@ def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> N
         print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
     ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
     print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
+
+
+documents = _sous_groupe(
+    "documents", "Lire des documents : PDF, DOCX, ODT, HTML, texte, pages numérisées."
+)
+
+
+@documents.callback()
+def _documents() -> None:
+    """Garde « lire » sous ce nom : typer ferait d'une seule commande le groupe entier."""
+
+
+@documents.command(cls=Commande)
+@_reglee_par(ReglagesLecture)
+def lire(
+    *,
+    dossier: Annotated[Path, typer.Argument(help="Dossier de documents, ou un seul fichier.")],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Fiches à écrire (.jsonl).")],
+    page: Annotated[
+        str, typer.Option("--html", help="Écrit aussi le compte rendu dans ce fichier.")
+    ] = "",
+    reglages: dict,
+    ecraser: Ecraser = False,
+    en_json: Json = False,
+) -> None:
+    """Fait des fiches de vos documents ; relancée, la commande reprend où elle s’est arrêtée."""
+    from fabrique.corpus.documents import bilan_documents, chantier
+
+    if page:
+        verifier_sortie(page, dossier, sortie, ecraser=ecraser)
+    bilan = chantier.lire_dossier(dossier, sortie, ReglagesLecture(**reglages), ecraser)
+    if page:
+        ecrire_signe(Path(page), bilan_documents.en_page(bilan))
+    print(json.dumps(bilan.en_dictionnaire(), ensure_ascii=False) if en_json else bilan)
 
 
 sources = _sous_groupe("sources", "Indexer des fiches où chercher, et apprendre à les chercher.")

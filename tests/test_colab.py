@@ -83,6 +83,13 @@ def test_les_exigences_ne_deplacent_rien_sur_colab(installees: dict[str, str], t
     assert len(ajoutees) <= 25, sorted(ajoutees)
 
 
+def test_lire_des_documents_ne_deplace_rien_sur_colab(installees: dict[str, str], tmp_path: Path):
+    """L'extension [documents] : pdfplumber 0.11.10 et la suite demanderaient une autre Pillow."""
+    obtenues = resoudre(RACINE / "requirements-documents.txt", installees, tmp_path)
+    assert {n for n, v in obtenues.items() if installees.get(n, v) != v} == set()
+    assert obtenues["pdfplumber"] == "0.11.9"
+
+
 def test_une_exigence_trop_haute_serait_vue(installees: dict[str, str], tmp_path: Path):
     """La contrainte tient : une version que Colab n'a pas ne se résout pas."""
     trop = tmp_path / "requirements.txt"

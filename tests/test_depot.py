@@ -257,9 +257,10 @@ def test_l_architecture_ecrite_est_celle_du_code():
     attendues = [piece for etage in ETAGES[1:-1] for piece in etage]
     assert [ligne.split()[0] for ligne in dessin] == attendues
     pieces = "|".join(attendues)
-    cites = re.findall(rf"`((?:{pieces})/\w+)", texte)
+    cites = re.findall(rf"`((?:{pieces})(?:/\w+)+)", texte)
     assert len(cites) > 10
-    assert [c for c in cites if not (RACINE / "fabrique" / f"{c}.py").is_file()] == []
+    chemins = {cite: RACINE / "fabrique" / cite for cite in cites}
+    assert [c for c, f in chemins.items() if not (f.is_dir() or Path(f"{f}.py").is_file())] == []
 
 
 def test_aucun_cycle_d_import():

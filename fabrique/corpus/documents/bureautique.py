@@ -1,0 +1,288 @@
+"""Lire un DOCX ou un ODT : le style dit le titre, la liste et le tableau."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from fabrique.corpus.documents.blocs import (
+    LISTE,
+    NOTE,
+    PARAGRAPHE,
+    TITRE,
+    Bloc,
+    Document,
+    PageLue,
+    ReglagesLecture,
+    Retrait,
+    aerer,
+    tableau,
+)
+
+_EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_NIVEAU = re.compile(r"(?:heading|titre|header)\s*(\d)", re.IGNORECASE)
+_TITRE_PRINCIPAL = re.compile(r"(?:title|titre)$", re.IGNORECASE)
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_REPLI = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+#: Ce que la structure d'un texte ouvert met autour de ses noms.
+_TEXTE = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_BUREAU = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+_STYLE = "{urn:oasis:names:tc:opendocument:xmlns:style:1.0}"
+_META = "{http://purl.org/dc/elements/1.1/}"
+#: Une cellule répétée mille fois est du vide : un tableau n'a pas tant de colonnes.
+REPETEES_MAX = 50
+
+
+# ---------------------------------------------------------------- DOCX
+
+
+def lire_docx(chemin: Path, reglages: ReglagesLecture) -> Document:
+    """Lit un DOCX dans l'ordre du corps ; ses notes suivent le paragraphe qui les appelle."""
+    import docx
+    from docx.table import Table
+
+    ouvert = docx.Document(str(chemin))
+    lu = Document(chemin, "docx")
+    notes = _notes_docx(ouvert)
+    compteur = _Pages()
+    for objet in ouvert.iter_inner_content():
+        if isinstance(objet, Table):
+            lu.blocs.append(tableau(_rangees_docx(objet), compteur.page))
+            compteur.voir(objet._tbl)
+            continue
+        page = compteur.page
+        texte, appels = _texte_docx(objet._p)
+        compteur.voir(objet._p)
+        if aerer(texte):
+            genre, niveau = _genre_docx(objet)
+            lu.blocs += _morceaux(genre, niveau, texte, page)
+        lu.blocs += [Bloc(NOTE, f"{_appel(n)} {notes[n]}", page=page) for n in appels if n in notes]
+    lu.blocs = [bloc for bloc in lu.blocs if bloc.texte]
+    if not compteur.vues:
+        lu.blocs = [_sans_page(bloc) for bloc in lu.blocs]
+    lu.pages = [PageLue(n, 0, 0) for n in range(1, compteur.page + 1)] if compteur.vues else []
+    lu.retraits = list(_courants_docx(ouvert)) if "entetes" not in reglages.etapes_gardees else []
+    lu.titre = _titre(lu, ouvert.core_properties.title or "")
+    return lu
+
+
+def _sans_page(bloc: Bloc) -> Bloc:
+    return Bloc(bloc.genre, bloc.texte, bloc.niveau, None, (), bloc.rangees)
+
+
+class _Pages:
+    """La page où l'on est, comptée aux sauts que le traitement de texte a notés."""
+
+    def __init__(self) -> None:
+        self.page, self.vues = 1, False
+
+    def voir(self, element: Any) -> None:
+        """Compte les sauts de page d'un élément."""
+        for noeud in element.iter(f"{_W}lastRenderedPageBreak", f"{_W}br"):
+            if noeud.tag.endswith("Break") or noeud.get(f"{_W}type") == "page":
+                self.page, self.vues = self.page + 1, True
+
+
+def _texte_docx(element: Any) -> tuple[str, list[str]]:
+    """Le texte d'un paragraphe, insertions et zones de texte comprises, et ses appels de note."""
+    morceaux: list[str] = []
+    appels: list[str] = []
+    for noeud in element.iter():
+        if any(parent.tag == _REPLI for parent in noeud.iterancestors()):
+            continue  # la même zone de texte, pour les anciens logiciels
+        if noeud.tag == f"{_W}t":
+            morceaux.append(noeud.text or "")
+        elif noeud.tag == f"{_W}tab":
+            morceaux.append("\t")
+        elif noeud.tag in (f"{_W}br", f"{_W}cr"):
+            morceaux.append("\n")
+        elif noeud.tag == f"{_W}noBreakHyphen":
+            morceaux.append("-")
+        elif noeud.tag in (f"{_W}footnoteReference", f"{_W}endnoteReference"):
+            appels.append(noeud.get(f"{_W}id"))
+            morceaux.append(_appel(noeud.get(f"{_W}id")))
+    return "".join(morceaux), appels
+
+
+def _appel(numero: str) -> str:
+    return numero.translate(_EXPOSANTS)
+
+
+def _genre_docx(paragraphe: Any) -> tuple[str, int]:
+    """Le genre d'un paragraphe d'après son style, ou ceux dont il hérite."""
+    style = paragraphe.style
+    while style is not None:
+        nom = style.name or ""
+        if trouve := _NIVEAU.search(nom):
+            return TITRE, int(trouve[1]) or 1
+        if _TITRE_PRINCIPAL.match(nom):
+            return TITRE, 1
+        plan = style.element.find(f".//{_W}outlineLvl")
+        if plan is not None and plan.get(f"{_W}val", "9").isdecimal():
+            niveau = int(plan.get(f"{_W}val"))
+            if niveau < 9:
+                return TITRE, niveau + 1
+        if nom.lower().startswith(("list", "liste")):
+            return LISTE, 0
+        style = style.base_style
+    if paragraphe._p.find(f"{_W}pPr/{_W}numPr") is not None:
+        return LISTE, 0
+    return PARAGRAPHE, 0
+
+
+def _morceaux(genre: str, niveau: int, texte: str, page: int | None) -> Iterator[Bloc]:
+    """Un bloc ; un paragraphe aux lignes séparées à la main en fait un par ligne."""
+    parties = [" ".join(texte.split("\n"))] if genre == TITRE else texte.split("\n")
+    for partie in parties:
+        if aerer(partie):
+            yield Bloc(genre, aerer(partie), niveau, page)
+
+
+def _rangees_docx(table: Any) -> Iterator[list[str]]:
+    """Les cellules d'un tableau ; celle qui en couvre plusieurs n'est dite qu'une fois."""
+    for rangee in table.rows:
+        vues: set[int] = set()
+        cellules = []
+        for cellule in rangee.cells:
+            neuve = id(cellule._tc) not in vues
+            vues.add(id(cellule._tc))
+            cellules.append(aerer(_texte_cellule(cellule)) if neuve else "")
+        yield cellules
+
+
+def _texte_cellule(cellule: Any) -> str:
+    return "\n".join(_texte_docx(p)[0] for p in cellule._tc.iter(f"{_W}p"))
+
+
+def _notes_docx(ouvert: Any) -> dict[str, str]:
+    """Les notes de bas de page et de fin, par leur numéro."""
+    notes: dict[str, str] = {}
+    for relation in ouvert.part.rels.values():
+        if relation.is_external or not relation.reltype.endswith(("/footnotes", "/endnotes")):
+            continue
+        racine = etree.fromstring(relation.target_part.blob, _analyseur())
+        for note in racine:
+            if note.get(f"{_W}type") in (None, "normal"):
+                notes[note.get(f"{_W}id")] = aerer(_texte_docx(note)[0])
+    return notes
+
+
+def _courants_docx(ouvert: Any) -> Iterator[Retrait]:
+    """Les en-têtes et les pieds de page, que le format range à part."""
+    dits: set[str] = set()
+    for section in ouvert.sections:
+        for partie in (section.header, section.footer):
+            texte = aerer(" ".join(_texte_docx(p._p)[0] for p in partie.paragraphs))
+            if texte and texte not in dits:
+                dits.add(texte)
+                yield Retrait("entetes", texte)
+
+
+# ---------------------------------------------------------------- ODT
+
+
+def lire_odt(chemin: Path, reglages: ReglagesLecture) -> Document:
+    """Lit un ODT : titres par leur niveau de plan, listes, tableaux, notes."""
+    with zipfile.ZipFile(chemin) as archive:
+        contenu = etree.fromstring(archive.read("content.xml"), _analyseur())
+        noms = set(archive.namelist())
+        meta = archive.read("meta.xml") if "meta.xml" in noms else b""
+        styles = archive.read("styles.xml") if "styles.xml" in noms else b""
+    lu = Document(chemin, "odt")
+    corps = contenu.find(f".//{_BUREAU}text")
+    if corps is not None:
+        lu.blocs = [bloc for bloc in _blocs_odt(corps, PARAGRAPHE) if bloc.texte]
+    if styles and "entetes" not in reglages.etapes_gardees:
+        lu.retraits = list(_courants_odt(styles))
+    declare = etree.fromstring(meta, _analyseur()).findtext(f".//{_META}title") if meta else ""
+    lu.titre = _titre(lu, declare or "")
+    return lu
+
+
+def _analyseur() -> etree.XMLParser:
+    """Un analyseur qui n'ouvre rien d'autre et ne gonfle pas."""
+    return etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+
+
+def _blocs_odt(element: Any, genre: str) -> Iterator[Bloc]:
+    """Les blocs d'un élément, dans l'ordre."""
+    for noeud in element:
+        if noeud.tag in (f"{_TEXTE}tracked-changes", f"{_TEXTE}table-of-content"):
+            continue
+        if noeud.tag == f"{_TEXTE}h":
+            niveau = int(noeud.get(f"{_TEXTE}outline-level", "1"))
+            yield Bloc(TITRE, aerer(_texte_odt(noeud)), niveau)
+        elif noeud.tag == f"{_TEXTE}p":
+            nom = noeud.get(f"{_TEXTE}style-name", "")
+            if nom in ("Title", "Titre"):
+                yield Bloc(TITRE, aerer(_texte_odt(noeud)), 1)
+            else:
+                yield from _morceaux(genre, 0, _texte_odt(noeud), None)
+            yield from _notes_odt(noeud)
+        elif noeud.tag == f"{_TABLE}table":
+            yield tableau(_rangees_odt(noeud))
+        elif isinstance(noeud.tag, str):
+            yield from _blocs_odt(noeud, LISTE if noeud.tag == f"{_TEXTE}list" else genre)
+
+
+def _texte_odt(noeud: Any) -> str:
+    """Le texte d'un paragraphe, sans celui de ses notes."""
+    morceaux = [noeud.text or ""]
+    for enfant in noeud:
+        if enfant.tag == f"{_TEXTE}s":
+            morceaux.append(" " * min(REPETEES_MAX, int(enfant.get(f"{_TEXTE}c", "1"))))
+        elif enfant.tag == f"{_TEXTE}tab":
+            morceaux.append("\t")
+        elif enfant.tag == f"{_TEXTE}line-break":
+            morceaux.append("\n")
+        elif enfant.tag == f"{_TEXTE}note":
+            morceaux.append(_appel(enfant.findtext(f"{_TEXTE}note-citation") or ""))
+        elif isinstance(enfant.tag, str) and enfant.tag != f"{_BUREAU}annotation":
+            morceaux.append(_texte_odt(enfant))
+        morceaux.append(enfant.tail or "")
+    return "".join(morceaux)
+
+
+def _notes_odt(paragraphe: Any) -> Iterator[Bloc]:
+    for note in paragraphe.iter(f"{_TEXTE}note"):
+        appel = _appel(note.findtext(f"{_TEXTE}note-citation") or "")
+        corps = note.find(f"{_TEXTE}note-body")
+        if corps is not None:
+            dits = [_texte_odt(p) for p in corps.iter(f"{_TEXTE}p")]
+            yield Bloc(NOTE, aerer(f"{appel} {' '.join(dits)}"))
+
+
+def _rangees_odt(table: Any) -> Iterator[list[str]]:
+    for rangee in table.iter(f"{_TABLE}table-row"):
+        cellules: list[str] = []
+        for cellule in rangee:
+            if cellule.tag not in (f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell"):
+                continue
+            texte = aerer("\n".join(_texte_odt(p) for p in cellule.iter(f"{_TEXTE}p")))
+            fois = int(cellule.get(f"{_TABLE}number-columns-repeated", "1"))
+            cellules += [texte] * (fois if texte else min(fois, REPETEES_MAX))
+        while cellules and not cellules[-1] and len(cellules) > REPETEES_MAX - 1:
+            cellules.pop()
+        yield cellules
+
+
+def _courants_odt(styles: bytes) -> Iterator[Retrait]:
+    racine = etree.fromstring(styles, _analyseur())
+    for partie in racine.iter(f"{_STYLE}header", f"{_STYLE}footer"):
+        texte = aerer(" ".join(_texte_odt(p) for p in partie.iter(f"{_TEXTE}p")))
+        if texte:
+            yield Retrait("entetes", texte)
+
+
+def _titre(lu: Document, declare: str) -> str:
+    """Le premier titre du plus haut niveau ; à défaut celui que le fichier déclare, ou son nom."""
+    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
+    if titres:
+        return min(titres, key=lambda bloc: bloc.niveau).texte
+    return declare.strip() or lu.chemin.stem.replace("_", " ").strip()

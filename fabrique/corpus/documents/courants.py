@@ -1,0 +1,86 @@
+"""Les titres courants et les numéros de page : ce qui revient en haut ou en bas des pages."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from fabrique.corpus.documents.blocs import PageLue, Retrait
+from fabrique.corpus.documents.mots_pdf import Trait
+
+#: La part de la page, en haut et en bas, où un titre courant peut être, et ses rangées, au plus.
+BANDE, RANGEES = 0.16, 4
+#: Combien de fois, au moins, et l'écart de hauteur toléré d'une page à l'autre, en points.
+FOIS, ECART = 3, 4.0
+_NOMBRE = re.compile(r"\d+")
+_ROMAIN = re.compile(r"[ivxlc]+", re.IGNORECASE)
+
+
+def sans_les_courants(
+    pages: Sequence[tuple[PageLue, list[Trait]]],
+) -> tuple[list[list[Trait]], list[Retrait]]:
+    """Les lignes de chaque page sans les titres courants ni les numéros, et ce qu'on a ôté.
+
+    Une ligne s'en va si elle se répète à la même hauteur sur plusieurs pages, telle quelle ou au
+    numéro de page près ; une ligne du corps qui ne paraît qu'une fois reste toujours.
+    """
+    revenues = _revenues(pages)
+    gardees, retraits = [], []
+    for page, traits in pages:
+        otes = {id(t) for t, cle in _candidats(page, traits) if cle in revenues}
+        gardees.append([t for t in traits if id(t) not in otes])
+        retraits += [Retrait("entetes", t.texte, page.numero) for t in traits if id(t) in otes]
+    return gardees, retraits
+
+
+Cle = tuple[str, int, str]
+
+
+def _revenues(pages: Sequence[tuple[PageLue, list[Trait]]]) -> set[Cle]:
+    """Les clés présentes sur assez de pages."""
+    vues: dict[Cle, set[int]] = defaultdict(set)
+    for page, traits in pages:
+        for _, cle in _candidats(page, traits):
+            vues[cle].add(page.numero)
+    return {
+        cle
+        for cle, ou in vues.items()
+        if len(ou) >= FOIS or (len(ou) >= 2 and 2 * len(ou) >= len(pages))
+    }
+
+
+def _candidats(page: PageLue, traits: Sequence[Trait]) -> Iterator[tuple[Trait, Cle]]:
+    """Les lignes des bords de la page, chacune avec tout ce qui la ferait reconnaître ailleurs."""
+    par_hauteur = sorted((t for t in traits if not t.tient_un_tableau), key=lambda t: t.haut)
+    haut = [t for t in _bord(par_hauteur) if t.bas < BANDE * page.hauteur]
+    bas = [t for t in _bord(par_hauteur[::-1]) if t.haut > (1 - BANDE) * page.hauteur]
+    for bord, lignes in (("haut", haut), ("bas", bas)):
+        for trait in lignes:
+            place = trait.haut if bord == "haut" else page.hauteur - trait.bas
+            for forme in _formes(trait.texte, page.numero):
+                for cran in (0, 1):  # deux grilles décalées : 71,9 et 72,1 ne se séparent pas
+                    yield trait, (bord, 2 * round(place / ECART + cran / 2) + cran, forme)
+
+
+def _bord(traits: list[Trait]) -> Iterator[Trait]:
+    """Les lignes des premières rangées."""
+    rangees, derniere = 0, None
+    for trait in traits:
+        if derniere is None or abs(trait.haut - derniere) > 0.5 * trait.hauteur:
+            rangees, derniere = rangees + 1, trait.haut
+        if rangees > RANGEES:
+            return
+        yield trait
+
+
+def _formes(texte: str, page: int) -> Iterator[str]:
+    """Le texte lui-même ; et sans son premier ou son dernier nombre s'il suit celui de la page."""
+    plat = " ".join(texte.lower().split())
+    yield plat
+    nombres = list(_NOMBRE.finditer(plat))
+    for place, nombre in enumerate(nombres[:1] + nombres[1:][-1:]):
+        ecart = int(nombre[0][:9]) - page
+        yield f"{plat[: nombre.start()]}<{place} : {ecart}>{plat[nombre.end() :]}"
+    if _ROMAIN.fullmatch(plat):
+        yield "<chiffres romains>"
