@@ -338,6 +338,12 @@ def evaluer(
             "--courbe", help="Dossier où réapprendre 50, 100, 200… exemples ; vide : rien."
         ),
     ] = "",
+    index: Annotated[
+        str,
+        typer.Option(
+            "--index", help="Index où chercher de quoi répondre en citant ; vide : aucun."
+        ),
+    ] = "",
     rapports: Annotated[
         tuple[str, str],
         typer.Option("--comparer", help="Deux .evaluation.json : compare leurs modèles affinés."),
@@ -375,6 +381,7 @@ def evaluer(
             parties=format or (),
             max_new_tokens=max_new_tokens,
             courbe=courbe,
+            index=index,
             journal=garde,
         )
         if sortie:
@@ -382,7 +389,7 @@ def evaluer(
     if en_json:
         print(json.dumps(fait.contrat(), ensure_ascii=False))
     else:
-        print(page.resumer(fait.ecarts, fait.duree_s))
+        print(page.resumer(fait.ecarts, fait.duree_s, fait.sources))
 
 
 @application.command(cls=Commande)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fabrique.machine.materiel import examiner
-from fabrique.machine.profil import POCHE, choisir_profil
+from fabrique.machine.profil import merite_le_texte_libre
 from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
 from fabrique.modeles.chargement import charger
 from fabrique.recherche.index import Index
@@ -38,6 +37,5 @@ def repondre_d_apres(
     tokenizer, charge = charger(modele, quantification, revision=revision, silencieux=True)
     if adaptateur:
         charge = charger_adaptateur(charge, adaptateur)
-    profil = choisir_profil(examiner())
-    libre = profil.texte_libre and modele != POCHE.modele
+    libre = merite_le_texte_libre(modele)
     return repondre(charge, tokenizer, question, lu, texte_libre=libre, **options)
