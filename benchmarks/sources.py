@@ -18,6 +18,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle, islice, product
 from pathlib import Path
@@ -205,6 +206,15 @@ class Reglage:
     abstention: bool
     mots_max: int
 
+    def grammaire(self, passages: Sequence[str]) -> str:
+        """Celle des réponses qui citent ces passages."""
+        return grammaire_de(
+            passages,
+            texte_libre=self.libre,
+            abstention=self.abstention,
+            mots_max=self.mots_max,
+        )
+
 
 REGLAGES = tuple(
     Reglage(*choix)
@@ -271,31 +281,30 @@ def demandes(combien: int, graine: int = 0) -> Iterator[tuple[str, list[tuple[st
 def eprouver(
     modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, combien: int, graine: int = 0
 ) -> Bilan:
-    """Fait répondre un modèle sous la grammaire, de toutes les façons, et relit tout."""
+    """Fait répondre un modèle sous la grammaire, de toutes les façons, et relit tout.
+
+    Interrompue, elle rend ce qu'elle a déjà relu.
+    """
     bilan, barre = Bilan(), Barre(combien, "Réponses")
     hasard = random.Random(graine)
     suites = islice(cycle(hasard.sample(REGLAGES, len(REGLAGES))), combien)
     lues = zip(demandes(combien, graine), suites, strict=True)
-    for rang, ((question, montres, hostile), reglage) in enumerate(lues, 1):
-        textes = [texte for _, texte in montres]
-        dite = generer(
-            modele,
-            tokenizer,
-            question,
-            presenter(montres),
-            grammaire=grammaire_de(
-                textes,
-                texte_libre=reglage.libre,
-                abstention=reglage.abstention,
-                mots_max=reglage.mots_max,
-            ),
-            temperature=reglage.temperature,
-            graine=rang,
-            max_new_tokens=JETONS,
-            afficher=False,
-        )
-        bilan.ajouter(dite, textes, hostile)
-        barre.avancer(rang)
+    with suppress(KeyboardInterrupt):
+        for rang, ((question, montres, hostile), reglage) in enumerate(lues, 1):
+            textes = [texte for _, texte in montres]
+            dite = generer(
+                modele,
+                tokenizer,
+                question,
+                presenter(montres),
+                grammaire=reglage.grammaire(textes),
+                temperature=reglage.temperature,
+                graine=rang,
+                max_new_tokens=JETONS,
+                afficher=False,
+            )
+            bilan.ajouter(dite, textes, hostile)
+            barre.avancer(rang)
     barre.finir()
     return bilan
 
@@ -316,12 +325,12 @@ def au_hasard(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
 
 
 def verifier_les_citations(combien: int) -> None:
-    """Imprime ce que le vérificateur trouve aux réponses du Falcon de poche, puis d'un modèle au hasard."""
+    """Imprime ce que le vérificateur trouve aux réponses d'un modèle au hasard, puis du Falcon de poche."""
     tokenizer, poche = fabrique.charger(POCHE.modele, POCHE.quantification, silencieux=True)
     moitie = combien // 2
     essais = (
-        ("Falcon de poche", poche, combien - moitie),
         ("poids au hasard", au_hasard(tokenizer), moitie),
+        ("Falcon de poche", poche, combien - moitie),
     )
     for nom, modele, part in essais:
         bilan = eprouver(modele, tokenizer, part)
