@@ -109,8 +109,8 @@ def montrer_phrases(fiche: Fiche) -> None:
     """Affiche une fiche, ses phrases numérotées dans l'ordre."""
     numero, corps = 0, []
     for ligne in filter(str.strip, fiche.texte.splitlines()):
-        if _TITRE.match(ligne):
-            corps.append(f"<strong>{html.escape(_TITRE.sub('', ligne, count=1))}</strong>")
+        if rubrique := _rubrique(html.escape(ligne)):
+            corps.append(rubrique)
             continue
         numerotees = []
         for phrase in phrases(ligne):
@@ -134,8 +134,14 @@ def surligner(titre: str, texte: str, citation: str) -> None:
     debut, fin = place
     marque = f'<mark style="background:{JAUNE};color:#000">{html.escape(texte[debut:fin])}</mark>'
     entier = f"{html.escape(texte[:debut])}{marque}{html.escape(texte[fin:])}"
-    lignes = [_TITRE.sub("", ligne, count=1) for ligne in entier.splitlines() if ligne.strip()]
-    _afficher(titre, lignes)
+    _afficher(
+        titre, [_rubrique(ligne) or ligne for ligne in filter(str.strip, entier.splitlines())]
+    )
+
+
+def _rubrique(ligne: str) -> str:
+    """Un titre de rubrique, en gras ; rien si la ligne n'en est pas un."""
+    return f"<strong>{_TITRE.sub('', ligne, count=1)}</strong>" if _TITRE.match(ligne) else ""
 
 
 def _afficher(titre: str, paragraphes: list[str]) -> None:
