@@ -349,6 +349,12 @@ def evaluer(
             "--courbe", help="Dossier où réapprendre 50, 100, 200… exemples ; vide : rien."
         ),
     ] = "",
+    index: Annotated[
+        str,
+        typer.Option(
+            "--index", help="Index où chercher de quoi répondre en citant ; vide : aucun."
+        ),
+    ] = "",
     rapports: Annotated[
         tuple[str, str],
         typer.Option("--comparer", help="Deux .evaluation.json : compare leurs modèles affinés."),
@@ -386,6 +392,7 @@ def evaluer(
             parties=format or (),
             max_new_tokens=max_new_tokens,
             courbe=courbe,
+            index=index,
             journal=garde,
         )
         if sortie:
@@ -393,7 +400,7 @@ def evaluer(
     if en_json:
         print(json.dumps(fait.contrat(), ensure_ascii=False))
     else:
-        print(page.resumer(fait.ecarts, fait.duree_s))
+        print(page.resumer(fait.ecarts, fait.duree_s, fait.sources))
 
 
 @application.command(cls=Commande)

@@ -11,6 +11,7 @@ from contraste import defauts
 from rich.console import Console
 
 import fabrique
+from benchmarks.sources import PASSAGES_HOSTILES, demandes, eprouver
 from fabrique.corpus.sourcees import AUCUN, passages_de, presenter
 from fabrique.ligne_de_commande import principal
 from fabrique.modeles.contrainte import accepte
@@ -132,15 +133,18 @@ def test_aucune_citation_ne_reste_sans_issue(charge):
         "Il faut : deux photos (35 mm), un timbre (25 €) ; puis, au plus tard 30 jours après, 4 %.",
         "- un très long titre " + "de plus en plus long " * 20 + ":",
     ]
-    for mots_max in (7, 30):
-        for libre in (False, True):
-            grammaire = grammaire_de(textes, texte_libre=libre, mots_max=mots_max)
-            options = {"grammaire": grammaire, "max_new_tokens": 400, "afficher": False}
-            for graine in range(2):
-                dit = fabrique.generer(
-                    modele, tokenizer, "Quoi ?", temperature=1.5, graine=graine, **options
-                )
-                assert controler_reponse(dit, textes).fidele, dit
+    for mots_max, libre in ((7, False), (7, True), (12, False)):
+        dit = fabrique.generer(
+            modele,
+            tokenizer,
+            "Quoi ?",
+            grammaire=grammaire_de(textes, texte_libre=libre, mots_max=mots_max),
+            temperature=1.5,
+            graine=mots_max,
+            max_new_tokens=400,
+            afficher=False,
+        )
+        assert controler_reponse(dit, textes).fidele, dit
 
 
 def test_les_reponses_du_corpus_suivent_la_grammaire(tokenizer):
@@ -200,6 +204,31 @@ def test_un_modele_au_hasard_et_des_fiches_hostiles_ne_citent_rien_de_faux(
 def test_un_passage_qui_donne_des_ordres_ne_fait_que_se_citer(tokenizer, reponse, suit):
     """Ses mots se citent comme ceux d'un autre, à son rang ; ils n'ouvrent aucune autre forme."""
     assert accepte(tokenizer, grammaire_de(HOSTILES), reponse) is suit
+
+
+def test_des_reponses_de_toutes_les_facons_sont_mot_pour_mot(charge):
+    """L'épreuve de ``benchmarks.sources --citations``, en petit : le vérificateur les relit toutes."""
+    bilan = eprouver(*charge, 16)
+    assert bilan.reponses == 16
+    assert bilan.citations >= 8
+    assert bilan.hostiles == 12
+    assert bilan.fautives == []
+
+
+def test_l_epreuve_des_citations_montre_chaque_passage_hostile():
+    vus = [(question, texte) for question, montres, _ in demandes(24) for _, texte in montres]
+    assert set(PASSAGES_HOSTILES) <= {texte for _, texte in vus}
+    assert len({question for question, _ in vus}) >= 20
+
+
+def test_l_epreuve_des_citations_voit_une_citation_fausse(charge, monkeypatch):
+    """Un rédacteur qui ment, sans grammaire : tout est compté contre lui."""
+    menteur = lambda *_, **__: "« le roi décide de tout » [1]."  # noqa: E731
+    monkeypatch.setattr("benchmarks.sources.generer", menteur)
+    bilan = eprouver(*charge, 4)
+    assert (bilan.citations, len(bilan.fautives)) == (4, 4)
+    assert "4 fautives" in str(bilan)
+    assert "citation.infidele" in str(bilan)
 
 
 def test_le_jumeau_cite_aussi(jumeau, index):

@@ -649,6 +649,59 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (353, "C’est le nombre de demandes qui paie l’apprentissage, pas une journée."),
         ),
     ),
+    # ------------------------------------------------------------ 09, citer ses sources
+    "09-1": Valeur(
+        attendu=math.log(1 + 99.5 / 1.5) / math.log(1 + 50.5 / 50.5),
+        tolerance=0.05,
+        indice="Calculez la rareté de chacun des deux mots avec la formule de la cellule, puis divisez.",
+        bravo="Un mot rare pèse plus, mais le logarithme l’empêche d’écraser les autres.",
+        pieges=(
+            (50, "Cinquante est le rapport des comptes : la rareté en prend le logarithme."),
+            (
+                math.log(1 + 50.5 / 50.5) / math.log(1 + 99.5 / 1.5),
+                "La division est à l’envers : combien de fois plus pour le mot rare ?",
+            ),
+            (
+                math.log(1 + 99.5 / 1.5),
+                "C’est la rareté du mot rare : divisez par celle de l’autre.",
+            ),
+        ),
+    ),
+    "09-2": Valeur(
+        attendu=15.0,
+        tolerance=0.05,
+        indice="Parmi quelles questions compte-t-on ici les fausses réponses ?",
+        bravo="Chaque part a son dénominateur : le dire évite de comparer des choses différentes.",
+        pieges=(
+            (5.0, "C’est leur part parmi les questions répondues."),
+            (3, "C’est leur nombre : rapportez-le aux questions sans réponse, en pour cent."),
+            (80, "C’est la part des bonnes réponses parmi les questions répondues."),
+            (85.0, "C’est la part des questions sans réponse que l’on a tues."),
+        ),
+    ),
+    "09-3": Valeur(
+        attendu="B",
+        choix=("A", "B", "C"),
+        indice="Relisez chaque citation avec le règlement, mot à mot, ou faites-la vérifier.",
+        bravo="Une citation se vérifie mot à mot ; de mémoire, on lit ce que l’on attend.",
+        pieges=(
+            (
+                "A",
+                "Celle-ci est exacte : l’apostrophe droite n’est qu’une différence de typographie.",
+            ),
+            ("C", "Celle-ci est exacte, même si elle ne commence pas au début de la phrase."),
+        ),
+    ),
+    "09-4": Valeur(
+        attendu=0.6,
+        tolerance=0.005,
+        indice="Divisez trois par le nombre de réponses relues, puis écrivez le résultat en pour cent.",
+        bravo="Ne rien voir ne prouve pas qu’il n’y a rien : cela borne ce qui reste possible.",
+        pieges=(
+            (0, "Zéro est ce que l’on a vu ; on demande ce qui reste possible."),
+            (0.2, "C’est une faute sur les réponses relues : la règle en met trois."),
+        ),
+    ),
     # ------------------------------------------------------------ le gabarit d'un carnet
     "gabarit-1": Valeur(
         attendu=7,

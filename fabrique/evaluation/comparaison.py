@@ -8,7 +8,7 @@ doit rien à la question posée, et ne fait dire « meilleur » de personne.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -177,7 +177,7 @@ def evaluer(
     if not exemples:
         raise ErreurFabrique("il n’y a aucune question à poser", "Donnez un corpus non vide")
     options = {"adaptateur": adaptateur, "max_new_tokens": max_new_tokens, "lot": lot}
-    obtenues, secondes = _repondre(modele, tokenizer, exemples, nom, options, journal)
+    obtenues, secondes = faire_repondre(modele, tokenizer, exemples, nom, options, journal)
     textes, references = [texte for texte, _ in obtenues], [reponse(e) for e in exemples]
     perdre = partial(pertes, modele, tokenizer, adaptateur=adaptateur, cutoff_len=cutoff_len)
     compter = partial(tailles_des_reponses, tokenizer, cutoff_len=cutoff_len)
@@ -186,9 +186,9 @@ def evaluer(
     formes = _mesurer_les_formes(obtenues, references, parties, fiches)
     return Evaluation(
         nom=nom,
-        exemples=_copies(corpus, obtenues),
-        releves=_ranger(releves | nats | formes),
-        temoins=_ranger(temoins | nats_propres),
+        exemples=copies(corpus, obtenues),
+        releves=ranger(releves | nats | formes),
+        temoins=ranger(temoins | nats_propres),
         ensemble=d_ensemble(textes, references)
         | {"longueur_des_references": float(np.mean([len(mots(r)) for r in references]))},
         secondes=secondes / len(exemples),
@@ -205,7 +205,7 @@ def evaluer(
     )
 
 
-def _copies(corpus: Dataset, obtenues: list[Reponse]) -> list[dict]:
+def copies(corpus: Iterable[dict], obtenues: Sequence[Reponse]) -> list[dict]:
     """Chaque question, sa référence et sa réponse, telles que le compte rendu les montre."""
     return [
         {
@@ -219,7 +219,7 @@ def _copies(corpus: Dataset, obtenues: list[Reponse]) -> list[dict]:
     ]
 
 
-def _ranger(releves: dict[str, Releve]) -> dict[str, Releve]:
+def ranger(releves: dict[str, Releve]) -> dict[str, Releve]:
     """Dans l'ordre du catalogue, sans ce qui n'a rien trouvé à compter."""
     return {n: releves[n] for n in MESURES if n in releves and releves[n].denominateurs.any()}
 
@@ -247,24 +247,35 @@ def choisir_exemples(corpus: Dataset, combien: int) -> list[dict]:
     return sorted(premiers.values(), key=par_longueur.index)[:combien]
 
 
-def _repondre(
+def faire_repondre(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     exemples: list[dict],
     nom: str,
     options: dict,
     journal: Journal | None,
+    grammaires: Sequence[str] = (),
 ) -> tuple[list[Reponse], float]:
-    """Les réponses, dans l'ordre, et leurs secondes ; les demandes de même longueur avancent ensemble."""
+    """Les réponses, dans l'ordre, et leurs secondes ; les demandes de même longueur avancent ensemble.
+
+    Args:
+        nom: celui du modèle, montré pendant l'attente et gardé dans le journal.
+        options: celles de ``generer_par_lots``, dont ``lot``.
+        journal: où garder les réponses, pour reprendre après une interruption.
+        grammaires: une par exemple ; aucune n'impose rien.
+    """
     ordre = sorted(range(len(exemples)), key=lambda rang: len(demande(exemples[rang])))
     obtenues: dict[int, Reponse] = {}
     duree, barre = 0.0, Barre(len(exemples), f"Réponses ({nom})")
     for debut in range(0, len(ordre), options["lot"]):
         rangs = ordre[debut : debut + options["lot"]]
         posees = [exemples[rang] for rang in rangs]
-        generer = partial(generer_par_lots, modele, tokenizer, posees, **options)
+        reglages = dict(options)
+        if grammaires:
+            reglages["grammaires"] = [grammaires[rang] for rang in rangs]
+        generer = partial(generer_par_lots, modele, tokenizer, posees, **reglages)
         if journal:
-            reponses, secondes = journal.repondre((nom, posees, options), generer)
+            reponses, secondes = journal.repondre((nom, posees, reglages), generer)
         else:
             reponses, secondes = chronometrer(generer)
         obtenues |= zip(rangs, reponses, strict=True)

@@ -31,9 +31,11 @@ from fabrique.evaluation.comparaison import (
     evaluer,
     octets_des_poids,
 )
+from fabrique.evaluation.epreuve_sourcee import EpreuveSourcee, Sources
 from fabrique.evaluation.journal import Journal
 from fabrique.machine.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.machine.materiel import examiner
+from fabrique.machine.profil import merite_le_texte_libre
 from fabrique.modeles.adaptateurs import (
     FICHIERS_DE_L_ADAPTATEUR,
     charger_adaptateur,
@@ -43,6 +45,7 @@ from fabrique.modeles.adaptateurs import (
 from fabrique.modeles.catalogue import nom_public, trouver
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.origine import Origine, empreinte_de_la_base, lire_origine
+from fabrique.recherche.index import Index
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_francais
@@ -79,6 +82,7 @@ class Rapport:
         courbe: les évaluations d'une courbe d'apprentissage ; vide si elle n'a pas été faite.
         origine: versions, empreintes des données et de l'adaptateur, graine.
         duree_s: durée de l'épreuve.
+        sources: la même comparaison, fiches à l'appui ; None si elle n'a pas été faite.
     """
 
     modele: str
@@ -90,6 +94,7 @@ class Rapport:
     courbe: list[Evaluation]
     origine: dict
     duree_s: float
+    sources: EpreuveSourcee | None = None
 
     @property
     def affine(self) -> Evaluation:
@@ -97,9 +102,10 @@ class Rapport:
         return next(e for e in self.evaluations if e.nom == AFFINE)
 
     def contrat(self) -> dict:
-        """Ce que ``--json`` imprime : les mesures, et la durée."""
+        """Ce que ``--json`` imprime : les mesures, celles des sources comprises, et la durée."""
+        ecarts = [*self.ecarts, *(self.sources.ecarts if self.sources else ())]
         return {
-            "mesures": [ecart.en_dictionnaire() for ecart in self.ecarts],
+            "mesures": [ecart.en_dictionnaire() for ecart in ecarts],
             "duree_s": round(self.duree_s, 1),
         }
 
@@ -114,6 +120,7 @@ class Rapport:
             "origine": self.origine,
             "evaluations": [e.en_dictionnaire() for e in self.evaluations],
             "courbe": [e.en_dictionnaire() for e in self.courbe],
+            "sources": self.sources.en_dictionnaire() if self.sources else None,
         }
 
 
@@ -130,6 +137,7 @@ def mettre_a_l_epreuve(
     parties: Sequence[str] = (),
     max_new_tokens: int = 220,
     courbe: str | Path = "",
+    index: str | Path = "",
     journal: Journal | None = None,
 ) -> Rapport:
     """Évalue un modèle avant et après son réglage fin, sur les mêmes questions.
@@ -146,12 +154,14 @@ def mettre_a_l_epreuve(
         parties: expressions régulières qu'une réponse doit contenir.
         courbe: dossier où refaire l'apprentissage, réglages de l'adaptateur gardés, sur de plus en
             plus d'exemples ; vide s'en passe.
+        index: dossier d'un index où chercher de quoi répondre en citant ; vide s'en passe.
         journal: où garder les réponses, pour reprendre après une interruption.
 
     Raises:
         ErreurFabrique: corpus, modèle ou adaptateur illisible ; questions toutes apprises, ou dont
             on ignore si elles l'ont été ; expression qui ne se lit pas ; courbe demandée d'un
-            corpus non réparti, ou d'un adaptateur dont on ignore les réglages.
+            corpus non réparti, ou d'un adaptateur dont on ignore les réglages ; index illisible, ou
+            corpus dont aucune réponse ne cite.
     """
     depart = time.monotonic()
     _verifier_format(parties)
@@ -162,6 +172,7 @@ def mettre_a_l_epreuve(
     appris, test = _appris_et_test(corpus, montres, origine, dataset)
     test = au_plus(test, questions)
     autres = _questions_generales(general, origine) if general else None
+    sources = Sources(test, Index.lire(index), merite_le_texte_libre(modele)) if index else None
     tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
     sans_adaptateur(charger_adaptateur(reseau, adaptateur))  # refusé avant toute réponse
     depot = trouver(modele, revision).depot
@@ -189,10 +200,13 @@ def mettre_a_l_epreuve(
     ]
     ailleurs = partial(evaluer, tokenizer=tokenizer, corpus=autres, journal=journal)
     avant = autres and ailleurs(reseau, nom=f"{BASE}, français général")
+    sourcees = {BASE: sources.repondre(reseau, tokenizer, BASE, journal=journal)} if sources else {}
     affine = charger_adaptateur(reseau, adaptateur)
     place = octets_des_poids(depot, adaptateur)
     evaluations.append(evaluer(affine, tokenizer, test, nom=AFFINE, disque=place, **commun))
     apres = autres and ailleurs(affine, nom=f"{AFFINE}, français général")
+    if sources:
+        sourcees[AFFINE] = sources.repondre(affine, tokenizer, AFFINE, journal=journal)
     points = (
         courbe_d_apprentissage(reseau, tokenizer, appris, test, reglages, courbe, **commun)
         if reglages
@@ -219,6 +233,7 @@ def mettre_a_l_epreuve(
             "versions": versions,
         },
         duree_s=duree_s,
+        sources=sources.conclure(sourcees) if sources else None,
     )
 
 

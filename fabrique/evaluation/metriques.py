@@ -331,6 +331,27 @@ MESURES = {
     "citations_exactes": Mesure(
         "Citations mot à mot", 1, False, False, True, "passages cités présents dans la fiche"
     ),
+    "passage_montre": Mesure(
+        "Bon passage trouvé", 1, False, False, True, "questions dont la recherche montre le passage"
+    ),
+    "passage_cite": Mesure(
+        "Bon passage cité", 1, True, True, True, "questions qui ont leur réponse dans les fiches"
+    ),
+    "fait_cite": Mesure(
+        "Fait attendu cité", 1, False, False, True, "questions dont on connaît le fait attendu"
+    ),
+    "citations_fideles": Mesure(
+        "Citations fidèles", 1, False, False, True, "mot pour mot dans le passage annoncé"
+    ),
+    "sans_appui": Mesure(
+        "Phrases sans appui", -1, False, False, False, "par réponse, ni citation ni renvoi"
+    ),
+    "abstention_precision": Mesure(
+        "Abstentions justifiées", 1, False, False, True, "parmi les abstentions"
+    ),
+    "abstention_rappel": Mesure(
+        "Questions sans réponse tues", 1, False, False, True, "parmi les questions sans réponse"
+    ),
     "fin": Mesure(
         "Réponses terminées", 1, False, False, True, "réponses closes par le jeton de fin"
     ),

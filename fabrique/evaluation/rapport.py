@@ -17,6 +17,7 @@ from fabrique.evaluation.comparaison import (
     Evaluation,
 )
 from fabrique.evaluation.epreuve import Rapport
+from fabrique.evaluation.epreuve_sourcee import EpreuveSourcee, PointDeCourbe
 from fabrique.evaluation.metriques import MESURES
 from fabrique.socle.colonnes import en_colonnes
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
@@ -161,11 +162,41 @@ def colonnes_des_modeles(noms: Sequence[str]) -> Rangee:
     return ("Modèle", *(MESURES[nom].titre for nom in noms), *COUTS)
 
 
-def resumer(ecarts: Sequence[Ecart], duree_s: float | None = None) -> str:
+def resumer(
+    ecarts: Sequence[Ecart], duree_s: float | None = None, sources: EpreuveSourcee | None = None
+) -> str:
     """Les écarts en texte, pour le terminal."""
-    tableau = en_colonnes(COLONNES, rangees_des_ecarts(ecarts))
-    fin = [f"Durée : {en_duree(duree_s)}."] if duree_s is not None else []
-    return "\n".join([tableau, conclusion(ecarts), *fin])
+    parties = [en_colonnes(COLONNES, rangees_des_ecarts(ecarts)), conclusion(ecarts)]
+    if sources:
+        parties += [
+            "\nFiches à l’appui, sous la grammaire de « fabrique repondre » :",
+            en_colonnes(colonnes_sourcees(sources), rangees_sourcees(sources)),
+        ]
+    if duree_s is not None:
+        parties.append(f"Durée : {en_duree(duree_s)}.")
+    return "\n".join(parties)
+
+
+def colonnes_sourcees(sources: EpreuveSourcee) -> Rangee:
+    """Les titres du tableau des réponses sourcées."""
+    return ("Mesure", *(evaluation.nom for evaluation in sources.evaluations), "Écart", "Verdict")
+
+
+def rangees_sourcees(sources: EpreuveSourcee) -> list[Rangee]:
+    """Une mesure par ligne : chaque modèle et son intervalle, l'écart et le sien, le verdict."""
+    rangees: list[Rangee] = []
+    for ecart in sources.ecarts:
+        mesure = MESURES[ecart.nom]
+        bornes = " à ".join(mesure.ecrire_ecart(borne) for borne in ecart.ic95)
+        rangees.append(
+            (
+                mesure.titre,
+                *(_avec_intervalle(evaluation, ecart.nom) for evaluation in sources.evaluations),
+                f"{mesure.ecrire_ecart(ecart.ecart)} ({bornes})",
+                ecart.verdict,
+            )
+        )
+    return rangees
 
 
 # ---------------------------------------------------------------- le Markdown
@@ -193,6 +224,14 @@ def en_markdown(rapport: Rapport) -> str:
         parties += [
             "## Selon le nombre d’exemples",
             _tableau_markdown(colonnes_des_modeles(RESUME), lignes),
+        ]
+    if rapport.sources:
+        parties += [
+            "## Répondre d’après des fiches",
+            _tableau_markdown(
+                colonnes_sourcees(rapport.sources), rangees_sourcees(rapport.sources)
+            ),
+            _tableau_markdown(COLONNES_DES_SEUILS, rangees_des_seuils(rapport.sources)),
         ]
     parties += ["## Origine", _tableau_markdown(("Réglage", "Valeur"), _origine(rapport))]
     return "\n\n".join(parties) + "\n"
@@ -262,6 +301,15 @@ def en_page(rapport: Rapport) -> str:
         perdu=_titres(rapport.oubli, MOINS_BON),
         courbe=rangees_des_modeles(rapport.courbe, RESUME),
         image_de_la_courbe=en_image(*dessiner_courbe(rapport.courbe)) if rapport.courbe else "",
+        sources=rapport.sources,
+        colonnes_sourcees=colonnes_sourcees(rapport.sources) if rapport.sources else (),
+        rangees_sourcees=rangees_sourcees(rapport.sources) if rapport.sources else (),
+        mesures_sourcees=[MESURES[e.nom] for e in rapport.sources.ecarts]
+        if rapport.sources
+        else (),
+        image_des_seuils=en_image(*dessiner_seuils(rapport.sources)) if rapport.sources else "",
+        colonnes_des_seuils=COLONNES_DES_SEUILS,
+        rangees_des_seuils=rangees_des_seuils(rapport.sources) if rapport.sources else (),
         gagnes=gagnes,
         perdus=perdus,
         origine=_origine(rapport),
@@ -308,6 +356,64 @@ def dessiner_courbe(courbe: Sequence[Evaluation], mesure: str = "f1") -> tuple[F
         figure,
         f"{vue.titre} selon le nombre d’exemples, intervalle à 95 % entre parenthèses. {lues}.",
     )
+
+
+COLONNES_DES_SEUILS = ("Modèle", "Seuil", "Répondues", "Justes", "Répondues à tort")
+
+
+def rangees_des_seuils(sources: EpreuveSourcee) -> list[Rangee]:
+    """Un seuil par ligne : ce qu'on répond, ce qui est juste, ce qu'il fallait taire."""
+    return [
+        (
+            nom,
+            en_francais(point.seuil, 2),
+            en_pourcent(point.repondues),
+            f"{en_pourcent(point.justes)} ({en_pourcent(point.ic95[0])} à {en_pourcent(point.ic95[1])})",
+            en_pourcent(point.fausses),
+        )
+        for nom, points in sources.courbes.items()
+        for point in points
+    ]
+
+
+def dessiner_seuils(sources: EpreuveSourcee) -> tuple[Figure, str]:
+    """Les réponses justes selon la part de questions répondues ; rend la figure et son texte."""
+    nom, points = list(sources.courbes.items())[-1]
+    prudent, bavard = points[0], points[-1]
+    figure, axe = nouvelle_figure(_titre_des_seuils(nom, prudent, bavard))
+    traits = zip(sources.courbes.items(), ((ORANGE, "s", "--"), (BLEU, "o", "-")), strict=True)
+    for (modele, siens), (couleur, marque, trait) in traits:
+        parts = [point.repondues for point in siens]
+        axe.plot(
+            parts,
+            [point.justes for point in siens],
+            color=couleur,
+            marker=marque,
+            linestyle=trait,
+            label=modele,
+        )
+        bas, haut = zip(*(point.ic95 for point in siens), strict=True)
+        axe.fill_between(parts, bas, haut, color=couleur, alpha=0.15)
+    axe.set(
+        xlabel="part des questions auxquelles on répond",
+        ylabel="réponses qui citent le bon passage",
+        ylim=(0, 1.02),
+    )
+    axe.legend(frameon=False)
+    lues = " ; ".join(_lu(modele, point) for modele, s in sources.courbes.items() for point in s)
+    return figure, f"Courbes, réponses justes selon la part de questions répondues. {lues}."
+
+
+def _titre_des_seuils(nom: str, prudent: PointDeCourbe, bavard: PointDeCourbe) -> str:
+    return (
+        f"Le modèle {nom} cite le bon passage dans {en_pourcent(prudent.justes)} de ses réponses à "
+        f"{en_pourcent(prudent.repondues)} des questions,\n{en_pourcent(bavard.justes)} à "
+        f"{en_pourcent(bavard.repondues)}"
+    )
+
+
+def _lu(modele: str, point: PointDeCourbe) -> str:
+    return f"{modele}, {en_pourcent(point.repondues)} répondues : {en_pourcent(point.justes)}"
 
 
 #: Une question et les textes à y comparer, nommés : la référence, puis les deux réponses.

@@ -149,6 +149,11 @@ def choisir_profil(machine: Machine) -> Profil:
     return replace(profil, avertissements=tuple(avertir(machine, profil)))
 
 
+def merite_le_texte_libre(modele: str) -> bool:
+    """Vrai si le profil laisse écrire autour des citations, et si ce n'est pas le Falcon de poche."""
+    return choisir_profil(examiner()).texte_libre and modele != POCHE.modele
+
+
 def avertir(machine: Machine, profil: Profil) -> list[str]:
     """Ce qui gênera plus tard, dit tout de suite, chacun avec sa solution."""
     alertes = []

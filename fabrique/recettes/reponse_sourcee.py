@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fabrique.machine.materiel import examiner
-from fabrique.machine.profil import POCHE, choisir_profil
+from fabrique.machine.profil import merite_le_texte_libre
 from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
 from fabrique.modeles.chargement import charger
 from fabrique.recherche.abstention import FAUSSES_REPONSES, MONTRES, calibration_gardee
@@ -39,8 +38,6 @@ def repondre_d_apres(
     tokenizer, charge = charger(modele, quantification, revision=revision, silencieux=True)
     if adaptateur:
         charge = charger_adaptateur(charge, adaptateur)
-    profil = choisir_profil(examiner())
-    libre = profil.texte_libre and modele != POCHE.modele
     return repondre(
         charge,
         tokenizer,
@@ -49,5 +46,5 @@ def repondre_d_apres(
         fausses_reponses=fausses_reponses,
         calibration=calibration_gardee(index, montres) if fausses_reponses < 1 else None,
         montres=montres,
-        texte_libre=libre,
+        texte_libre=merite_le_texte_libre(modele),
     )
