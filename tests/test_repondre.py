@@ -432,9 +432,9 @@ def test_la_demonstration_finit_par_trois_reponses_et_une_abstention():
     *dites, tue = demo.repondre_en_citant(modele, tokenizer, console)
     assert [reponse.abstention for reponse in dites] == [None] * 3
     assert [reponse.sources[0].fiche for reponse in dites] == [
-        "fiche-identite-carte-majeur-renouvellement",
+        "fiche-etat-civil-acte-naissance",
+        "fiche-logement-bail-mobilite",
         "fiche-accessibilite-rgaa-obligations",
-        "fiche-identite-passeport-mineur",
     ]
     assert all(reponse.controle.constats == () for reponse in dites)
     assert tue.abstention is Motif.DOUTE

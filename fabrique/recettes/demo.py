@@ -31,13 +31,11 @@ CATEGORIES_MONTREES = ("identite", "logement", "retraite")
 REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
 #: Trois questions auxquelles les fiches répondent, et une à laquelle elles ne répondent pas.
 QUESTIONS_SOURCEES = (
-    "Ma carte d’identité expire dans six mois, je peux déjà la refaire ?",
+    "Comment obtenir un acte de naissance ?",
+    "Combien de temps dure un bail mobilité ?",
     "Qui contrôle l’accessibilité des sites publics ?",
-    "Le passeport d’un enfant est valable combien de temps ?",
-    "Quel temps fera-t-il samedi pour mon mariage ?",
+    "Combien coûte une place en crèche ?",
 )
-#: La part acceptée de questions sans réponse auxquelles répondre quand même, pour ces quatre-là.
-FAUSSES_REPONSES = 0.2
 #: Le premier carnet, depuis la racine du cours.
 CARNET = Path("notebooks", "00_demarrage.ipynb")
 
@@ -102,7 +100,6 @@ def repondre_en_citant(
             tokenizer,
             question,
             index,
-            fausses_reponses=FAUSSES_REPONSES,
             montres=1,
             adaptateur=False,
         )

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.compose import ColumnTransformer
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -25,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fabrique import __version__
 from fabrique.recherche.index import Index
-from fabrique.recherche.mots import aplatir, racines
+from fabrique.recherche.mots import racines
 from fabrique.recherche.passages import Trouve, une_phrase
 from fabrique.socle.emplacements import dossier_data, ecrire_signe, empreinte, est_signe
 from fabrique.socle.erreurs import ErreurFabrique
@@ -39,8 +37,8 @@ FAUSSES_REPONSES: float = 0.15
 #: Combien de passages d'une même fiche, au plus : la bonne rubrique n'est pas toujours la première.
 PAR_FICHE = 2
 _PLIS, _GRAINE = 5, 0
-#: Ce que pèsent les indices à côté des lettres de la question.
-_POIDS_DES_INDICES = 0.1
+#: Ce qui tourne une question sans dire de quoi elle parle.
+_TOURNURES = frozenset(racines("comment combien pourquoi quand faire faut peut dois doit avoir"))
 #: Où chercher les mots d'une question réunis : une phrase, ou ce qu'un deux-points y annonce.
 _PHRASE = une_phrase(".;:!?")
 
@@ -79,7 +77,7 @@ class Indices:
 
 def relever(question: str, trouves: Sequence[Trouve]) -> Indices:
     """Les indices d'une question et de ce que la recherche a trouvé, le meilleur d'abord."""
-    cherches = set(racines(question))
+    cherches = set(racines(question)) - _TOURNURES
     if not trouves or not cherches:
         return Indices(0.0, 0.0, 0.0, 0.0)
 
@@ -117,8 +115,8 @@ class Point:
 class Calibration:
     """La probabilité qu'une question ait sa réponse, et ce que vaut chaque seuil.
 
-    Elle regarde les mots de la question (« combien coûte », « à quelle adresse » restent souvent
-    sans réponse) et les ``Indices`` de la recherche. On l'apprend avec ``Calibration.apprendre``.
+    Elle ne regarde que les ``Indices`` de la recherche, jamais la tournure de la question : une
+    question sans réponse se pose comme les autres. On l'apprend avec ``Calibration.apprendre``.
     """
 
     def __init__(
@@ -159,7 +157,9 @@ class Calibration:
                 "à calibrer",
                 f"Donnez au moins {_PLIS} questions de chaque sorte, et mieux une centaine",
             )
-        lignes = _en_lignes((q.question for q in questions), trouves)
+        lignes = np.array(
+            [astuple(relever(q.question, vus)) for q, vus in zip(questions, trouves, strict=True)]
+        )
         groupes = [q.groupe or q.question for q in questions]
         croisees = cross_val_predict(
             _regression(),
@@ -175,7 +175,7 @@ class Calibration:
     def relire(cls, gardee: dict) -> Calibration:
         """Celle qu'a rendue ``en_dictionnaire``, sans rien chercher de nouveau."""
         return cls(
-            np.array(gardee["lignes"], dtype=object),
+            np.array(gardee["lignes"]),
             np.array(gardee["ont_reponse"]),
             [Point(*point) for point in gardee["points"]],
         )
@@ -192,7 +192,8 @@ class Calibration:
         """La probabilité, de 0 à 1, que les fiches répondent à la question."""
         if not trouves:
             return 0.0
-        return float(self._regression.predict_proba(_en_lignes([question], [trouves]))[0, 1])
+        indices = np.array([astuple(relever(question, trouves))])
+        return float(self._regression.predict_proba(indices)[0, 1])
 
     def point(self, fausses_reponses: float = FAUSSES_REPONSES) -> Point:
         """Le seuil qui répond le plus, sans dépasser la part de fausses réponses acceptée.
@@ -210,25 +211,9 @@ def chercher_assez(index: Index, question: str, montres: int) -> list[Trouve]:
     return index.chercher(question, montres + 5, par_fiche=PAR_FICHE)
 
 
-def _en_lignes(questions: Iterable[str], trouves: Iterable[Sequence[Trouve]]) -> np.ndarray:
-    """Une ligne par question : son texte, puis ses indices."""
-    couples = zip(questions, trouves, strict=True)
-    return np.array([[q, *astuple(relever(q, vus))] for q, vus in couples], dtype=object)
-
-
 def _regression() -> Pipeline:
-    """Une régression logistique sur les suites de lettres de la question et sur les indices.
-
-    Des suites de deux à quatre lettres, sans accents, résistent aux fautes de frappe.
-    """
-    lettres = TfidfVectorizer(
-        preprocessor=aplatir, analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=2
-    )
-    colonnes = ColumnTransformer(
-        [("lettres", lettres, 0), ("indices", StandardScaler(), slice(1, None))],
-        transformer_weights={"indices": _POIDS_DES_INDICES},
-    )
-    return make_pipeline(colonnes, LogisticRegression(max_iter=2000, class_weight="balanced"))
+    """Une régression logistique sur les indices, ramenés à la même échelle."""
+    return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
 
 
 def _courbe(probabilites: np.ndarray, bons: np.ndarray, muettes: np.ndarray) -> list[Point]:
