@@ -405,7 +405,8 @@ def preentrainer(
     ] = False,
 ) -> None:
     """Préentraîne un petit Falcon sur vos textes ; relancée, la commande reprend."""
-    from fabrique.entrainement.preentrainement import lire_source, preentrainer
+    from fabrique.entrainement.preentrainement import preentrainer
+    from fabrique.entrainement.textes import lire_source
 
     dossier = preentrainer(
         [
