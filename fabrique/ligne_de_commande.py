@@ -574,7 +574,7 @@ def cout(
     ] = "",
     en_json: Json = False,
 ) -> None:
-    """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO2 ; et le prix d’une API."""
+    """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO₂ ; et le prix d’une API."""
     from fabrique.recettes import cout as estimation
 
     # Le coût se compte un lot à la fois.

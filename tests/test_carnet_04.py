@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.stats import binom
 
-import fabrique
 from fabrique.cours import jumelles
 from fabrique.cours.jumelles import AUTORITE, JUMELLES, SOIN
 from fabrique.cours.rangement import representations
@@ -127,15 +126,6 @@ def test_le_stereotype_se_lit_entre_les_groupes():
     assert jumelles.faire_le_bilan(penche).stereotype == pytest.approx(1)
 
 
-def test_le_falcon_de_poche_met_l_autorite_au_masculin():
-    """« Le » l'emporte nettement pour l'autorité, bien moins pour le soin."""
-    tokenizer, modele = fabrique.charger("falcon-poche", quantification="nf4", silencieux=True)
-    bilan = jumelles.faire_le_bilan(jumelles.ecarts(modele, tokenizer))
-    assert bilan.moyennes[AUTORITE][1] > 1
-    assert bilan.moyennes[SOIN][0] < bilan.moyennes[AUTORITE][0] / 2
-    assert bilan.ic95[0] > 0
-
-
 # ---------------------------------------------------------------- ranger
 
 
@@ -148,6 +138,14 @@ def test_une_representation_est_la_moyenne_des_vecteurs(petit):
         with torch.inference_mode():
             caches = modele(ids, output_hidden_states=True).hidden_states[-1][0]
         assert vecteur == pytest.approx(caches.mean(0).numpy(), abs=1e-4)
+
+
+def test_la_representation_d_un_modele_affine_est_celle_de_sa_base(avec_adaptateur):
+    """L'adaptateur est éteint, et posé par-dessus il ne cache pas le corps du modèle."""
+    tokenizer, affine = avec_adaptateur
+    textes = ["Où voter ?", "Merci."]
+    vues = representations(affine, tokenizer, textes)
+    assert vues == pytest.approx(representations(affine.unload(), tokenizer, textes), abs=1e-5)
 
 
 # ---------------------------------------------------------------- la salle, la lecture de secours
@@ -183,5 +181,5 @@ def test_la_figure_des_intervalles_dit_tout_en_texte():
     figure, texte = tracer_intervalles(
         ["un", "deux"], [1.5, -2], [(1, 2), (-3, -1)], "Titre", "points"
     )
-    assert "un : 1,5, de 1,0 à 2,0 ; deux : -2,0, de -3,0 à -1,0" in texte
+    assert "un : 1,5, de 1,0 à 2,0 ; deux : −2,0, de −3,0 à −1,0" in texte
     assert len(figure.axes[0].lines) == 5

@@ -33,5 +33,5 @@ def test_l_energie_relevee_est_dite(capsys):
     with energie_relevee(True):
         sum(i * i for i in range(3_000_000))
     dit = capsys.readouterr().out
-    wh = re.search(r"Énergie  : (\d+,\d+) Wh et (\d+,\d+) g de CO2", dit)
+    wh = re.search(r"Énergie  : (\d+,\d+) Wh et (\d+,\d+) g de CO₂", dit)
     assert wh, dit

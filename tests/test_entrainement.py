@@ -136,6 +136,28 @@ def test_la_perte_du_premier_pas_est_celle_d_un_calcul_a_la_main(
     assert resultat.historique[0]["taux"] == 0  # la montée part de zéro
 
 
+def test_la_validation_se_mesure_a_chaque_releve_et_ne_change_rien(dossier_petit, corpus, tmp_path):
+    """La perte mise de côté est celle d'un calcul à la main ; les poids appris sont les mêmes."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    reglages = Reglages(
+        learning_rate=1e-2, logging_steps=2, val_set_size=0, lora_dropout=0.1, warmup_steps=0
+    )
+    appris, mis_de_cote = corpus.select(range(8)), corpus.select(range(8, 11))
+    poids, resultats = [], []
+    for nom, validation in (("sans", None), ("avec", mis_de_cote)):
+        resultats.append(
+            fabrique.entrainer(modele, tokenizer, appris, reglages, tmp_path / nom, validation)
+        )
+        poids.append(load_file(tmp_path / nom / "adapter_model.safetensors"))
+    sans, avec = (resultat.historique for resultat in resultats)
+    assert all(torch.equal(poids[0][cle], poids[1][cle]) for cle in poids[0])
+    assert [{c: v for c, v in releve.items() if c != "validation"} for releve in avec] == sans
+    exemples = [exemple_en_jetons(tokenizer, e, reglages.cutoff_len) for e in mis_de_cote]
+    attendue = perte_a_la_main(resultats[1].modele, exemples)
+    assert avec[-1]["validation"] == pytest.approx(attendue, abs=1e-4)
+    assert len({releve["validation"] for releve in avec}) == len(avec) == 2
+
+
 def test_les_parametres_entraines_se_comptent_a_la_main(reference):
     """Une matrice A (8 × 64) et une B (96 × 8) par couche query_key_value, deux blocs."""
     _, resultat = reference

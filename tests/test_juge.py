@@ -416,6 +416,12 @@ def test_le_kappa_est_celui_du_calcul_a_la_main():
     assert "kappa 0,40" in str(mesure)
 
 
+def test_un_lecteur_qui_se_repete_laisse_le_kappa_sans_borne():
+    """Son kappa vaut zéro d'avance : un intervalle de largeur nulle ferait croire à une certitude."""
+    mesure = accord({"a": 1, "b": -1, "c": 0, "d": 1}, dict.fromkeys("abcd", 0))
+    assert (mesure.kappa, mesure.ic95) == (0, (-1, 1))
+
+
 def test_deux_lecteurs_qui_repetent_la_meme_chose_n_ont_pas_de_kappa():
     mesure = accord({"a": 1, "b": 1}, {"a": 1, "b": 1})
     assert math.isnan(mesure.kappa)

@@ -543,5 +543,5 @@ def test_le_harnais_donne_nos_notes(dossier_par_coeur):
 def test_le_carbone_est_dit_avec_ses_hypotheses():
     """Cent secondes d'un processeur ; rien d'inventé pour une carte inconnue."""
     dit = epreuve.carbone(None, 100)
-    assert dit == "0,07 g de CO2\u00a0: 42,5 W pendant toute la durée, 56,0 g par kWh en France"
+    assert dit == "0,07 g de CO₂\u00a0: 42,5 W pendant toute la durée, 56,0 g par kWh en France"
     assert epreuve.carbone("carte inconnue", 100) is None

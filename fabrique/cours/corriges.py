@@ -450,7 +450,7 @@ CORRIGES: dict[str, Valeur | Libre] = {
         attendu=lambda pertes: min(pertes, key=pertes.get),
         choix=("trop petit", "profil", "trop grand"),
         indice="Comparez les dernières pertes : laquelle a le plus baissé ?",
-        bravo="Quarante exemples suffisent à écarter un mauvais taux avant le long calcul.",
+        bravo="Quelques dizaines d’exemples suffisent à écarter un mauvais taux avant le long calcul.",
         pieges=(
             (
                 lambda pertes: max(pertes, key=pertes.get),
@@ -573,19 +573,19 @@ CORRIGES: dict[str, Valeur | Libre] = {
         attendu=4 + 16 / 128,
         tolerance=0.0005,
         indice="Que coûte l’échelle à chacun des poids qui se la partagent ?",
-        bravo="Des blocs plus grands coûtent moins, mais un poids extrême y gêne plus de voisins.",
+        bravo="Des groupes plus grands coûtent moins, mais un poids extrême y gêne plus de voisins.",
         pieges=(
             (20, "L’échelle ne sert pas à un seul poids."),
             (16 / 128, "C’est la part de l’échelle : le poids lui-même coûte aussi."),
             (4 + 128 / 16, "La division est à l’envers : l’échelle se partage entre les poids."),
             (4 + 16 / 64, "Ici, l’échelle sert à 128 poids."),
-            (4 * 128 + 16, "C’est tout le bloc : que coûte un seul de ses poids ?"),
+            (4 * 128 + 16, "C’est tout le groupe : que coûte un seul de ses poids ?"),
         ),
     ),
     "05-3": Valeur(
         attendu=lambda erreur: erreur(np.linspace(-1, 1, 8)),
         tolerance=0.1,
-        indice="Donnez à la fonction les graduations de l’énoncé, et gardez les blocs de 64.",
+        indice="Donnez à la fonction les graduations de l’énoncé, et gardez les groupes de 64.",
         bravo="Deux fois moins de graduations : une erreur environ deux fois plus grande.",
         pieges=(
             (lambda erreur: erreur(np.linspace(-1, 1, 16)), "C’est l’erreur à 4 bits."),

@@ -15,7 +15,7 @@ def droites_graduees(poids: np.ndarray, graduations: Mapping[str, Sequence[float
     """Deux façons de graduer la même droite, sous la répartition des poids à y ranger.
 
     Args:
-        poids: poids divisés par l'échelle de leur bloc, entre −1 et 1.
+        poids: poids divisés par l'échelle de leur groupe, entre −1 et 1.
         graduations: nom → niveaux, deux au plus.
     """
     parts = {nom: sum(abs(n) <= 0.5 for n in niveaux) for nom, niveaux in graduations.items()}
@@ -36,7 +36,7 @@ def droites_graduees(poids: np.ndarray, graduations: Mapping[str, Sequence[float
     ):
         bas.axhline(rang, color=NOIR, linewidth=0.8, zorder=0)
         bas.plot(niveaux, [rang] * len(niveaux), marque, color=couleur, markersize=7)
-    bas.set_xlabel("poids, divisé par l’échelle de son bloc")
+    bas.set_xlabel("poids, divisé par l’échelle de son groupe")
     dans = 100 * np.mean(np.abs(poids) <= 0.5)
     montrer(
         figure,
@@ -77,7 +77,9 @@ def barres_de_duree(
     axe.plot(planchers, noms, "|", color=BLEU, markersize=18, markeredgewidth=3)
     axe.plot(prudents, noms, "|", color=ORANGE, markersize=18, markeredgewidth=3)
     axe.set(
-        xscale="log", xlabel="minutes, estimées (échelle log)", xlim=(min(planchers) / 1.5, None)
+        xscale="log",
+        xlabel="minutes, estimées (axe logarithmique)",
+        xlim=(min(planchers) / 1.5, None),
     )
     axe.xaxis.set_major_formatter(FuncFormatter(lambda minutes, _: en_francais(minutes)))
     axe.invert_yaxis()

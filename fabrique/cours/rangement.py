@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.modeles.gabarits import coder, debut_de_suite
@@ -24,12 +25,14 @@ def representations(
     """Ce que la base voit d'un texte : la moyenne de ses vecteurs, à la sortie du dernier bloc.
 
     Args:
+        modele: le modèle, ou un modèle affiné, dont l'adaptateur est éteint.
         longueur: jetons lus de chaque texte, au plus.
         lot: combien de textes sont lus ensemble ; moitié moins quand la mémoire manque.
 
     Returns:
         Un tableau de forme (nombre de textes, largeur du modèle).
     """
+    nu = modele.get_base_model() if isinstance(modele, PeftModel) else modele
     debut = debut_de_suite(tokenizer)
     codes = [[*debut, *coder(texte, tokenizer)][:longueur] for texte in textes]
     ordre = sorted(range(len(codes)), key=lambda rang: len(codes[rang]))
@@ -40,7 +43,7 @@ def representations(
             padding_side="right",
             return_tensors="pt",
         ).to(modele.device)
-        lus = modele.base_model(**entrees).last_hidden_state.float()
+        lus = nu.base_model(**entrees).last_hidden_state.float()
         present = entrees["attention_mask"][..., None]
         return ((lus * present).sum(1) / present.sum(1)).cpu().numpy()
 

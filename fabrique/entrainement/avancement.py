@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from fabrique.socle.nombres import en_francais, en_scientifique
 from fabrique.socle.suivi import Barre
@@ -46,10 +47,16 @@ class Suivi(TrainerCallback):
 
     ``pas_faits`` et ``duree_s`` ne comptent que ce lancement, jamais les pas d'une session précédente.
     Garde ce qui est mesuré d'un essai à l'autre, quand il faut recommencer avec moins de mémoire.
+
+    Args:
+        valider: rend la perte du modèle sur des exemples mis de côté ; elle se mesure à chaque
+            relevé, et s'ajoute au journal du Trainer sous le nom « validation ».
     """
 
-    def __init__(self, total: int, arret: Arret) -> None:
-        self.total, self.arret, self.details = total, arret, ""
+    def __init__(
+        self, total: int, arret: Arret, valider: Callable[[PreTrainedModel], float] | None = None
+    ) -> None:
+        self.total, self.arret, self.details, self.valider = total, arret, "", valider
         self.barre: Barre | None = None
         self.premier_pas, self.pas_faits, self.duree_s, self.depart = 0, 0, 0.0, 0.0
 
@@ -69,11 +76,22 @@ class Suivi(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict | None = None,
+        model: Any = None,
+        **_: Any,
     ) -> None:
         if self.barre and logs and "loss" in logs:
+            validation = ""
+            if self.valider:
+                perte = state.log_history[-1]["validation"] = self.valider(model)
+                model.train()
+                validation = f"validation {en_francais(perte, 3)} · "
             self.details = (
-                f"perte {en_francais(float(logs['loss']), 3)} · "
+                f"perte {en_francais(float(logs['loss']), 3)} · {validation}"
                 f"taux {en_scientifique(float(logs['learning_rate']))} · "
                 f"époque {en_francais(float(logs['epoch']), 2)}"
             )

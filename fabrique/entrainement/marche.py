@@ -6,8 +6,10 @@ import gc
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from peft import PeftModel
@@ -49,6 +51,7 @@ from fabrique.entrainement.resultat import (
 )
 from fabrique.modeles.chargement import couches_quatre_bits, parler_moins
 from fabrique.modeles.origine import inscrire_origine
+from fabrique.modeles.vraisemblance import log_probabilites
 from fabrique.socle.emplacements import dossier_durable, ecrire_signe
 from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
 from fabrique.socle.nombres import accorder
@@ -63,6 +66,7 @@ def entrainer(
     corpus: Dataset,
     reglages: Reglages | None = None,
     sortie: str | Path = "sorties/adaptateur",
+    validation: Dataset | None = None,
 ) -> ResultatEntrainement:
     """Affine un modèle : apprend un adaptateur LoRA, le modèle restant intact.
 
@@ -76,6 +80,8 @@ def entrainer(
         corpus: corpus d'instructions ; seul son jeu d'entraînement est appris.
         reglages: par défaut, ceux de la recette de 2023.
         sortie: dossier des points de reprise et de l'adaptateur final.
+        validation: exemples mis de côté, dont la perte est mesurée, montrée et gardée à chaque
+            relevé (``logging_steps``) ; ils ne sont pas appris, et ne changent rien à ce qui l'est.
 
     Returns:
         L'adaptateur posé sur le modèle, son historique et ses mesures.
@@ -107,7 +113,8 @@ def entrainer(
         JOURNAL.info(str(compte))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
-        suivi = Suivi(math.ceil(pas * reglages.epochs), arret)
+        valider = _mesure_de_validation(validation, tokenizer, reglages.cutoff_len)
+        suivi = Suivi(math.ceil(pas * reglages.epochs), arret, valider)
         try:
             etat = _apprendre(affine, tokenizer, exemples, reglages, points, suivi)
         finally:
@@ -178,6 +185,16 @@ def _apprendre(
         del entraineur
         gc.collect()
         clear_device_cache()
+
+
+def _mesure_de_validation(
+    validation: Dataset | None, tokenizer: PreTrainedTokenizerBase, cutoff_len: int
+) -> Callable[[PreTrainedModel], float] | None:
+    """De quoi mesurer la perte des exemples mis de côté, comptée comme celle de l'apprentissage."""
+    if validation is None:
+        return None
+    exemples, _ = exemples_en_jetons(validation, tokenizer, cutoff_len)
+    return lambda modele: -float(np.concatenate(log_probabilites(modele, list(exemples))).mean())
 
 
 def _releves_jusqu_a(

@@ -25,7 +25,7 @@ class ResultatEntrainement:
     """Ce qu'un apprentissage a donné, et de quoi le continuer.
 
     ``historique`` porte, à chaque relevé, le pas, l'époque, la perte (nats par jeton de
-    réponse) et le taux d'apprentissage. ``pas`` les compte tous ; ``pas_faits`` et ``duree_s``, ceux
+    réponse), le taux d'apprentissage et, si on l'a demandée, la perte de ``validation``. ``pas`` les compte tous ; ``pas_faits`` et ``duree_s``, ceux
     du dernier lancement seulement, quand il a repris où un autre s'était arrêté. Les comptes d'exemples sont ceux de ``Compte`` :
     ``exemples`` sont appris, dont ``exemples_coupes`` ; avec ``exemples_ecartes``, ils font
     ``exemples_lus`` (0 pour un apprentissage d'avant ces comptes).
@@ -156,13 +156,14 @@ et à quoi il ne doit pas servir. Les mesures détaillées sont dans `rapport.js
 
 
 def historique(journal: list[dict]) -> list[dict[str, float]]:
-    """Les relevés du Trainer : pas, époque, perte, taux d'apprentissage."""
+    """Les relevés du Trainer : pas, époque, perte, taux d'apprentissage, et perte de validation."""
     return [
         {
             "pas": releve["step"],
             "epoque": float(releve["epoch"]),
             "perte": float(releve["loss"]),
             "taux": float(releve["learning_rate"]),
+            **{cle: float(releve[cle]) for cle in ("validation",) if cle in releve},
         }
         for releve in journal
         if "loss" in releve

@@ -243,7 +243,7 @@ def carbone(gpu: str | None, secondes: float) -> str | None:
         return None
     watts = CARTES[carte].watts
     return (
-        f"{en_francais(grammes, 2)} g de CO2\u00a0: {en_francais(watts, 1)} W pendant toute la durée, "
+        f"{en_francais(grammes, 2)} g de CO₂\u00a0: {en_francais(watts, 1)} W pendant toute la durée, "
         f"{en_francais(CO2_FRANCE, 1)} g par kWh en France"
     )
 

@@ -156,7 +156,8 @@ class Accord:
         identiques: la part des paires communes où ils disent la même chose.
         kappa: 1 pour un accord parfait, 0 pour celui du hasard, négatif en dessous ; NaN quand
             tous deux répètent une seule et même préférence, car le hasard suffit à l'expliquer.
-        ic95: l'intervalle à 95 % du kappa, par rééchantillonnage des paires.
+        ic95: l'intervalle à 95 % du kappa, par rééchantillonnage des paires ; de −1 à 1 quand l'un des
+            deux dit toujours la même chose : le kappa vaut alors zéro quoi que dise l'autre.
     """
 
     identiques: Part
@@ -182,7 +183,7 @@ def accord(unes: Mapping[str, int], autres: Mapping[str, int], graine: int = 0) 
     communes = sorted(unes.keys() & autres.keys())
     couples = np.array([(unes[cle], autres[cle]) for cle in communes], dtype=int).reshape(-1, 2)
     kappas = np.array([])
-    if len(couples) > 1:
+    if len(couples) > 1 and all(len(np.unique(dites)) > 1 for dites in couples.T):
         kappa = lambda rangs: np.apply_along_axis(lambda r: _kappa(couples[r]), -1, rangs)  # noqa: E731
         kappas = reechantillonner(kappa, len(couples), graine=graine, tirages=REPRISES).valeurs
         kappas = kappas[~np.isnan(kappas)]

@@ -14,7 +14,7 @@ JOURNAL = logging.getLogger(__name__)
 
 @contextmanager
 def energie_relevee(demandee: bool) -> Iterator[None]:
-    """Relève l'énergie d'un bloc et dit kWh et CO2 ; ne fait rien si on ne le demande pas.
+    """Relève l'énergie d'un bloc et dit kWh et CO₂ ; ne fait rien si on ne le demande pas.
 
     codecarbon lit les compteurs du processeur et du GPU ; là où ils manquent, il estime d'après
     la puissance nominale. Rien n'est envoyé : le facteur d'émission de la France est dans le paquet.
@@ -43,6 +43,6 @@ def energie_relevee(demandee: bool) -> Iterator[None]:
         kilos = suivi.stop() or 0.0
     kwh = suivi.final_emissions_data.energy_consumed
     JOURNAL.info(
-        f"Énergie  : {en_francais(1000 * kwh, 2)} Wh et {en_francais(1000 * kilos, 2)} g de CO2 "
+        f"Énergie  : {en_francais(1000 * kwh, 2)} Wh et {en_francais(1000 * kilos, 2)} g de CO₂ "
         "(codecarbon, France)"
     )

@@ -30,7 +30,7 @@ class LigneMemoire:
 def memoire(reseau: torch.nn.Module) -> list[LigneMemoire]:
     """Compte les poids par type de stockage.
 
-    Les constantes de quantification (échelles des blocs) sont comptées avec les poids.
+    Les constantes de quantification (échelles des groupes) sont comptées avec les poids.
     """
     comptes: Counter = Counter()
     places: Counter = Counter()

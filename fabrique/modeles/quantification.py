@@ -1,7 +1,7 @@
 """Les formats de quantification : ce qu'on demande, ce qu'on a obtenu, ce qu'il en coûte.
 
 Un poids quantifié n'est plus qu'un numéro : la valeur de ce numéro est dans une table de
-niveaux, que multiplie l'échelle du bloc.
+niveaux, que multiplie l'échelle de son groupe de poids.
 """
 
 from __future__ import annotations

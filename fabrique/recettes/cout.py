@@ -1,4 +1,4 @@
-"""Ce que coûtera un apprentissage, avant de le lancer : jetons, mémoire, minutes, euros, kWh, CO2.
+"""Ce que coûtera un apprentissage, avant de le lancer : jetons, mémoire, minutes, euros, kWh, CO₂.
 
 Tout est estimé, et chaque hypothèse est montrée avec sa source. Une fois l'apprentissage fait,
 ``confronter`` met l'estimation en face de la mesure.
@@ -73,7 +73,7 @@ class Estimation:
     """Ce que coûterait un apprentissage ; tout est estimé.
 
     Durées en minutes : ``plancher`` à pleine puissance, ``prudent`` au rendement observé ;
-    euros, kWh et CO2 (g) suivent le cas prudent. ``euros`` est None sans prix à l'heure.
+    euros, kWh et CO₂ (g) suivent le cas prudent. ``euros`` est None sans prix à l'heure.
     """
 
     modele: str
@@ -238,7 +238,7 @@ def estimer(
         "mémoire\u00a0: poids en NF4, adaptateur, Adam et activations (Korthikanti et al., 2022), "
         "hors bibliothèques",
         f"énergie\u00a0: la carte à pleine puissance, hors serveur et climatisation\u00a0; "
-        f"{en_francais(CO2_FRANCE, 1)} g de CO2 par kWh (codecarbon 3.3.2, France 2023)",
+        f"{en_francais(CO2_FRANCE, 1)} g de CO₂ par kWh (codecarbon 3.3.2, France 2023)",
     )
     return Estimation(
         modele=str(modele),
@@ -355,7 +355,7 @@ def en_tableau(estimation: Estimation, api: dict[str, float] | None = None) -> s
         "Durée": minutes,
         "Prix": "donnez --prix_heure" if e.euros is None else f"{en_francais(e.euros, 2)} €",
         "Énergie": f"{en_francais(e.kwh, 4)} kWh",
-        "CO2 (France)": f"{en_francais(e.co2, 2)} g",
+        "CO₂ (France)": f"{en_francais(e.co2, 2)} g",
         **{nom: f"{en_francais(prix, 2)}" for nom, prix in (api or {}).items()},
     }
     for nom, valeur in lignes.items():

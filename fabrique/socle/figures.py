@@ -82,11 +82,14 @@ def en_image(figure: Figure, texte_alternatif: str) -> str:
 
 def _graduation(valeur: float, _rang: int) -> str:
     """Le nombre d'une graduation, avec le vrai signe moins, comme matplotlib."""
-    return en_bref(valeur).replace("-", "−")
+    return en_bref(valeur)
 
 
 def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:
-    """Trace la perte et le taux d'apprentissage d'un ``ResultatEntrainement``."""
+    """Trace la perte et le taux d'apprentissage d'un ``ResultatEntrainement``.
+
+    S'y ajoute la perte de validation, quand elle a été mesurée.
+    """
     pas = [releve["pas"] for releve in historique]
     pertes = [releve["perte"] for releve in historique]
     taux = [releve["taux"] for releve in historique]
@@ -94,13 +97,29 @@ def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None
     titre = titre or f"La perte passe de {debut} à {fin} en {pas[-1]} pas"
     figure, (gauche, droite) = nouvelle_figure(titre, ncols=2)
     gauche.plot(pas, pertes, color=BLEU, marker="o", markersize=3)
+    validation = [releve["validation"] for releve in historique if "validation" in releve]
+    mise_de_cote = ""
+    if len(validation) == len(pas):
+        gauche.lines[0].set_label("exemples appris")
+        gauche.plot(
+            pas,
+            validation,
+            color=ORANGE,
+            marker="s",
+            markersize=3,
+            linestyle="--",
+            label="validation",
+        )
+        gauche.legend(frameon=False)
+        bornes = [en_francais(valeur, 2) for valeur in (validation[0], validation[-1])]
+        mise_de_cote = f"La perte de validation va de {bornes[0]} à {bornes[1]}. "
     gauche.set(xlabel="pas d’apprentissage", ylabel="perte (nats par jeton)")
     droite.plot(pas, taux, color=ORANGE)
     droite.set(xlabel="pas d’apprentissage", ylabel="taux d’apprentissage")
     montrer(
         figure,
         f"Deux courbes selon le pas, de 1 à {pas[-1]}. À gauche, la perte part de {debut} et "
-        f"finit à {fin}. À droite, le taux d’apprentissage monte à {en_scientifique(max(taux))}, puis descend "
+        f"finit à {fin}. {mise_de_cote}À droite, le taux d’apprentissage monte à {en_scientifique(max(taux))}, puis descend "
         "en ligne droite vers zéro.",
     )
 

@@ -12,19 +12,21 @@ import math
 MO, GO = 10**6, 10**9
 #: Des séparateurs de Python aux nôtres : l’espace fine insécable des milliers, la virgule.
 _SEPARATEURS = str.maketrans({",": "\u202f", ".": ","})
+#: Les mêmes, et le signe moins : le trait d’union de Python se lit mal, et se coupe en fin de ligne.
+_NOMBRE = _SEPARATEURS | {ord("-"): "−"}
 _EN_EXPOSANT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def en_francais(nombre: float, decimales: int = 0) -> str:
-    """Un nombre à la française : « 2 359 296 », « 3,42 », « ∞ »."""
+    """Un nombre à la française : « 2 359 296 », « 3,42 », « −0,5 », « ∞ »."""
     if math.isinf(nombre):
         return "∞" if nombre > 0 else "−∞"
-    return f"{nombre:,.{decimales}f}".translate(_SEPARATEURS)
+    return f"{nombre:,.{decimales}f}".translate(_NOMBRE)
 
 
 def en_bref(nombre: float, chiffres: int = 10) -> str:
     """Un nombre sans zéro inutile, arrondi à tant de chiffres : « 12 », « 0,5 », « 1 000 »."""
-    return f"{nombre:,.{chiffres}g}".translate(_SEPARATEURS)
+    return f"{nombre:,.{chiffres}g}".translate(_NOMBRE)
 
 
 def accorder(nombre: int, un: str, plusieurs: str = "") -> str:
