@@ -14,6 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 from fabrique.entrainement.disque import ecriture_expliquee
 from fabrique.socle.erreurs import ErreurFabrique
 
+#: Où s'écrit la courbe d'un préentraînement, dans son dossier.
+COURBE = "courbe.csv"
+
 
 @dataclass
 class Etat:
@@ -86,7 +89,7 @@ def lire_etat(
 
 
 def ajouter_a_la_courbe(sortie: Path, releve: dict[str, float]) -> None:
-    courbe = sortie / "courbe.csv"
+    courbe = sortie / COURBE
     nouveau = not courbe.exists()
     with ecriture_expliquee(sortie), courbe.open("a", encoding="utf-8", newline="") as flux:
         ecrivain = csv.DictWriter(flux, releve)

@@ -25,6 +25,7 @@ from transformers import (
 from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.disque import ecriture_expliquee
 from fabrique.entrainement.etat import (
+    COURBE,
     Etat,
     ajouter_a_la_courbe,
     ecrire_etat,
@@ -207,7 +208,7 @@ class Avancement:
 
 
 #: Ce que la marche écrit dans son dossier.
-ECRITS = ("empreinte.json", "tokenizer", "etat.pt", "courbe.csv", "modele")
+ECRITS = ("empreinte.json", "tokenizer", "etat.pt", COURBE, "modele")
 
 
 def verifier_les_dossiers(sortie: Path, depart: Path | None) -> None:
@@ -272,7 +273,7 @@ def empreinte_de_la_marche(
     return {
         "modele": [empreinte(fichier) for fichier in poids],
         "donnees": [
-            [empreinte(source.chemin), source.part_debut, source.part_fin, source.questions]
+            [source.empreinte, source.part_debut, source.part_fin, source.questions]
             for source in sources
         ],
         "reglages": {nom: v for nom, v in asdict(reglages).items() if nom not in libres},
