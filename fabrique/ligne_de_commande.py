@@ -598,6 +598,17 @@ def cout(
         float | None, _nombre("--prix_heure", QUANTITE, "Euros par heure de machine.")
     ] = None,
     reglages: dict,
+    preentrainement: Annotated[
+        str, typer.Option("--preentrainement", help="Estime une lecture : lora, ou complet.")
+    ] = "",
+    texte_go: Annotated[
+        float | None,
+        _nombre("--texte_go", QUANTITE, "Lecture : Go de texte français, au lieu de --jetons."),
+    ] = None,
+    cartes: Annotated[int, _nombre("--cartes", COMPTE, "Lecture : nombre de cartes.")] = 1,
+    budget: Annotated[
+        float | None, _nombre("--budget", QUANTITE, "Lecture : ce que l’on peut payer.")
+    ] = None,
     prix_api: Annotated[
         float | None,
         _nombre("--prix_api", QUANTITE, "API : prix d’apprentissage des 1 000 jetons."),
@@ -614,8 +625,15 @@ def cout(
     en_json: Json = False,
 ) -> None:
     """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO₂ ; et le prix d’une API."""
-    from fabrique.recettes import cout as estimation
+    from fabrique.recettes import cout as estimation, cout_preentrainement as lecture
 
+    if preentrainement:
+        nuit = lecture.estimer_la_commande(
+            model, machine, preentrainement, reglages, jetons, texte_go, cartes, prix_heure
+        )
+        en_objet = lecture.en_dictionnaire(nuit, budget)
+        print(json.dumps(en_objet) if en_json else lecture.en_tableau(nuit, budget))
+        return
     # Le coût se compte un lot à la fois.
     appris = Reglages(**reglages, batch_size=reglages["mbatch_size"])
     vue = estimation.estimer(model, machine, appris, dataset, jetons, prix_heure)

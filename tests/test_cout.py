@@ -141,7 +141,7 @@ def test_l_estimation_se_refait_avec_les_hypotheses_qu_elle_dit(machine, recalcu
     assert e.plancher == pytest.approx(secondes / 60)
     assert e.prudent == pytest.approx(e.plancher / (dit("%", "rendement prudent ") / 100))
     assert e.kwh == pytest.approx(dit("W") / 1000 * e.prudent / 60)
-    assert e.co2 == pytest.approx(e.kwh * dit("g de CO2"), rel=1e-3)  # dit au dixième
+    assert e.co2 == pytest.approx(e.kwh * dit("g de CO₂"), rel=1e-3)  # dit au dixième
 
 
 def test_un_modele_dont_on_n_a_pas_le_tokenizer_le_dit():
