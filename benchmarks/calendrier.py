@@ -19,15 +19,23 @@ import numpy as np
 
 from fabrique.entrainement.prolongement import prolonger
 from fabrique.entrainement.reglages_prolongement import CALENDRIERS, ReglagesProlongement
-from fabrique.entrainement.textes import Document, lire_documents, lire_source, mettre_de_cote
+from fabrique.entrainement.textes import (
+    Document,
+    echantillon,
+    lire_documents,
+    lire_source,
+    mettre_de_cote,
+)
 from fabrique.modeles.chargement import charger
 from fabrique.recettes.domaine import VALIDATION, textes_generaux
 from fabrique.socle.emplacements import dossier_data, ecrire_json
 from fabrique.socle.reechantillonnage import reechantillonner
 
 GRAINES = (1, 2, 3)
+#: Ce qu'on mesure de chaque fiche mise de côté.
+SIGNES = 1000
 REGLAGES = ReglagesProlongement(
-    longueur=256, lot=4, fenetres_ensemble=4, learning_rate=5e-4, pas_mesure=10_000, points_gardes=1
+    longueur=128, lot=4, fenetres_ensemble=4, learning_rate=5e-4, pas_mesure=10_000, points_gardes=1
 )
 
 
@@ -51,10 +59,12 @@ def main() -> None:
     """Mesure, imprime, écrit."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("--sortie", type=Path, default=dossier_data() / "calendrier.json")
+    analyse.add_argument("--part", type=float, default=0.15, help="part de chaque source")
     options = analyse.parse_args()
     fiches, cotes = mettre_de_cote(lire_documents(lire_source("fiches").chemin), 10)
-    sources = [[Document(texte) for texte in textes_generaux("encyclopedie")], fiches]
-    temoins = {VALIDATION: [d.texte for d in cotes]}
+    generaux = [Document(texte) for texte in textes_generaux("encyclopedie")]
+    sources = [echantillon(lus, options.part, 0) for lus in (generaux, fiches)]
+    temoins = {VALIDATION: [d.texte[:SIGNES] for d in cotes]}
     bits: dict[str, list[np.ndarray]] = {nom: [] for nom in CALENDRIERS}
     for graine in GRAINES:
         for calendrier in CALENDRIERS:

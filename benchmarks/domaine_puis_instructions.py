@@ -21,7 +21,12 @@ from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement import Reglages, entrainer
 from fabrique.entrainement.prolongement import prolonger
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
-from fabrique.entrainement.textes import lire_documents, lire_source, mettre_de_cote
+from fabrique.entrainement.textes import (
+    echantillon,
+    lire_documents,
+    lire_source,
+    mettre_de_cote,
+)
 from fabrique.evaluation import pertes
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
@@ -30,9 +35,11 @@ from fabrique.socle.emplacements import dossier_data, ecrire_json
 from fabrique.socle.reechantillonnage import reechantillonner
 
 GRAINES = (42, 43, 44)
-EXEMPLES = 240
+EXEMPLES = 48
+#: Ce qu'on mesure de chaque texte mis de côté.
+SIGNES = 1000
 LECTURE = ReglagesProlongement(
-    longueur=256, lot=4, fenetres_ensemble=4, passages=2, learning_rate=5e-4, pas_mesure=10_000
+    longueur=256, lot=4, fenetres_ensemble=4, passages=1, learning_rate=5e-4, pas_mesure=10_000
 )
 
 
@@ -71,19 +78,21 @@ def main() -> None:
     analyse.add_argument(
         "--sortie", type=Path, default=dossier_data() / "domaine_puis_instructions.json"
     )
-    analyse.add_argument("--questions", type=int, default=60, help="questions de test")
+    analyse.add_argument("--questions", type=int, default=24, help="questions de test")
+    analyse.add_argument("--part", type=float, default=0.4, help="part des fiches à lire")
     options = analyse.parse_args()
     questions = lire_corpus("questions")
     appris = jeu(questions, "entrainement").shuffle(seed=1).select(range(EXEMPLES))
     test = list(jeu(questions, "test"))[: options.questions]
     fiches, cotes = mettre_de_cote(lire_documents(lire_source("fiches").chemin), 10)
     temoins = {
-        VALIDATION: [d.texte for d in cotes],
-        GENERAL: textes_generaux("encyclopedie"),
+        VALIDATION: [d.texte[:SIGNES] for d in cotes],
+        GENERAL: [texte[:SIGNES] for texte in textes_generaux("encyclopedie")[:12]],
     }
+    lues = echantillon(fiches, options.part, 0)
     tokenizer, modele = charger("falcon-poche", "aucune", "float32", silencieux=True)
     with tempfile.TemporaryDirectory() as dossier:
-        lue = prolonger(modele, tokenizer, [fiches], LECTURE, dossier, temoins)
+        lue = prolonger(modele, tokenizer, [lues], LECTURE, dossier, temoins)
         print(lue.courbe[0], lue.courbe[-1], flush=True)
         sans, avec = (affiner(base, appris, test) for base in ("falcon-poche", dossier))
     ecrire_json(
