@@ -4,8 +4,7 @@
 
 Le Falcon de poche lit l'encyclopédie du cours (hors du domaine) et nos fiches (le domaine), dans trois
 ordres et pour trois graines : mêmes fenêtres, même nombre de pas, même taux. On mesure les bits par
-octet de fiches mises de côté. L'intervalle retire les graines et les fiches. Écrit
-``data/calendrier.json``, que lit le carnet 06.
+octet de fiches mises de côté. L'intervalle retire les graines et les fiches.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from fabrique.entrainement.textes import (
 )
 from fabrique.modeles.chargement import charger
 from fabrique.recettes.domaine import VALIDATION, textes_generaux
-from fabrique.socle.emplacements import dossier_data, ecrire_json
+from fabrique.socle.emplacements import ecrire_json
 from fabrique.socle.reechantillonnage import reechantillonner
 
 GRAINES = (1, 2, 3)
@@ -58,7 +57,7 @@ def ecart(bits: np.ndarray, reference: np.ndarray, octets: np.ndarray) -> dict:
 def main() -> None:
     """Mesure, imprime, écrit."""
     analyse = argparse.ArgumentParser(description=__doc__)
-    analyse.add_argument("--sortie", type=Path, default=dossier_data() / "calendrier.json")
+    analyse.add_argument("--sortie", type=Path, default=Path("sorties/calendrier.json"))
     analyse.add_argument("--part", type=float, default=0.15, help="part de chaque source")
     options = analyse.parse_args()
     fiches, cotes = mettre_de_cote(lire_documents(lire_source("fiches").chemin), 10)

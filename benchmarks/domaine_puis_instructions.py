@@ -4,8 +4,7 @@
 
 Le Falcon de poche est affiné sur des questions courtes, tel quel, puis après avoir lu nos fiches : mêmes
 exemples, mêmes réglages, mêmes graines. On mesure, sur des questions de test, la perte des réponses et le
-F1 de ce qu'il écrit ; l'intervalle retire les graines et les questions. Écrit
-``data/domaine_puis_instructions.json``, que lit le carnet 06.
+F1 de ce qu'il écrit ; l'intervalle retire les graines et les questions.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from fabrique.evaluation import pertes
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.recettes.domaine import GENERAL, VALIDATION, textes_generaux
-from fabrique.socle.emplacements import dossier_data, ecrire_json
+from fabrique.socle.emplacements import ecrire_json
 from fabrique.socle.reechantillonnage import reechantillonner
 
 GRAINES = (42, 43, 44)
@@ -76,7 +75,7 @@ def main() -> None:
     """Mesure, imprime, écrit."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument(
-        "--sortie", type=Path, default=dossier_data() / "domaine_puis_instructions.json"
+        "--sortie", type=Path, default=Path("sorties/domaine_puis_instructions.json")
     )
     analyse.add_argument("--questions", type=int, default=24, help="questions de test")
     analyse.add_argument("--part", type=float, default=0.4, help="part des fiches à lire")

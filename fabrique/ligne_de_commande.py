@@ -179,7 +179,20 @@ def _tapes(contexte: typer.Context, valeurs: dict) -> dict:
     }
 
 
+# Les options que plusieurs commandes partagent.
 Json = Annotated[bool, typer.Option("--json", help="N’imprime qu’un objet JSON.")]
+Modele = Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")]
+Base = Annotated[str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")]
+Revision = Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")]
+Adaptateur = Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")]
+Quantification = Annotated[
+    str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
+]
+Corpus = Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")]
+Longueur = Annotated[int, _nombre("--max_new_tokens", COMPTE, "Longueur maximale.")]
+Calcul = Annotated[
+    str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
+]
 
 
 @application.command(cls=Commande)
@@ -200,20 +213,18 @@ def machine(en_json: Json = False) -> None:
 @_reglee_par(Reglages)
 def finetune(
     *,
-    dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")],
+    dataset: Corpus,
     lora_out_dir: Annotated[Path, typer.Option("--lora_out_dir", help="Dossier de l’adaptateur.")],
-    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
+    model: Modele = "falcon-poche",
     weights: Annotated[
         str, typer.Option("--weights", help="Dossier ou dépôt des poids, s’il diffère du modèle.")
     ] = "",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    revision: Revision = "",
     data_type: Annotated[
         str,
         typer.Option("--data_type", help="Forme du corpus : alpaca (instruction, input, output)."),
     ] = "alpaca",
-    quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
-    ] = "nf4",
+    quantification: Quantification = "nf4",
     reglages: dict,
     accepter_donnees_personnelles: Annotated[
         bool,
@@ -248,14 +259,12 @@ def finetune(
 @application.command(cls=Commande)
 def generer(
     instruction: Annotated[str, typer.Option("--instruction", help="La demande.")],
-    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
-    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
+    model: Modele = "falcon-poche",
+    revision: Revision = "",
+    adaptateur: Adaptateur = "",
     texte: Annotated[str, typer.Option("--input", help="Texte à traiter.")] = "",
-    quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
-    ] = "nf4",
-    max_new_tokens: Annotated[int, _nombre("--max_new_tokens", COMPTE, "Longueur maximale.")] = 220,
+    quantification: Quantification = "nf4",
+    max_new_tokens: Longueur = 220,
     temperature: Annotated[float, _nombre("--temperature", QUANTITE, "0 : sans tirage.")] = 0.0,
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
@@ -282,12 +291,10 @@ def generer(
 def repondre(
     index: Annotated[Path, typer.Option("--index", help="Dossier de l’index.")],
     instruction: Annotated[str, typer.Option("--instruction", help="La question.")],
-    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
-    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
-    quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
-    ] = "nf4",
+    model: Modele = "falcon-poche",
+    revision: Revision = "",
+    adaptateur: Adaptateur = "",
+    quantification: Quantification = "nf4",
     fausses_reponses: Annotated[
         float,
         _nombre(
@@ -321,13 +328,11 @@ def repondre(
 
 @application.command(cls=Commande)
 def evaluer(
-    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")] = "",
-    dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",
-    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
-    quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
-    ] = "nf4",
+    adaptateur: Adaptateur = "",
+    dataset: Corpus = "",
+    model: Modele = "falcon-poche",
+    revision: Revision = "",
+    quantification: Quantification = "nf4",
     rapport: Annotated[
         str, typer.Option("--rapport", help="Page .html à écrire ; .evaluation.json et .md à côté.")
     ] = "",
@@ -342,7 +347,7 @@ def evaluer(
         list[str] | None,
         typer.Option("--format", help="Expression qu’une réponse doit contenir ; à répéter."),
     ] = None,
-    max_new_tokens: Annotated[int, _nombre("--max_new_tokens", COMPTE, "Longueur maximale.")] = 220,
+    max_new_tokens: Longueur = 220,
     courbe: Annotated[
         str,
         typer.Option(
@@ -495,15 +500,11 @@ def jetons(
 
 @application.command(cls=Commande)
 def fusionner(
-    adaptateur: Annotated[str, typer.Option("--adaptateur", help="Dossier de l’adaptateur.")],
+    adaptateur: Adaptateur,
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier à créer.")],
-    model: Annotated[
-        str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")
-    ] = "falcon-poche",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
-    calcul: Annotated[
-        str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
-    ] = "float32",
+    model: Base = "falcon-poche",
+    revision: Revision = "",
+    calcul: Calcul = "float32",
 ) -> None:
     """Fusionne un adaptateur dans les poids 16 bits de sa base, et vérifie le résultat."""
     from fabrique.service import fusion
@@ -514,20 +515,16 @@ def fusionner(
 @application.command(cls=Commande)
 def exporter(
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier où écrire.")],
-    model: Annotated[
-        str, typer.Option("--model", help="La base, en 16 bits : nom, dossier ou dépôt.")
-    ] = "falcon-poche",
+    model: Base = "falcon-poche",
     adaptateur: Annotated[
         str, typer.Option("--adaptateur", help="Dossier d’un adaptateur à fusionner d’abord.")
     ] = "",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    revision: Revision = "",
     format: Annotated[str, typer.Option("--format", help="gguf.")] = "gguf",
     type: Annotated[
         str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 ou q4_0.")
     ] = "q8_0",
-    calcul: Annotated[
-        str, typer.Option("--calcul", help="float32, ou float16 : moitié moins de mémoire.")
-    ] = "float32",
+    calcul: Calcul = "float32",
 ) -> None:
     """Écrit un modèle pour llama.cpp et Ollama, avec son Modelfile, et vérifie ce qui est écrit."""
     from fabrique.service.export import exporter_gguf
@@ -543,17 +540,15 @@ def exporter(
 @_reglee_par(ReglagesService)
 def servir(
     *,
-    model: Annotated[str, typer.Option("--model", help="Nom, dossier ou dépôt.")] = "falcon-poche",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    model: Modele = "falcon-poche",
+    revision: Revision = "",
     adaptateur: Annotated[
         list[str],
         typer.Option(
             "--adaptateur", help="Dossier d’un adaptateur, servi sous ce nom ; à répéter."
         ),
     ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
-    quantification: Annotated[
-        str, typer.Option("--quantification", help="nf4, nf4_simple, fp4, int8, gptq ou aucune.")
-    ] = "nf4",
+    quantification: Quantification = "nf4",
     cle: Annotated[
         str, typer.Option("--cle", help="Clé demandée aux clients ; ou la variable FABRIQUE_CLE.")
     ] = "",
@@ -586,13 +581,11 @@ def servir(
 )
 def cout(
     *,
-    dataset: Annotated[str, typer.Option("--dataset", help="Corpus : nom livré ou fichier.")] = "",
+    dataset: Corpus = "",
     jetons: Annotated[
         int | None, _nombre("--jetons", COMPTE, "Jetons par époque, sans corpus.")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", help="Nom, dossier ou dépôt.")
-    ] = "falcon-7b-instruct",
+    model: Modele = "falcon-7b-instruct",
     machine: Annotated[str, typer.Option("--machine", help="t4, l4, a100, h100 ou cpu.")] = "t4",
     prix_heure: Annotated[
         float | None, _nombre("--prix_heure", QUANTITE, "Euros par heure de machine.")

@@ -158,6 +158,24 @@ def test_un_constat_dit_ou_et_lequel():
     assert reponse[constat.debut : constat.fin] == "«\u00a0L’entrée coûte 4,50 euros\u00a0» [1]"
 
 
+@pytest.mark.parametrize(
+    ("ecrit", "lu"),
+    [
+        ("Dix-sept", "17"),
+        ("soixante et onze", "71"),
+        ("quatre-vingts", "80"),
+        ("quatre-vingt-un", "81"),
+        ("cent quatre-vingt-dix-neuf", "199"),
+        ("deux cents", "200"),
+        ("mille trois cent vingt", "1320"),
+        ("quatre-vingt mille deux cents", "80200"),
+        ("trois millions deux cent mille quinze", "3200015"),
+    ],
+)
+def test_un_nombre_en_lettres_se_lit(ecrit, lu):
+    assert [n for n, _ in nombres(f"Comptez {ecrit}\u00a0jours, un dossier et une copie.")] == [lu]
+
+
 def test_les_nombres_et_les_dates_se_lisent():
     assert [
         n for n, _ in nombres("vingt et un ans, 1\u202f300 jours, 4,50 et mille trois cents")

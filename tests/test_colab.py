@@ -80,7 +80,7 @@ def test_les_exigences_ne_deplacent_rien_sur_colab(installees: dict[str, str], t
     ajoutees = obtenues.keys() - installees.keys()
     assert {"bitsandbytes", "nbval"} <= ajoutees
     # Au-delà de JupyterLab et de ses dépendances, peu de choses s'ajoutent.
-    assert len(ajoutees) <= 30, sorted(ajoutees)
+    assert len(ajoutees) <= 25, sorted(ajoutees)
 
 
 def test_une_exigence_trop_haute_serait_vue(installees: dict[str, str], tmp_path: Path):

@@ -126,7 +126,7 @@ def test_les_jetons_du_corpus_sont_ceux_de_l_apprentissage(corpus, fichier_corpu
 @pytest.mark.parametrize("recalcul", [False, True])
 @pytest.mark.parametrize("machine", sorted(CARTES))
 def test_l_estimation_se_refait_avec_les_hypotheses_qu_elle_dit(machine, recalcul):
-    """Qui lit le tableau retrouve la durée, l'énergie et le CO2 : aucun nombre n'est dit pour un autre."""
+    """Qui lit le tableau retrouve la durée, l'énergie et le CO₂ : aucun nombre n'est dit pour un autre."""
     reglages = replace(REGLAGES_T4, recalcul=recalcul)
     e = estimer("falcon-7b", machine, reglages, jetons=10**7)
     dites = "\n".join(e.hypotheses)

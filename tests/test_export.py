@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -50,6 +51,17 @@ from fabrique.service.vocabulaire import (
 )
 from fabrique.socle.erreurs import DONNEES, MACHINE, ErreurFabrique
 from outils.jumeau import FIN, SPECIAUX
+from outils.tester import ENVIRONNEMENT
+
+#: Une machine où l'extension [gguf] n'est pas installée.
+SANS_GGUF = """
+import sys
+
+sys.modules["gguf"] = None
+from fabrique.ligne_de_commande import principal
+
+sys.exit(principal(sys.argv[1:]))
+"""
 
 avec_moteur = pytest.mark.skipif(
     not Moteur.disponible(), reason="l’extension [gguf] (xllamacpp) n’est pas installée"
@@ -667,3 +679,22 @@ def test_choisir_un_adaptateur_laisse_l_apprentissage_intact(avec_adaptateur):
     with base_ou_affine(affine, "default"):
         pass
     assert {nom for nom, p in affine.named_parameters() if p.requires_grad} == avant != set()
+
+
+@pytest.mark.parametrize("commande", ["exporter", "generer"])
+def test_sans_l_extension_la_commande_dit_quoi_installer(commande, par_coeur_f16, tmp_path):
+    """Écrire un GGUF, ou en faire une base : une phrase, et rien d'écrit."""
+    arguments = {
+        "exporter": ["--model", "falcon-poche", "--sortie", tmp_path / "ici"],
+        "generer": ["--model", par_coeur_f16.fichier, "--instruction", "Où voter\u00a0?"],
+    }[commande]
+    fini = subprocess.run(
+        [sys.executable, "-c", SANS_GGUF, commande, *map(str, arguments)],
+        env=ENVIRONNEMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert fini.returncode == MACHINE
+    assert "pip install 'fabrique[gguf]'" in fini.stderr
+    assert "Traceback" not in fini.stderr
+    assert not (tmp_path / "ici").exists()

@@ -1,5 +1,6 @@
 """La commande : celle de 2023 telle quelle, et une phrase française quand ça ne va pas."""
 
+import ast
 import gzip
 import importlib.metadata
 import io
@@ -10,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import namedtuple
+from collections import Counter, namedtuple
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -580,3 +581,16 @@ def test_un_adaptateur_absent(capsys, tmp_path, dossier_petit):
 def test_un_texte_de_preentrainement_absent(capsys, tmp_path):
     arguments = ["preentrainer", "--texte", tmp_path / "absent.txt", "--sortie", tmp_path / "s"]
     assert "fichier introuvable" in echouer(capsys, arguments)
+
+
+def test_une_option_ne_s_ecrit_qu_une_fois():
+    """Même nom et même aide : les commandes partagent la déclaration."""
+    source = (RACINE / "fabrique" / "ligne_de_commande.py").read_text("utf-8")
+    ecrites = Counter()
+    for appel in ast.walk(ast.parse(source)):
+        if isinstance(appel, ast.Call) and ast.unparse(appel.func) in ("typer.Option", "_nombre"):
+            valeurs = [*appel.args, *(mot.value for mot in appel.keywords if mot.arg == "help")]
+            ecrites[tuple(v.value for v in valeurs if isinstance(v, ast.Constant))] += 1
+    del ecrites[()]  # les options tirées d’une dataclass
+    assert len(ecrites) > 30
+    assert [declaration for declaration, fois in ecrites.items() if fois > 1] == []

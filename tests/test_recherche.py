@@ -13,13 +13,14 @@ from hypothesis import given, settings, strategies as st
 
 import fabrique
 from fabrique.ligne_de_commande import principal
-from fabrique.recherche import sens as sens_
+from fabrique.recherche import ecriture, sens as sens_
 from fabrique.recherche.encodeur import apprendre
 from fabrique.recherche.fiches import lire_fiches
 from fabrique.recherche.index import Index, fusionner
 from fabrique.recherche.mots import racines
 from fabrique.recherche.passages import MOTS_MAX, MOTS_MIN, Fiche, Passage, Trouve, compter, couper
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
+from fabrique.socle.emplacements import ecrire_signe
 from fabrique.socle.erreurs import ErreurFabrique
 from outils.tester import RACINE
 
@@ -292,6 +293,18 @@ def test_un_index_abime_se_dit(index: Index, tmp_path: Path):
             chemin.write_bytes(chemin.read_bytes()[:40])
         with pytest.raises(ErreurFabrique, match="abîmé"):
             Index.lire(dossier)
+
+
+@pytest.mark.parametrize("nom", ["../voisin", "notes", ".", "contenu-12345678/../../voisin"])
+def test_seul_un_contenu_que_l_on_a_nomme_se_retire(tmp_path: Path, nom: str):
+    """Un sommaire récrit à la main ne fait rien effacer d'autre."""
+    for dossier in ("i/notes", "i/contenu-12345678", "voisin"):
+        (tmp_path / dossier).mkdir(parents=True)
+    sommaire = {"version": ecriture.VERSION, "contenu": nom, "a_retirer": [nom]}
+    ecrire_signe(tmp_path / "i" / ecriture.SOMMAIRE, json.dumps(sommaire))
+    ecriture.ranger(tmp_path / "i", lambda lieu: None, lambda lieu: None)
+    assert (tmp_path / "i" / "notes").is_dir()
+    assert (tmp_path / "voisin").is_dir()
 
 
 @pytest.mark.skipif(not hasattr(sys, "getdlopenflags"), reason="Windows n’a ni fork ni kill -9")

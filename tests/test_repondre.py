@@ -16,9 +16,11 @@ from fabrique.ligne_de_commande import principal
 from fabrique.modeles.contrainte import accepte
 from fabrique.modeles.generation import generer_par_lots
 from fabrique.recettes import demo
+from fabrique.recherche import abstention
 from fabrique.recherche.abstention import (
     Calibration,
     QuestionJugee,
+    calibration_gardee,
     calibration_livree,
     en_figure,
     questions_livrees,
@@ -229,16 +231,19 @@ def test_un_ordre_cache_ne_fabrique_ni_passage_ni_tour(tokenizer):
         ("Quelle girafe traverse ?", {}, Motif.RIEN),
         ("Quand déclarer un vélo ?", {"calibration": calibree(0.4)}, Motif.DOUTE),
         ("Quand déclarer un vélo ?", {"calibration": calibree(0.6)}, None),
+        ("Quand déclarer un vélo ?", {"fausses_reponses": 1}, None),
     ],
 )
 def test_chaque_silence_a_sa_raison(charge, index, question, options, motif):
-    reponse = poser(charge, index, question, fausses_reponses=0.15, **options)
+    reponse = poser(charge, index, question, **{"fausses_reponses": 0.15} | options)
     assert reponse.abstention is motif
     if motif:
         assert reponse.texte == motif.phrase
         assert reponse.citations == ()
         assert reponse.contrat()["abstention"] == motif.phrase
     assert bool(reponse.sources) is (motif in (Motif.DOUTE, None))
+    # Une probabilité que l’on n’a pas calculée n’est pas nulle : elle n’est pas dite.
+    assert (reponse.contrat()["probabilite"] is not None) is ("calibration" in options)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +285,26 @@ def test_la_calibration_tient_la_part_choisie():
     assert parts[-1] == 1.0
     assert calibration.point(0.15).justes > calibration.point(1.0).justes
     assert defauts(en_figure(calibration)) == []
+
+
+def test_la_calibration_se_garde_avec_l_index(index, tmp_path, monkeypatch):
+    """Relue, elle dit pareil ; une autre version, un fichier abîmé, et elle s'apprend de nouveau."""
+    index.enregistrer(tmp_path / "i")
+    apprise, appels = calibration_gardee(tmp_path / "i"), []
+    monkeypatch.setattr(
+        abstention, "calibration_livree", lambda montres: appels.append(montres) or apprise
+    )
+    relue = calibration_gardee(tmp_path / "i")
+    question = "Quand déclarer un vélo ?"
+    trouves = index.chercher(question)
+    assert relue.probabilite(question, trouves) == apprise.probabilite(question, trouves)
+    assert (relue.points, appels) == (apprise.points, [])
+    calibration_gardee(tmp_path / "i", 2)
+    (tmp_path / "i" / "calibration.json").write_text('{"cle": 3}', encoding="utf-8")
+    calibration_gardee(tmp_path / "i")
+    assert appels == [2, 3]
+    # Le fichier qu’une autre main a changé reste tel quel.
+    assert (tmp_path / "i" / "calibration.json").read_text("utf-8") == '{"cle": 3}'
 
 
 def test_sans_assez_de_questions_la_calibration_le_dit(index):

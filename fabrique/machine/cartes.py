@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: gCO2 par kWh en France : codecarbon 3.3.2, global_energy_mix.json, France 2023.
+#: gCO₂ par kWh en France : codecarbon 3.3.2, global_energy_mix.json, France 2023.
 CO2_FRANCE = 56.039
 #: Part de la puissance de pointe qu'un réglage fin a vraiment obtenue : journal de 2023 sur A100,
 #: 4 800 exemples de 256 jetons en 874 s hors évaluations, un exemple à la fois.
@@ -54,6 +54,6 @@ def carte_de(gpu: str | None) -> str | None:
 
 
 def co2_estime(gpu: str | None, secondes: float) -> float | None:
-    """Grammes de CO2 d'une durée à pleine puissance, en France ; None si la carte est inconnue."""
+    """Grammes de CO₂ d'une durée à pleine puissance, en France ; None si la carte est inconnue."""
     carte = carte_de(gpu)
     return None if carte is None else CARTES[carte].watts * secondes / 3.6e6 * CO2_FRANCE

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,23 @@ ETIREMENT = {
 RELUS = ("falcon", "llama", "mistral", "qwen2", "qwen3", "gemma2")
 
 
+def paquet_gguf() -> ModuleType:
+    """Le paquet ``gguf``, que l'extension ``[gguf]`` installe.
+
+    Raises:
+        ErreurFabrique: l'extension n'est pas installée.
+    """
+    try:
+        import gguf
+    except ImportError:
+        raise ErreurFabrique(
+            "lire ou écrire un fichier GGUF demande le paquet gguf",
+            "Tapez « pip install 'fabrique[gguf]' »",
+            code=MACHINE,
+        ) from None
+    return gguf
+
+
 @dataclass(frozen=True)
 class FichierGguf:
     """Un fichier GGUF ouvert : ses champs se lisent, ses poids restent sur le disque."""
@@ -51,16 +69,14 @@ class FichierGguf:
         """Ouvre un fichier.
 
         Raises:
-            ErreurFabrique: fichier absent, ou qui n'est pas un GGUF entier.
+            ErreurFabrique: fichier absent, ou qui n'est pas un GGUF entier ; extension absente.
         """
-        from gguf import GGUFReader
-
         chemin = Path(chemin)
         if not chemin.is_file():
             raise ErreurFabrique("ce fichier n’existe pas", "Vérifiez son chemin", chemin)
         try:
             # « c » : copie à l’écriture, ce que torch demande d’un tableau qu’il lit.
-            fichier = cls(chemin, GGUFReader(chemin, "c"))
+            fichier = cls(chemin, paquet_gguf().GGUFReader(chemin, "c"))
             _ = fichier.architecture
         except (ValueError, IndexError, KeyError, UnicodeDecodeError, TypeError) as cause:
             raise ErreurFabrique(
@@ -97,10 +113,8 @@ class FichierGguf:
 
     def tenseur(self, nom: str) -> np.ndarray:
         """Un tenseur rendu à ses nombres, en 32 bits."""
-        from gguf import dequantize
-
         [lu] = [t for t in self.lecteur.tensors if t.name == nom]
-        return dequantize(lu.data, lu.tensor_type)
+        return paquet_gguf().dequantize(lu.data, lu.tensor_type)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Le tokenizer : l'entier s'il est dans le fichier, sinon celui que transformers en tire."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import POCHE, choisir_profil
 from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
 from fabrique.modeles.chargement import charger
+from fabrique.recherche.abstention import FAUSSES_REPONSES, MONTRES, calibration_gardee
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import Reponse, repondre
 
@@ -20,7 +20,8 @@ def repondre_d_apres(
     adaptateur: str = "",
     quantification: str = "nf4",
     revision: str | None = None,
-    **options: Any,
+    fausses_reponses: float = FAUSSES_REPONSES,
+    montres: int = MONTRES,
 ) -> Reponse:
     """Relit l'index, charge le modèle et répond.
 
@@ -30,7 +31,7 @@ def repondre_d_apres(
         index: le dossier qu'écrit ``fabrique sources indexer``.
         modele: nom du catalogue, dossier ou dépôt du hub.
         adaptateur: dossier de l'adaptateur ; vide, la base seule.
-        options: celles de ``repondre``.
+        fausses_reponses, montres: ceux de ``repondre``.
     """
     lu = Index.lire(index)
     if adaptateur:
@@ -40,4 +41,13 @@ def repondre_d_apres(
         charge = charger_adaptateur(charge, adaptateur)
     profil = choisir_profil(examiner())
     libre = profil.texte_libre and modele != POCHE.modele
-    return repondre(charge, tokenizer, question, lu, texte_libre=libre, **options)
+    return repondre(
+        charge,
+        tokenizer,
+        question,
+        lu,
+        fausses_reponses=fausses_reponses,
+        calibration=calibration_gardee(index, montres) if fausses_reponses < 1 else None,
+        montres=montres,
+        texte_libre=libre,
+    )

@@ -8,38 +8,41 @@ seuil qui laisse passer la part de fausses réponses qu'on accepte.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.sparse import csr_matrix, hstack
+from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
+from fabrique import __version__
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import aplatir, racines
-from fabrique.recherche.passages import Trouve
-from fabrique.socle.emplacements import dossier_data
+from fabrique.recherche.passages import Trouve, une_phrase
+from fabrique.socle.emplacements import dossier_data, ecrire_signe, empreinte, est_signe
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import BLEU, en_image, nouvelle_figure
 from fabrique.socle.nombres import en_pourcent
 
-#: Combien de passages on montre au modèle, et la part de fausses réponses acceptée par défaut.
-MONTRES, FAUSSES_REPONSES = 3, 0.15
+#: Combien de passages on montre au modèle.
+MONTRES: int = 3
+#: La part de fausses réponses acceptée par défaut.
+FAUSSES_REPONSES: float = 0.15
 #: Combien de passages d'une même fiche, au plus : la bonne rubrique n'est pas toujours la première.
 PAR_FICHE = 2
 _PLIS, _GRAINE = 5, 0
-#: Ce que pèsent les indices à côté des lettres de la question : choisi par validation croisée
-#: (benchmarks/RESULTATS.md), parmi 0, 0,1, 0,3 et eux seuls.
+#: Ce que pèsent les indices à côté des lettres de la question.
 _POIDS_DES_INDICES = 0.1
-_BLANC = re.compile(r"\n+|(?<=[.;:!?])\s+")
+#: Où chercher les mots d'une question réunis : une phrase, ou ce qu'un deux-points y annonce.
+_PHRASE = une_phrase(".;:!?")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def relever(question: str, trouves: Sequence[Trouve]) -> Indices:
     ecart = (premier.mots - max(autres, default=0.0)) / premier.mots if premier.mots else 0.0
     return Indices(
         part(f"{premier.titre}\n{premier.rubrique}\n{premier.texte}"),
-        max(part(phrase) for phrase in _BLANC.split(premier.texte)),
+        max(part(phrase) for phrase in _PHRASE.findall(premier.texte)),
         premier.mots / len(cherches),
         max(ecart, 0.0),
     )
@@ -118,8 +121,11 @@ class Calibration:
     sans réponse) et les ``Indices`` de la recherche. On l'apprend avec ``Calibration.apprendre``.
     """
 
-    def __init__(self, regression: Pipeline, points: Sequence[Point]) -> None:
-        self._regression, self.points = regression, tuple(points)
+    def __init__(
+        self, lignes: np.ndarray, ont_reponse: np.ndarray, points: Sequence[Point]
+    ) -> None:
+        self._lignes, self._ont_reponse, self.points = lignes, ont_reponse, tuple(points)
+        self._regression = _regression().fit(lignes, ont_reponse)
 
     @classmethod
     def apprendre(
@@ -153,10 +159,7 @@ class Calibration:
                 "à calibrer",
                 f"Donnez au moins {_PLIS} questions de chaque sorte, et mieux une centaine",
             )
-        lignes = [
-            (q.question, relever(q.question, vus))
-            for q, vus in zip(questions, trouves, strict=True)
-        ]
+        lignes = _en_lignes((q.question for q in questions), trouves)
         groupes = [q.groupe or q.question for q in questions]
         croisees = cross_val_predict(
             _regression(),
@@ -166,13 +169,30 @@ class Calibration:
             cv=StratifiedGroupKFold(_PLIS, shuffle=True, random_state=_GRAINE),
             method="predict_proba",
         )[:, 1]
-        return cls(_regression().fit(lignes, ~muettes), _courbe(croisees, bons, muettes))
+        return cls(lignes, ~muettes, _courbe(croisees, bons, muettes))
+
+    @classmethod
+    def relire(cls, gardee: dict) -> Calibration:
+        """Celle qu'a rendue ``en_dictionnaire``, sans rien chercher de nouveau."""
+        return cls(
+            np.array(gardee["lignes"], dtype=object),
+            np.array(gardee["ont_reponse"]),
+            [Point(*point) for point in gardee["points"]],
+        )
+
+    def en_dictionnaire(self) -> dict:
+        """De quoi la refaire : ce qui a été relevé de chaque question, et la courbe."""
+        return {
+            "lignes": self._lignes.tolist(),
+            "ont_reponse": self._ont_reponse.tolist(),
+            "points": [astuple(point) for point in self.points],
+        }
 
     def probabilite(self, question: str, trouves: Sequence[Trouve]) -> float:
         """La probabilité, de 0 à 1, que les fiches répondent à la question."""
         if not trouves:
             return 0.0
-        return float(self._regression.predict_proba([(question, relever(question, trouves))])[0, 1])
+        return float(self._regression.predict_proba(_en_lignes([question], [trouves]))[0, 1])
 
     def point(self, fausses_reponses: float = FAUSSES_REPONSES) -> Point:
         """Le seuil qui répond le plus, sans dépasser la part de fausses réponses acceptée.
@@ -190,35 +210,25 @@ def chercher_assez(index: Index, question: str, montres: int) -> list[Trouve]:
     return index.chercher(question, montres + 5, par_fiche=PAR_FICHE)
 
 
+def _en_lignes(questions: Iterable[str], trouves: Iterable[Sequence[Trouve]]) -> np.ndarray:
+    """Une ligne par question : son texte, puis ses indices."""
+    couples = zip(questions, trouves, strict=True)
+    return np.array([[q, *astuple(relever(q, vus))] for q, vus in couples], dtype=object)
+
+
 def _regression() -> Pipeline:
     """Une régression logistique sur les suites de lettres de la question et sur les indices.
 
     Des suites de deux à quatre lettres, sans accents, résistent aux fautes de frappe.
     """
-    return make_pipeline(_EnColonnes(), LogisticRegression(max_iter=2000, class_weight="balanced"))
-
-
-class _EnColonnes(FunctionTransformer):
-    """Des couples (question, indices) aux colonnes de la régression."""
-
-    def fit(self, lignes: Sequence[tuple[str, Indices]], y: Any = None) -> _EnColonnes:
-        """Retient les suites de lettres vues au moins deux fois."""
-        self.lettres_ = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=2
-        ).fit(aplatir(question) for question, _ in lignes)
-        self.echelle_ = StandardScaler().fit(_nombres(lignes))
-        return self
-
-    def transform(self, lignes: Sequence[tuple[str, Indices]]) -> csr_matrix:
-        """Une ligne par question : ses suites de lettres, puis ses indices."""
-        lettres = self.lettres_.transform(aplatir(question) for question, _ in lignes)
-        indices = _POIDS_DES_INDICES * self.echelle_.transform(_nombres(lignes))
-        return hstack([lettres, csr_matrix(indices)]).tocsr()
-
-
-def _nombres(lignes: Sequence[tuple[str, Indices]]) -> np.ndarray:
-    """Les indices de chaque question (forme : questions × indices)."""
-    return np.array([list(vars(indices).values()) for _, indices in lignes])
+    lettres = TfidfVectorizer(
+        preprocessor=aplatir, analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=2
+    )
+    colonnes = ColumnTransformer(
+        [("lettres", lettres, 0), ("indices", StandardScaler(), slice(1, None))],
+        transformer_weights={"indices": _POIDS_DES_INDICES},
+    )
+    return make_pipeline(colonnes, LogisticRegression(max_iter=2000, class_weight="balanced"))
 
 
 def _courbe(probabilites: np.ndarray, bons: np.ndarray, muettes: np.ndarray) -> list[Point]:
@@ -252,14 +262,42 @@ def questions_livrees(*jeux: str) -> list[QuestionJugee]:
     ]
 
 
-@cache
 def calibration_livree(montres: int = MONTRES) -> Calibration:
     """La calibration du cours : les fiches et les questions livrées, celles de test mises à part.
 
     Elle cherche par mots seulement : elle vaut donc pour tout index, qu'il cherche aussi par sens ou non.
     """
+    return _calibration_livree(montres)
+
+
+@cache
+def _calibration_livree(montres: int) -> Calibration:
     questions = questions_livrees("entrainement", "validation")
     return Calibration.apprendre(questions, Index.construire("fiches", sens="aucun"), montres)
+
+
+def calibration_gardee(index: Path, montres: int = MONTRES) -> Calibration:
+    """La calibration du cours, relue dans le dossier d'un index, ou apprise et gardée là.
+
+    L'apprendre demande des centaines de recherches ; la relire, une fraction de seconde. Elle vaut
+    pour cette version du paquet et de ses corpus, quel que soit l'encodeur de l'index.
+
+    Args:
+        index: le dossier d'un index ; en lecture seule, la calibration s'apprend à chaque fois.
+    """
+    fichier = index / "calibration.json"
+    cle = {"version": __version__, "montres": montres} | {
+        nom: empreinte(dossier_data() / f"{nom}.jsonl") for nom in ("fiches", "sources")
+    }
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        gardee = json.loads(fichier.read_text(encoding="utf-8"))
+        if gardee["cle"] == cle:
+            return Calibration.relire(gardee)
+    calibration = calibration_livree(montres)
+    if not fichier.exists() or est_signe(fichier):
+        with suppress(OSError):
+            ecrire_signe(fichier, json.dumps({"cle": cle, **calibration.en_dictionnaire()}))
+    return calibration
 
 
 def dessiner(calibration: Calibration, fausses_reponses: float = FAUSSES_REPONSES) -> Figure:

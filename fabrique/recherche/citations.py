@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from text_to_num import alpha2digit
-
 #: Un nombre en chiffres, ses milliers et ses décimales compris : « 1 300 », « 2,5 ».
 _CHIFFRES = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:,\d+)?(?!\d)|\d+(?:[.,]\d+)?"
 #: Un mot, qu'une citation ne coupe pas : un nombre entier, un mot composé (« quatre-vingt-dix »,
@@ -34,13 +32,18 @@ _OPAQUE = "\ufffc"
 #: « Oui », « Non » : l'annonce de la citation, non une affirmation de plus.
 _ANNONCE = re.compile(r"\W*(?:oui|non)?\W*", re.IGNORECASE)
 
-#: Les mots dont se fait un nombre en lettres ; « et » et « un » y entrent après un autre.
-_LETTRES = (
-    "(?:deux|trois|quatre|cinq|six|sept|huit|neuf|dix|onze|douze|treize|quatorze|quinze|seize"
-    "|vingts?|trente|quarante|cinquante|soixante|cents?|mille|millions?|milliards?)"
-)
+#: Ce que vaut chaque mot d'un nombre en lettres, au singulier.
+_VALEURS = {
+    **{"un": 1, "une": 1, "deux": 2, "trois": 3, "quatre": 4, "cinq": 5, "six": 6, "sept": 7},
+    **{"huit": 8, "neuf": 9, "dix": 10, "onze": 11, "douze": 12, "treize": 13, "quatorze": 14},
+    **{"quinze": 15, "seize": 16, "vingt": 20, "trente": 30, "quarante": 40, "cinquante": 50},
+    **{"soixante": 60, "cent": 100, "mille": 1000, "million": 10**6, "milliard": 10**9},
+}
+#: Tous commencent un nombre, sauf « un », qui est aussi un article : il y entre après un autre.
+_LETTRES = rf"(?:(?:{'|'.join(mot for mot in _VALEURS if mot not in ('un', 'une'))})s?\b)"
 _NOMBRE = re.compile(
-    rf"{_CHIFFRES}|\b{_LETTRES}(?:[\s-]+(?:{_LETTRES}|et[\s-]+(?:une?|onze)))*\b", re.IGNORECASE
+    rf"{_CHIFFRES}|\b{_LETTRES}(?:[\s-]+(?:{_LETTRES}|et[\s-]+(?:une?|onze)\b)|-une?\b)*",
+    re.IGNORECASE,
 )
 _MOIS = [
     "janvier",
@@ -314,8 +317,24 @@ def nombres(texte: str) -> list[tuple[str, tuple[int, int]]]:
 
 def _en_chiffres(ecrit: str) -> str:
     if not ecrit[0].isdigit():
-        ecrit = alpha2digit(normaliser(ecrit).casefold(), "fr")
+        return str(_valeur(re.findall(r"\w+", ecrit.casefold())))
     return re.sub(r"\s", "", ecrit).replace(".", ",")
+
+
+def _valeur(mots: Sequence[str]) -> int:
+    """Ce que vaut un nombre en lettres : « quatre-vingt-dix mille deux cents » est 90\u202f200."""
+    total = groupe = 0
+    for mot in mots:
+        valeur = _VALEURS.get(mot) or _VALEURS.get(mot.removesuffix("s"), 0)  # « et » ne vaut rien
+        if valeur >= 1000:  # mille, million, milliard : le groupe de trois chiffres est fini
+            total, groupe = total + max(groupe, 1) * valeur, 0
+        elif valeur == 100:
+            groupe = max(groupe, 1) * 100
+        elif valeur == 20 and groupe % 100 == 4:  # quatre-vingts
+            groupe += 80 - 4
+        else:
+            groupe += valeur
+    return total + groupe
 
 
 def dates(texte: str) -> list[tuple[tuple[int, int, int | None], tuple[int, int]]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from fabrique.recherche.citations import nombres
 from fabrique.recherche.mots import racines
-from fabrique.recherche.passages import Passage
+from fabrique.recherche.passages import PHRASE, Passage
 
 #: À partir de quelle part de racines communes deux titres parlent du même sujet, et deux phrases de
 #: la même chose. Deux fiches voisines (le passeport d'un adulte, celui d'un enfant) restent dessous.
 MEME_SUJET, MEME_PHRASE = 0.7, 0.7
-_PHRASE = re.compile(r"\S.*?(?:[.!?…;](?=\s)|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def _contredire(un: Passage, autre: Passage) -> Contradiction | None:
 
 
 def _phrases(passage: Passage) -> Iterator[str]:
-    return (trouvee[0].strip() for trouvee in _PHRASE.finditer(passage.texte))
+    return (trouvee[0].strip() for trouvee in PHRASE.finditer(passage.texte))
 
 
 def _chiffres(phrase: str) -> set[str]:

@@ -7,6 +7,7 @@ Le dossier contient ``index.json``, qui nomme le sous-dossier du contenu. On éc
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from fabrique.socle.erreurs import ErreurFabrique
 
 #: Le fichier qui nomme le contenu, et la version de la forme de celui-ci.
 SOMMAIRE, VERSION = "index.json", 1
+#: Les seuls sous-dossiers que l'on retire, quoi que dise ``index.json`` : ceux que l'on nomme ainsi.
+_CONTENU = re.compile(r"contenu-[0-9a-f]{8}")
 
 
 def ranger(dossier: Path, ecrire: Callable[[Path], None], relire: Callable[[Path], None]) -> None:
@@ -34,7 +37,7 @@ def ranger(dossier: Path, ecrire: Callable[[Path], None], relire: Callable[[Path
     ancien = _sommaire(dossier)
     nouveau = f"contenu-{secrets.token_hex(4)}"
     for reste in ancien["a_retirer"]:
-        _retirer(dossier / reste)
+        _retirer(dossier, reste)
     _noter(dossier, ancien["contenu"], [nouveau])
     partiel = dossier / nouveau
     partiel.mkdir()
@@ -42,7 +45,7 @@ def ranger(dossier: Path, ecrire: Callable[[Path], None], relire: Callable[[Path
     relire(partiel)
     _noter(dossier, nouveau, [ancien["contenu"]] if ancien["contenu"] else [])
     if ancien["contenu"]:
-        _retirer(dossier / ancien["contenu"])
+        _retirer(dossier, ancien["contenu"])
 
 
 def verifier_dossier(dossier: Path) -> None:
@@ -81,10 +84,10 @@ def contenu(dossier: Path) -> Path:
     return dossier / sommaire["contenu"]
 
 
-def _retirer(contenu: Path) -> None:
+def _retirer(dossier: Path, nom: str) -> None:
     """Retire un contenu que plus rien ne désigne ; sous Windows, celui qu'on lit attend la fois suivante."""
-    if contenu.is_dir():
-        shutil.rmtree(contenu, ignore_errors=True)
+    if _CONTENU.fullmatch(nom) and (dossier / nom).is_dir():
+        shutil.rmtree(dossier / nom, ignore_errors=True)
 
 
 def _sommaire(dossier: Path) -> dict:

@@ -142,9 +142,15 @@ def compter(texte: str) -> int:
     return len(texte.split())
 
 
+def une_phrase(fins: str) -> re.Pattern[str]:
+    """L'expression d'une phrase : jusqu'à un signe de ``fins`` et un blanc, ou au bout de la ligne."""
+    return re.compile(rf"\S.*?(?:[{fins}](?=\s)|$)", re.MULTILINE)
+
+
+#: Une phrase, ou ce qu'un point-virgule y sépare.
+PHRASE = une_phrase(".!?…;")
 _LIGNE = re.compile(r"[^\n]*\S[^\n]*")
 _TITRE = re.compile(r"\s{0,3}(#{1,6})\s+(.*?)[\s#]*")
-_PHRASE = re.compile(r"\S.*?(?:[.!?…;](?=\s)|$)", re.DOTALL)
 _MOT = re.compile(r"\S+")
 
 
@@ -194,7 +200,7 @@ def _tranches(texte: str, debut: int, fin: int) -> Iterator[tuple[int, int]]:
     if compter(texte[debut:fin]) <= MOTS_PAR_UNITE:
         yield debut, fin
         return
-    for phrase in _PHRASE.finditer(texte, debut, fin):
+    for phrase in PHRASE.finditer(texte, debut, fin):
         mots = [(mot.start(), mot.end()) for mot in _MOT.finditer(texte, *phrase.span())]
         for rang in range(0, len(mots), MOTS_PAR_UNITE):
             paquet = mots[rang : rang + MOTS_PAR_UNITE]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from fabrique.recherche.contradictions import Contradiction, contradictions
 from fabrique.recherche.grammaire import MOTS_MAX, MOTS_MIN, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import racines
-from fabrique.recherche.passages import Passage, Trouve
+from fabrique.recherche.passages import Passage, Trouve, une_phrase
 from fabrique.recherche.suite import depend_de_la_precedente, recrire
 from fabrique.socle.page import composer
 
@@ -33,7 +32,8 @@ JETONS = 400
 #: Combien de phrases un petit modèle peut citer : les plus proches de la question. Choisir la phrase
 #: qui répond, il le fait moins bien que les mots communs (36 % contre 59 % sur PIAF).
 PHRASES = 2
-_PHRASE = re.compile(r"\S.*?(?:[.!?…](?=\s)|$)", re.MULTILINE)
+#: Une phrase à citer ne s'arrête pas à un point-virgule.
+_PHRASE = une_phrase(".!?…")
 
 
 class Motif(StrEnum):
@@ -89,7 +89,7 @@ class Reponse:
         citations: ce que la réponse cite.
         sources: les passages montrés au modèle, dans l'ordre de leurs rangs.
         abstention: pourquoi l'on n'a pas répondu ; None si l'on a répondu.
-        probabilite: celle, de 0 à 1, que les fiches répondent.
+        probabilite: celle, de 0 à 1, que les fiches répondent ; None si l'on n'a pas eu à la calculer.
         contradictions: les fiches trouvées qui se contredisent.
         controle: ce que le vérificateur a trouvé à redire au texte.
         duree: en secondes.
@@ -101,7 +101,7 @@ class Reponse:
     citations: tuple[CitationSourcee, ...]
     sources: tuple[Trouve, ...]
     abstention: Motif | None
-    probabilite: float
+    probabilite: float | None
     contradictions: tuple[Contradiction, ...]
     controle: Controle
     duree: float
@@ -124,6 +124,7 @@ class Reponse:
             "reponse": "" if self.abstention else self.texte,
             "abstention": self.abstention.phrase if self.abstention else None,
             "motif": self.abstention,
+            "probabilite": self.probabilite,
             "citations": [
                 {
                     "texte": citation.texte,
@@ -197,9 +198,9 @@ def repondre(
     trouves = [] if motif else chercher_assez(index, cherchee, montres)
     if not motif and not trouves:
         motif = Motif.RIEN
-    probabilite = 0.0
+    probabilite = None
     if not motif and fausses_reponses < 1:
-        calibration = calibration or calibration_livree()
+        calibration = calibration or calibration_livree(montres)
         probabilite = calibration.probabilite(cherchee, trouves)
         if probabilite < calibration.point(fausses_reponses).seuil:
             motif = Motif.DOUTE

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import gguf
 import numpy as np
 import torch
-from gguf import MODEL_ARCH, GGUFWriter
 from transformers import PretrainedConfig, PreTrainedModel
 
-from fabrique.modeles.fichier_gguf import FREQUENCES
+from fabrique.modeles.fichier_gguf import FREQUENCES, paquet_gguf
 from fabrique.socle.erreurs import ErreurFabrique
+
+if TYPE_CHECKING:
+    from gguf import MODEL_ARCH, GGUFWriter
+
+gguf = paquet_gguf()
 
 Ranger = Callable[[str, np.ndarray, PretrainedConfig], np.ndarray]
 
@@ -115,7 +119,7 @@ def _positions(config: PretrainedConfig) -> str:
 
 
 def _refuser_les_positions(config: PretrainedConfig, architecture: Architecture) -> str:
-    permises = {"default", "llama3"} if architecture.arch == MODEL_ARCH.LLAMA else {"default"}
+    permises = {"default", "llama3"} if architecture.arch == gguf.MODEL_ARCH.LLAMA else {"default"}
     return "" if _positions(config) in permises else f"positions « {_positions(config)} »"
 
 
@@ -222,11 +226,13 @@ def _refuser_gemma2(config: PretrainedConfig) -> str:
 #: Les architectures que l'export écrit, par leur ``model_type``. Source : llama.cpp,
 #: ``convert_hf_to_gguf.py``, dont viennent rangements et champs.
 ARCHITECTURES = {
-    "falcon": Architecture(MODEL_ARCH.FALCON, _decrire_falcon, _ranger_falcon, _refuser_falcon),
-    "llama": Architecture(MODEL_ARCH.LLAMA, _decrire_llama, _ranger_llama),
-    "mistral": Architecture(MODEL_ARCH.LLAMA, _decrire_llama, _ranger_llama),
-    "qwen2": Architecture(MODEL_ARCH.QWEN2, _decrire_les_suivants),
-    "qwen3": Architecture(MODEL_ARCH.QWEN3, _decrire_les_suivants),
-    "gemma": Architecture(MODEL_ARCH.GEMMA, _decrire_les_suivants, _ranger_gemma),
-    "gemma2": Architecture(MODEL_ARCH.GEMMA2, _decrire_gemma2, _ranger_gemma, _refuser_gemma2),
+    "falcon": Architecture(
+        gguf.MODEL_ARCH.FALCON, _decrire_falcon, _ranger_falcon, _refuser_falcon
+    ),
+    "llama": Architecture(gguf.MODEL_ARCH.LLAMA, _decrire_llama, _ranger_llama),
+    "mistral": Architecture(gguf.MODEL_ARCH.LLAMA, _decrire_llama, _ranger_llama),
+    "qwen2": Architecture(gguf.MODEL_ARCH.QWEN2, _decrire_les_suivants),
+    "qwen3": Architecture(gguf.MODEL_ARCH.QWEN3, _decrire_les_suivants),
+    "gemma": Architecture(gguf.MODEL_ARCH.GEMMA, _decrire_les_suivants, _ranger_gemma),
+    "gemma2": Architecture(gguf.MODEL_ARCH.GEMMA2, _decrire_gemma2, _ranger_gemma, _refuser_gemma2),
 }

@@ -14,18 +14,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import gguf
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
-from gguf.quants import quant_shape_to_byte_shape
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique import __version__
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import nom_public, trouver
 from fabrique.modeles.chargement import charger, squelette
-from fabrique.modeles.fichier_gguf import FichierGguf
+from fabrique.modeles.fichier_gguf import FichierGguf, paquet_gguf
 from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.modeles.origine import lire_origine
 from fabrique.service import architectures, vocabulaire
@@ -37,6 +35,11 @@ from fabrique.service.vocabulaire import Vocabulaire, decouper, en_vocabulaire, 
 from fabrique.socle.emplacements import ecrire_signe, mettre_en_place, verifier_sortie
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import accorder, en_bref, en_francais, en_go, en_mo
+
+if TYPE_CHECKING:
+    from gguf import GGMLQuantizationType, LlamaFileType
+
+gguf = paquet_gguf()
 
 
 @dataclass(frozen=True)
@@ -60,21 +63,21 @@ class Type:
 #: Les types que le paquet ``gguf`` sait écrire. L'écart permis en 16 bits est celui du projet :
 #: 1e-2, sur des log-probabilités qui vont de −20 à 0 ; on en relève la moitié.
 TYPES = {
-    "f32": Type(LlamaFileType.ALL_F32, GGMLQuantizationType.F32, 0.0, 1e-2),
-    "f16": Type(LlamaFileType.MOSTLY_F16, GGMLQuantizationType.F16, 1e-3, 1e-2),
-    "bf16": Type(LlamaFileType.MOSTLY_BF16, GGMLQuantizationType.BF16, 1e-2, 5e-2),
-    "q8_0": Type(LlamaFileType.MOSTLY_Q8_0, GGMLQuantizationType.Q8_0, 2e-2),
-    "q5_1": Type(LlamaFileType.MOSTLY_Q5_1, GGMLQuantizationType.Q5_1, 0.1),
-    "q5_0": Type(LlamaFileType.MOSTLY_Q5_0, GGMLQuantizationType.Q5_0, 0.1),
-    "q4_1": Type(LlamaFileType.MOSTLY_Q4_1, GGMLQuantizationType.Q4_1, 0.2),
-    "q4_0": Type(LlamaFileType.MOSTLY_Q4_0, GGMLQuantizationType.Q4_0, 0.2),
+    "f32": Type(gguf.LlamaFileType.ALL_F32, gguf.GGMLQuantizationType.F32, 0.0, 1e-2),
+    "f16": Type(gguf.LlamaFileType.MOSTLY_F16, gguf.GGMLQuantizationType.F16, 1e-3, 1e-2),
+    "bf16": Type(gguf.LlamaFileType.MOSTLY_BF16, gguf.GGMLQuantizationType.BF16, 1e-2, 5e-2),
+    "q8_0": Type(gguf.LlamaFileType.MOSTLY_Q8_0, gguf.GGMLQuantizationType.Q8_0, 2e-2),
+    "q5_1": Type(gguf.LlamaFileType.MOSTLY_Q5_1, gguf.GGMLQuantizationType.Q5_1, 0.1),
+    "q5_0": Type(gguf.LlamaFileType.MOSTLY_Q5_0, gguf.GGMLQuantizationType.Q5_0, 0.1),
+    "q4_1": Type(gguf.LlamaFileType.MOSTLY_Q4_1, gguf.GGMLQuantizationType.Q4_1, 0.2),
+    "q4_0": Type(gguf.LlamaFileType.MOSTLY_Q4_0, gguf.GGMLQuantizationType.Q4_0, 0.2),
 }
 #: Les plongements et la tête pèsent sur chaque jeton : en 4 ou 5 bits, ils restent en 8.
-GARDES, EN_8_BITS = ("token_embd.weight", "output.weight"), GGMLQuantizationType.Q8_0
+GARDES, EN_8_BITS = ("token_embd.weight", "output.weight"), gguf.GGMLQuantizationType.Q8_0
 EN_16_OU_32_BITS = (
-    GGMLQuantizationType.F32,
-    GGMLQuantizationType.F16,
-    GGMLQuantizationType.BF16,
+    gguf.GGMLQuantizationType.F32,
+    gguf.GGMLQuantizationType.F16,
+    gguf.GGMLQuantizationType.BF16,
 )
 #: Les types à super-blocs de 256 poids, que le paquet ``gguf`` lit sans savoir les écrire.
 TYPES_K, BLOC_K = re.compile(r"(q[2-8]_k(_[sml])?|iq\d.*|tq\d.*)"), 256
@@ -297,7 +300,7 @@ def _ecrire(
 ) -> None:
     """L'en-tête, puis chaque tenseur, un seul à la fois en mémoire."""
     architecture = architecture_de(reseau.config)
-    fichier = GGUFWriter(chemin, architecture.nom)
+    fichier = gguf.GGUFWriter(chemin, architecture.nom)
     # Jamais « mistral » tout court : transformers chercherait une architecture de ce nom.
     fichier.add_name(chemin.stem)
     fichier.add_description(f"Écrit par FabriqueLLM {__version__}")
@@ -307,7 +310,7 @@ def _ecrire(
     vocabulaire.inscrire(mots, tokenizer, fichier)
     for nom, nombres in tenseurs(reseau, architecture):
         rangement = _rangement(nom, nombres, genre)
-        forme = quant_shape_to_byte_shape(nombres.shape, rangement)
+        forme = gguf.quant_shape_to_byte_shape(nombres.shape, rangement)
         fichier.add_tensor_info(
             nom, forme, np.dtype(np.uint8), math.prod(forme), raw_dtype=rangement
         )
@@ -324,11 +327,11 @@ def _ecrire(
 def _rangement(nom: str, nombres: np.ndarray, genre: Type) -> GGMLQuantizationType:
     """Les vecteurs en 32 bits ; les matrices au type demandé, ou à défaut en 16 bits."""
     if nombres.ndim == 1:
-        return GGMLQuantizationType.F32
+        return gguf.GGMLQuantizationType.F32
     fin = genre.matrices not in (*EN_16_OU_32_BITS, EN_8_BITS)
     rangement = EN_8_BITS if nom in GARDES and fin else genre.matrices
     bloc, _ = gguf.GGML_QUANT_SIZES[rangement]
-    return GGMLQuantizationType.F16 if nombres.shape[-1] % bloc else rangement
+    return gguf.GGMLQuantizationType.F16 if nombres.shape[-1] % bloc else rangement
 
 
 # ---------------------------------------------------------------- relire
@@ -349,7 +352,7 @@ def _relire(chemin: Path, reseau: PreTrainedModel, genre: Type) -> tuple[str, ..
                 chemin.name,
                 code=MACHINE,
             )
-        if attendu.ndim > 1 and rangement == GGMLQuantizationType.F16 != genre.matrices:
+        if attendu.ndim > 1 and rangement == gguf.GGMLQuantizationType.F16 != genre.matrices:
             en_16_bits.append(nom)
     return tuple(en_16_bits)
 

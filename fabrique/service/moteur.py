@@ -104,7 +104,7 @@ class Moteur:
     @staticmethod
     def disponible() -> bool:
         """Vrai si l'extension ``[gguf]`` est installée."""
-        return importlib.util.find_spec("xllamacpp") is not None
+        return all(map(importlib.util.find_spec, ("gguf", "xllamacpp")))
 
     def repondre(self, messages: Sequence[Mapping[str, str]], **reglages: Any) -> Ecrit:
         """Répond à une conversation, composée par le gabarit du modèle.

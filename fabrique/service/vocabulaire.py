@@ -11,16 +11,20 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gguf import GGUFWriter, TokenType
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from fabrique.corpus import lire_corpus
-from fabrique.modeles.fichier_gguf import TOKENIZER_ENTIER
+from fabrique.modeles.fichier_gguf import TOKENIZER_ENTIER, paquet_gguf
 from fabrique.modeles.gabarits import GABARIT_ALPACA
 from fabrique.socle.erreurs import ErreurFabrique
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+gguf = paquet_gguf()
 
 #: Où sont pris les textes qui comparent deux découpages, et combien dans chaque corpus.
 CORPUS, TEXTES_PAR_CORPUS = ("fiches", "questions", "demarches", "encyclopedie"), 110
@@ -206,20 +210,20 @@ def inscrire(
 def _entrees(decrit: dict, taille: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Chaque entrée et sa nature ; un rang que rien n'emploie porte un nom de remplissage."""
     entrees = [f"[PAD{rang}]" for rang in range(taille)]
-    natures = [TokenType.UNUSED] * taille
+    natures = [gguf.TokenType.UNUSED] * taille
     inconnu = decrit["model"].get("unk_token")
     for entree, rang in decrit["model"]["vocab"].items():
         entrees[rang] = entree
         octet = decrit["model"].get("byte_fallback") and _est_un_octet(entree)
-        natures[rang] = TokenType.BYTE if octet else TokenType.NORMAL
+        natures[rang] = gguf.TokenType.BYTE if octet else gguf.TokenType.NORMAL
         if entree == inconnu:
-            natures[rang] = TokenType.UNKNOWN
+            natures[rang] = gguf.TokenType.UNKNOWN
     for ajoute in decrit["added_tokens"]:
         rang = ajoute["id"]
         entrees[rang] = ajoute["content"]
-        if natures[rang] != TokenType.UNKNOWN:
+        if natures[rang] != gguf.TokenType.UNKNOWN:
             special = ajoute["special"]
-            natures[rang] = TokenType.CONTROL if special else TokenType.USER_DEFINED
+            natures[rang] = gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
     return tuple(entrees), tuple(map(int, natures))
 
 
