@@ -20,7 +20,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.entrainement.preentrainement import bits_par_octet
+from fabrique.entrainement.bits import bits_par_octet
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder, texte_de_la_demande
 from fabrique.modeles.generation import SANS_REGLE_CACHEE

@@ -24,13 +24,9 @@ from rich.table import Table
 
 from fabrique.corpus import lire_corpus
 from fabrique.entrainement import Reglages, entrainer
-from fabrique.entrainement.preentrainement import (
-    Document,
-    ReglagesPreentrainement,
-    bits_par_octet,
-    lire_documents,
-    separer,
-)
+from fabrique.entrainement.bits import bits_par_octet
+from fabrique.entrainement.reglages import ReglagesPreentrainement
+from fabrique.entrainement.textes import Document, lire_documents, separer
 from fabrique.evaluation.metriques import distinct, f1, mots, rouge_l
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger

@@ -21,7 +21,8 @@ from pathlib import Path
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from tokenizers import Tokenizer
 
-from fabrique.entrainement.preentrainement import ReglagesPreentrainement, lire_documents, separer
+from fabrique.entrainement.reglages import ReglagesPreentrainement
+from fabrique.entrainement.textes import lire_documents, separer
 from fabrique.jetons import Decoupeur, Fertilite, bruiter, fertilite, ouvrir
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.nombres import en_francais

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.entrainement.preentrainement import bits_par_octet
+from fabrique.entrainement.bits import bits_par_octet
 from fabrique.modeles.chargement import charger, reparation_falcon
 from fabrique.modeles.gabarits import coder, texte_de_la_demande
 from fabrique.modeles.quantification import FORMATS, format_de, octets, poids_retrouves

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from fabrique import __version__
 from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
+from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
@@ -131,15 +132,16 @@ def _nom(champ: Field) -> str:
     return champ.metadata["option"] or f"--{champ.name}"
 
 
-def _reglee_par(classe: type, *gardes: str) -> Callable:
+def _reglee_par(classe: type, *gardes: str, sous: str = "reglages") -> Callable:
     """Donne à une commande une option par réglage d'une dataclass.
 
-    typer lit les options d'une commande dans sa signature. On y remplace le paramètre ``reglages``
+    typer lit les options d'une commande dans sa signature. On y remplace le paramètre ``sous``
     par les champs de ``classe`` qui ont une aide ; la commande reçoit sous ce nom ce qui a été tapé,
     par champ. Un réglage refusé porte son nom d'option : « --lr », et non « learning_rate ».
 
     Args:
         gardes: les seuls champs à proposer ; aucun les propose tous.
+        sous: le paramètre de la commande qui reçoit ces réglages.
     """
     champs = [champ for champ in fields(classe) if champ.metadata.get("aide")]
     if gardes:
@@ -149,9 +151,9 @@ def _reglee_par(classe: type, *gardes: str) -> Callable:
     def regler(commande: Callable) -> Callable:
         @wraps(commande)
         def reglee(**tapes: Any) -> None:
-            reglages = {champ: tapes.pop(champ) for champ in noms}
+            tapes[sous] = {champ: tapes.pop(champ) for champ in noms}
             try:
-                commande(reglages=reglages, **tapes)
+                commande(**tapes)
             except ErreurFabrique as erreur:
                 erreur.champ = noms.get(erreur.champ or "", erreur.champ)
                 raise
@@ -160,13 +162,22 @@ def _reglee_par(classe: type, *gardes: str) -> Callable:
         parametres = [
             parametre
             for ecrit in signature.parameters.values()
-            for parametre in (map(_option, champs) if ecrit.name == "reglages" else [ecrit])
+            for parametre in (map(_option, champs) if ecrit.name == sous else [ecrit])
         ]
         # typer lit cet attribut.
         reglee.__signature__ = signature.replace(parameters=parametres)  # type: ignore[attr-defined]
         return reglee
 
     return regler
+
+
+def _tapes(contexte: typer.Context, valeurs: dict) -> dict:
+    """Parmi des paramètres, ceux que la personne a donnés."""
+    return {
+        nom: valeur
+        for nom, valeur in valeurs.items()
+        if getattr(contexte.get_parameter_source(nom), "name", "DEFAULT") != "DEFAULT"
+    }
 
 
 # Les options que plusieurs commandes partagent.
@@ -405,11 +416,17 @@ def evaluer(
 
 @application.command(cls=Commande)
 @_reglee_par(ReglagesPreentrainement)
+@_reglee_par(ReglagesProlongement, sous="prolongement")
 def preentrainer(
+    contexte: typer.Context,
     *,
     texte: Annotated[
         list[str],
-        typer.Option("--texte", help="fichier.txt ou .jsonl[.gz], suivi de :part_debut:part_fin."),
+        typer.Option(
+            "--texte",
+            help="Fichier .txt, .jsonl[.gz] ou .parquet, ou dossier, suivi de "
+            ":part_debut:part_fin pour un modèle neuf ; à répéter, le meilleur en dernier.",
+        ),
     ],
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de travail et du modèle.")],
     questions: Annotated[
@@ -417,19 +434,42 @@ def preentrainer(
         typer.Option("--questions", help="Comme --texte : titres et réponses courtes seulement."),
     ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
     reglages: dict,
-    depart: Annotated[str, typer.Option("--depart", help="Modèle à prolonger.")] = "",
+    depart: Annotated[
+        str, typer.Option("--depart", help="Falcon de poche à prolonger, par la boucle d’un neuf.")
+    ] = "",
     compiler: Annotated[
         bool, typer.Option("--compiler", help="torch.compile : plus rapide, demande g++.")
     ] = False,
+    model: Annotated[
+        str, typer.Option("--model", help="Modèle à prolonger : nom, dossier ou dépôt.")
+    ] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    general: Annotated[
+        str, typer.Option("--general", help="Avec --model : textes où chercher l’oubli.")
+    ] = "encyclopedie",
+    prolongement: dict,
 ) -> None:
-    """Préentraîne un petit Falcon sur vos textes ; relancée, la commande reprend."""
-    from fabrique.entrainement.preentrainement import lire_source, preentrainer
+    """Préentraîne un petit Falcon, ou prolonge un modèle (--model) ; relancée, elle reprend."""
+    from fabrique.entrainement.preentrainement import preentrainer
+    from fabrique.entrainement.textes import lire_source
 
+    sources = [
+        *(lire_source(description) for description in texte),
+        *(lire_source(description, questions=True) for description in questions),
+    ]
+    if model:
+        from fabrique.recettes.domaine import lire_un_domaine
+
+        tapes = _tapes(contexte, {**reglages, "questions": questions, "depart": depart})
+        choisis = ReglagesProlongement.d_apres(prolongement, tapes)
+        lire_un_domaine(model, sources, sortie, choisis, general, revision or None)
+        return
+    for nom in _tapes(contexte, {**prolongement, "revision": revision, "general": general}):
+        raise ErreurFabrique(
+            f"l’option --{nom} ne va qu’avec --model", "Donnez le modèle à prolonger", champ=nom
+        )
     dossier = preentrainer(
-        [
-            *(lire_source(description) for description in texte),
-            *(lire_source(description, questions=True) for description in questions),
-        ],
+        sources,
         sortie,
         ReglagesPreentrainement(**reglages),
         depart=Path(depart) if depart else None,
@@ -562,6 +602,17 @@ def cout(
         float | None, _nombre("--prix_heure", QUANTITE, "Euros par heure de machine.")
     ] = None,
     reglages: dict,
+    preentrainement: Annotated[
+        str, typer.Option("--preentrainement", help="Estime une lecture : lora, ou complet.")
+    ] = "",
+    texte_go: Annotated[
+        float | None,
+        _nombre("--texte_go", QUANTITE, "Lecture : Go de texte français, au lieu de --jetons."),
+    ] = None,
+    cartes: Annotated[int, _nombre("--cartes", COMPTE, "Lecture : nombre de cartes.")] = 1,
+    budget: Annotated[
+        float | None, _nombre("--budget", QUANTITE, "Lecture : ce que l’on peut payer.")
+    ] = None,
     prix_api: Annotated[
         float | None,
         _nombre("--prix_api", QUANTITE, "API : prix d’apprentissage des 1 000 jetons."),
@@ -578,8 +629,15 @@ def cout(
     en_json: Json = False,
 ) -> None:
     """Estime un apprentissage : jetons, mémoire, minutes, euros, kWh, CO₂ ; et le prix d’une API."""
-    from fabrique.recettes import cout as estimation
+    from fabrique.recettes import cout as estimation, cout_preentrainement as lecture
 
+    if preentrainement:
+        nuit = lecture.estimer_la_commande(
+            model, machine, preentrainement, reglages, jetons, texte_go, cartes, prix_heure
+        )
+        en_objet = lecture.en_dictionnaire(nuit, budget)
+        print(json.dumps(en_objet) if en_json else lecture.en_tableau(nuit, budget))
+        return
     # Le coût se compte un lot à la fois.
     appris = Reglages(**reglages, batch_size=reglages["mbatch_size"])
     vue = estimation.estimer(model, machine, appris, dataset, jetons, prix_heure)

@@ -25,8 +25,10 @@ from fabrique.evaluation.metriques import (
     mots_cles,
     precision_des_citations,
     rappel_des_citations,
+    recitees,
     respecte,
     rouge_l,
+    suites_de_mots,
     uniformiser,
 )
 
@@ -353,3 +355,22 @@ def test_le_catalogue_connait_chaque_comparaison():
 def test_les_valeurs_s_ecrivent_en_francais(nom, valeur, ecrite, signee):
     assert MESURES[nom].ecrire(valeur) == ecrite
     assert MESURES[nom].ecrire_ecart(valeur) == signee
+
+
+def test_la_recitation_se_compte_a_la_main():
+    """Cinq mots appris, dont trois de suite repris : deux suites de deux sur quatre."""
+    appris = set(suites_de_mots("La mairie ouvre à neuf", 2))
+    assert len(appris) == 4
+    # « la mairie », « mairie ouvre » sont apprises ; « ouvre le », « le lundi » ne le sont pas.
+    assert recitees("La mairie ouvre le lundi.", appris, 2) == (2, 4)
+    assert recitees("Rien.", appris, 2) == (0, 0)
+    # Ni la casse ni la ponctuation ne comptent.
+    assert recitees("« La Mairie ! »", appris, 2) == (1, 1)
+
+
+def test_une_fiche_apprise_se_recite_en_entier():
+    fiche = "Pour obtenir un acte, écrivez à la mairie du lieu de naissance, ou faites la demande en ligne."
+    appris = set(suites_de_mots(fiche, 12))
+    assert recitees(fiche, appris) == (7, 7)
+    # Le septième mot change : chacune des sept suites de douze le contient.
+    assert recitees(fiche.replace("la mairie", "notre mairie"), appris) == (0, 7)

@@ -15,22 +15,19 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, FalconForCausalLM
 
 import fabrique
-from fabrique.entrainement import preentrainement
-from fabrique.entrainement.preentrainement import (
+from fabrique.entrainement import optimiseurs as regles_d_optimisation, preentrainement
+from fabrique.entrainement.bits import bits_par_octet
+from fabrique.entrainement.optimiseurs import Muon, optimiseurs, orthogonaliser, taux
+from fabrique.entrainement.preentrainement import nouveau_modele, preentrainer
+from fabrique.entrainement.reglages import ReglagesPreentrainement
+from fabrique.entrainement.rubans import ruban, tirer_lot
+from fabrique.entrainement.textes import (
     Document,
-    ReglagesPreentrainement,
     Source,
-    bits_par_octet,
     introduction,
     lire_documents,
     lire_source,
-    nouveau_modele,
-    optimiseurs,
-    preentrainer,
-    ruban,
     separer,
-    taux,
-    tirer_lot,
     typographier,
 )
 from fabrique.modeles.gabarits import ASSISTANT, DEBUT, FIN, UTILISATEUR
@@ -424,11 +421,11 @@ def test_muon_a_les_matrices_des_blocs_et_adamw_tout_le_reste(tokenizer):
 @pytest.mark.parametrize("forme", [(12, 20), (20, 12)])
 def test_notre_muon_fait_les_pas_de_celui_de_torch(forme, monkeypatch):
     """Celui de torch calcule en bf16, le nôtre en fp32 : à l'arrondi du bf16 près, le même chemin."""
-    monkeypatch.setattr(preentrainement, "bf16_natif", lambda appareil: False)
+    monkeypatch.setattr(regles_d_optimisation, "bf16_natif", lambda appareil: False)
     torch.manual_seed(0)
     depart, gradients = torch.randn(forme), [torch.randn(forme) for _ in range(3)]
     chemins = []
-    for classe in (torch.optim.Muon, preentrainement.Muon):
+    for classe in (torch.optim.Muon, Muon):
         poids = torch.nn.Parameter(depart.clone())
         optim = classe([poids], lr=0.1, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
         for gradient in gradients:
@@ -443,7 +440,7 @@ def test_notre_muon_fait_les_pas_de_celui_de_torch(forme, monkeypatch):
 def test_orthogonaliser_rapproche_de_un_les_valeurs_singulieres():
     torch.manual_seed(0)
     matrice = torch.randn(30, 10) @ torch.diag(torch.logspace(0, 2, 10))
-    tournee = preentrainement.orthogonaliser(matrice, (3.4445, -4.7750, 2.0315), 5)
+    tournee = orthogonaliser(matrice, (3.4445, -4.7750, 2.0315), 5)
     valeurs = torch.linalg.svdvals(tournee)
     assert 0.6 < valeurs.min() <= valeurs.max() < 1.3
 

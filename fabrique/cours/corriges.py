@@ -606,6 +606,44 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (2_000, "Le prix est celui de 1 000 jetons, et il y a plus d’une époque."),
         ),
     ),
+    # ------------------------------------------------------------ 06 Préentraînement
+    "06-1": Valeur(
+        attendu=0.75,
+        tolerance=0.006,
+        indice="Comptez d’abord tous les nats du texte, puis changez d’unité, puis partagez.",
+        bravo="Ramenés à l’octet, deux modèles aux tokenizers différents se comparent.",
+        pieges=(
+            (0.52, "Ce sont des nats par octet : il reste à les changer en bits."),
+            (3.0, "Ce sont des bits par jeton : combien d’octets un jeton fait-il ici ?"),
+            (0.36, "Un nat vaut plus d’un bit : il faut diviser, et non multiplier."),
+        ),
+    ),
+    "06-2": Valeur(
+        attendu=89,
+        tolerance=0.6,
+        indice="Quelle fraction du prix de la lecture entière le budget paie-t-il ?",
+        bravo="Un budget se compare au prix avant la nuit, pas après.",
+        pieges=((11, "C’est la part qui ne sera pas lue."), (112, "La division est à l’envers.")),
+    ),
+    "06-3": Valeur(
+        attendu=20,
+        indice="Combien de points entiers tiennent dans ce que les textes laissent libre ?",
+        bravo="La place se compte avant : les points, un de plus, et les textes préparés.",
+        pieges=(
+            (30, "Trois points tiendraient seuls : les textes préparés prennent aussi leur place."),
+            (2, "C’est le nombre de points : à quelle part de la lecture est écrit le dernier ?"),
+        ),
+    ),
+    "06-4": Valeur(
+        attendu=20,
+        tolerance=0.1,
+        indice="Combien de suites de douze mots y a-t-il dans un texte de 50 mots ?",
+        bravo="Ce qui est récité mot pour mot peut être périmé, protégé ou personnel.",
+        pieges=(
+            (15.6, "Un texte de 50 mots a moins de 50 suites de douze mots."),
+            (100, "Vous comptez les suites d’un seul texte : il y en a cinq."),
+        ),
+    ),
     # ------------------------------------------------------------ 07 Chez soi
     "07-1": Valeur(
         attendu=12,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,29 @@ INTACT = (
     "Libérez de la place, puis relancez la même cellule ou la même commande : elle reprendra au "
     "dernier point de reprise, qui est intact"
 )
+
+
+#: Ce que rend ``shutil.disk_usage``, sauf sous un quota déclaré.
+_place_libre: list[Callable[[Path], int]] = [lambda dossier: shutil.disk_usage(dossier).free]
+
+
+def place_libre(dossier: Path) -> int:
+    """Octets libres là où est un dossier : ceux du disque, ou d'un quota déclaré."""
+    return _place_libre[-1](dossier)
+
+
+@contextmanager
+def quota_declare(libre: Callable[[Path], int]) -> Iterator[None]:
+    """Fait respecter un quota que le système ne connaît pas, le temps d'un bloc.
+
+    Args:
+        libre: rend les octets libres là où est un dossier.
+    """
+    _place_libre.append(libre)
+    try:
+        yield
+    finally:
+        _place_libre.pop()
 
 
 def taille_d_un_point(modele: torch.nn.Module) -> int:
@@ -43,7 +66,7 @@ def verifier_disque(
     """
     points = max(1, reglages.save_total_limit + 1 - deja)
     besoin = taille_d_un_point(modele) * points + 10 * PETITS_FICHIERS
-    libre = shutil.disk_usage(sortie).free
+    libre = place_libre(sortie)
     if libre < besoin:
         raise ErreurFabrique(
             f"il reste {en_go(libre)} sur le disque, les points de reprise en demandent "
@@ -61,7 +84,7 @@ def verifier_place(modele: torch.nn.Module, sortie: Path) -> None:
         ErreurFabrique: il n'y a plus assez de place.
     """
     besoin = taille_d_un_point(modele) + PETITS_FICHIERS
-    libre = shutil.disk_usage(sortie).free
+    libre = place_libre(sortie)
     if libre < besoin:
         raise ErreurFabrique(
             f"le disque est plein : il reste {en_mo(libre)}, le point de reprise en demande "

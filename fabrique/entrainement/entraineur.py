@@ -12,10 +12,11 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
 from peft import PeftModel
-from transformers import Trainer, TrainingArguments
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from fabrique.entrainement.disque import ecriture_expliquee, verifier_place
-from fabrique.entrainement.exemples import OrdreParLongueur
+from fabrique.entrainement.exemples import Lecture
 from fabrique.entrainement.processus import nombre_de_processus
 from fabrique.entrainement.reglages import Reglages
 from fabrique.entrainement.reprise import (
@@ -42,11 +43,20 @@ class EntraineurParLongueur(Trainer):
     #: Où s'écrit le point en cours ; rien hors d'une sauvegarde.
     a_cote: Path | None = None
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> OrdreParLongueur:
+    def __init__(self, lecture: Lecture, model: PreTrainedModel | PeftModel, **autres: Any) -> None:
+        """Args: ``lecture`` est ce que le modèle va lire ; les autres sont ceux du Trainer."""
+        super().__init__(
+            model=model,
+            train_dataset=lecture.exemples,
+            data_collator=lecture.assembler(model),
+            **autres,
+        )
+        self.ordre = lecture.ordre
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         donnees = self.train_dataset if train_dataset is None else train_dataset
-        longueurs = [len(ids) for ids in donnees["input_ids"]]
         lot = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return OrdreParLongueur(longueurs, lot * self.args.world_size, self.args.seed)
+        return self.ordre(donnees, lot * self.args.world_size, self.args.seed)
 
     # -------------------------------------------------------- sauvegarder
 
@@ -178,6 +188,8 @@ def arguments(modele: PeftModel, reglages: Reglages, sortie: Path) -> TrainingAr
         dataloader_pin_memory=not sans_gpu,
         gradient_checkpointing=reglages.recalcul,
         gradient_checkpointing_kwargs={"use_reentrant": False} if reglages.recalcul else None,
+        # Nos lots disent eux-mêmes ce que le modèle reçoit.
+        remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
     )

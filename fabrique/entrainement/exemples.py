@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from datasets import Dataset
@@ -12,8 +12,10 @@ from transformers import (
     DataCollatorForSeq2Seq,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    TrainerCallback,
 )
 
+from fabrique.corpus.formats import empreinte_de_la_demande
 from fabrique.modeles.gabarits import SANS_PERTE, couper, exemple_en_jetons
 from fabrique.modeles.vraisemblance import sans_prediction_inutile
 from fabrique.socle.erreurs import ErreurFabrique
@@ -42,6 +44,45 @@ class Compte:
             f"cutoff_len (leur fin ne s’apprend pas), et {self.ecartes} écartés (il n’y reste rien "
             "à apprendre)."
         )
+
+
+@dataclass(frozen=True)
+class Lecture:
+    """Ce qu'un apprentissage va lire, et comment.
+
+    Args:
+        exemples: des exemples en jetons, ou des fenêtres.
+        compte: ce qu'ils sont devenus depuis le corpus.
+        assembler: fait un lot de quelques exemples, pour le modèle qu'on lui donne.
+        ordre: range les exemples, d'après la taille d'un pas et la graine.
+        demandes: les empreintes des demandes apprises, qu'une évaluation écartera.
+        rappels: ce que le Trainer appelle en chemin, après notre suivi.
+        definition: ce qui, en plus des exemples et des réglages, distingue cet apprentissage.
+    """
+
+    exemples: Dataset
+    compte: Compte
+    assembler: Callable[[PreTrainedModel], Callable]
+    ordre: Callable[[Dataset, int, int], torch.utils.data.Sampler[int]]
+    demandes: tuple[str, ...] = ()
+    rappels: tuple[TrainerCallback, ...] = ()
+    definition: Mapping[str, object] = field(default_factory=dict)
+
+
+def lecture_d_un_corpus(
+    corpus: Dataset, tokenizer: PreTrainedTokenizerBase, cutoff_len: int
+) -> Lecture:
+    """Des questions et des réponses, rangées par longueurs voisines."""
+    exemples, compte = exemples_en_jetons(corpus, tokenizer, cutoff_len)
+    return Lecture(
+        exemples,
+        compte,
+        assembler=lambda modele: LotSansPerteInutile(tokenizer, modele),
+        ordre=lambda lus, lot, graine: OrdreParLongueur(
+            [len(ids) for ids in lus["input_ids"]], lot, graine
+        ),
+        demandes=tuple(map(empreinte_de_la_demande, corpus)),
+    )
 
 
 def exemples_en_jetons(

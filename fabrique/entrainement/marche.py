@@ -17,7 +17,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.corpus import repartir
-from fabrique.corpus.formats import empreinte_de_la_demande
 from fabrique.entrainement.adaptateur import (
     parametres_entraines,
     poser,
@@ -32,7 +31,7 @@ from fabrique.entrainement.entraineur import (
     arguments,
     calcul_rendu,
 )
-from fabrique.entrainement.exemples import LotSansPerteInutile, exemples_en_jetons
+from fabrique.entrainement.exemples import Lecture, exemples_en_jetons, lecture_d_un_corpus
 from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
 from fabrique.entrainement.reglages import Reglages
 from fabrique.entrainement.reprise import (
@@ -91,19 +90,48 @@ def entrainer(
             insuffisants, aucun exemple à apprendre, arrêt demandé.
         Divergence: la perte n'est plus un nombre ; l'erreur garde ses relevés.
     """
+    reglages = reglages or Reglages()
+
+    def lire() -> Lecture:
+        appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
+        return lecture_d_un_corpus(appris, tokenizer, reglages.cutoff_len)
+
+    valider = _mesure_de_validation(validation, tokenizer, reglages.cutoff_len)
+    return apprendre(modele, tokenizer, lire, reglages, sortie, valider)
+
+
+@seul_le_premier_parle()
+def apprendre(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lire: Callable[[], Lecture],
+    reglages: Reglages,
+    sortie: str | Path,
+    valider: Callable[[PreTrainedModel], float] | None = None,
+) -> ResultatEntrainement:
+    """Mène un apprentissage, quoi qu'il lise, avec ses reprises et ses protections.
+
+    Args:
+        lire: rend ce qu'il y a à lire, une fois le modèle et les dossiers vérifiés.
+        valider: rend la perte du modèle sur ce qu'on a mis de côté, à chaque relevé.
+
+    Raises:
+        ErreurFabrique, Divergence: comme ``entrainer``.
+    """
     parler_moins()
-    reglages, sortie = reglages or Reglages(), Path(sortie)
+    sortie = Path(sortie)
     verifier_modele(modele, reglages)
     points = dossier_durable(sortie)
     if est_le_premier():
         for dossier in (sortie, points):
             verifier_a_nous(dossier, modele.config._name_or_path)
-    appris, _ = repartir(corpus, reglages.val_set_size, reglages.graine)
-    exemples, compte = exemples_en_jetons(appris, tokenizer, reglages.cutoff_len)
+    lecture = lire()
+    exemples, compte = lecture.exemples, lecture.compte
     if est_le_premier():
+        definition = empreinte(modele, exemples, reglages) | dict(lecture.definition)
         for dossier in (sortie, points):
-            verifier_dossier(dossier, empreinte(modele, exemples, reglages))
-            inscrire_origine(dossier, modele, map(empreinte_de_la_demande, appris))
+            verifier_dossier(dossier, definition)
+            inscrire_origine(dossier, modele, lecture.demandes)
     affine = poser(modele, reglages)
     if (sortie / "rapport.json").exists():
         return _deja_fait(affine, tokenizer, sortie, reglages)
@@ -113,10 +141,9 @@ def entrainer(
         JOURNAL.info(str(compte))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
-        valider = _mesure_de_validation(validation, tokenizer, reglages.cutoff_len)
         suivi = Suivi(math.ceil(pas * reglages.epochs), arret, valider)
         try:
-            etat = _apprendre(affine, tokenizer, exemples, reglages, points, suivi)
+            etat = _apprendre(affine, lecture, reglages, points, suivi)
         finally:
             suivi.finir()
     affine.eval()
@@ -145,8 +172,7 @@ def entrainer(
 
 def _apprendre(
     affine: PeftModel | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    exemples: Dataset,
+    lecture: Lecture,
     reglages: Reglages,
     points: Path,
     suivi: Suivi,
@@ -154,11 +180,10 @@ def _apprendre(
     """Apprend jusqu'au bout, avec des lots plus petits s'il le faut ; rend l'état du Trainer."""
     while True:
         entraineur = EntraineurParLongueur(
-            model=affine,
+            lecture,
+            affine,
             args=arguments(affine, reglages, points),
-            train_dataset=exemples,
-            data_collator=LotSansPerteInutile(tokenizer, affine),
-            callbacks=[suivi],
+            callbacks=[suivi, *lecture.rappels],
         )
         entraineur.remove_callback(PrinterCallback)
         try:

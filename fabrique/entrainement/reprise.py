@@ -193,14 +193,27 @@ def deposer_le_tokenizer(tokenizer: PreTrainedTokenizerBase, sortie: Path) -> No
 
 def empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) -> dict:
     """Ce qui fait que deux lancements sont le même apprentissage."""
-    colonnes = [exemples[nom][:] for nom in ("input_ids", "labels")]
-    contenu = json.dumps(colonnes, separators=(",", ":")).encode()
     return {
         "modele": Path(modele.config._name_or_path).name,
         "couches_4bits": len(couches_quatre_bits(modele)),
-        "donnees": hashlib.sha256(contenu).hexdigest()[:16],
+        "donnees": _empreinte_des_exemples(exemples),
         "reglages": json.loads(json.dumps(reglages.de_l_apprentissage())),
     }
+
+
+def _empreinte_des_exemples(exemples: Dataset) -> str:
+    """L'empreinte des jetons, lus un exemple à la fois : un domaine entier ne tient pas en un texte."""
+    somme = hashlib.sha256()
+    colonnes = [nom for nom in ("input_ids", "labels", "documents") if nom in exemples.features]
+    for nom in colonnes:
+        somme.update(b"[[" if nom == colonnes[0] else b",[")
+        for rang, jetons in enumerate(exemples[nom]):
+            somme.update(
+                (b"," if rang else b"") + json.dumps(jetons, separators=(",", ":")).encode()
+            )
+        somme.update(b"]")
+    somme.update(b"]")
+    return somme.hexdigest()[:16]
 
 
 def verifier_a_nous(sortie: Path, modele: str | Path) -> None:

@@ -11,7 +11,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -241,9 +241,28 @@ def distinct(reponse: str, n: int = 2) -> Compte:
 
     Source : Li et al., 2016 (distinct-n, arXiv:1510.03055), compté ici réponse par réponse.
     """
-    lus = mots(reponse)
-    suites = list(zip(*(lus[rang:] for rang in range(n)), strict=False))
-    return len(set(suites)), len(suites)
+    lues = suites_de_mots(reponse, n)
+    return len(set(lues)), len(lues)
+
+
+def suites_de_mots(texte: str, n: int) -> list[tuple[str, ...]]:
+    """Toutes les suites de ``n`` mots d'un texte, dans l'ordre ; aucune s'il en a moins."""
+    lus = mots(texte)
+    return list(zip(*(lus[rang:] for rang in range(n)), strict=False))
+
+
+def recitees(texte: str, appris: Collection[tuple[str, ...]], n: int = 12) -> Compte:
+    """Parmi les suites de ``n`` mots d'un texte écrit, combien sont telles quelles dans ce qui fut appris.
+
+    Douze mots de suite ne se retrouvent guère par hasard : au-delà, le modèle récite.
+
+    Args:
+        appris: les suites des textes appris (``suites_de_mots``), de la même longueur, en ensemble.
+
+    Source : Carlini et al., 2023 (arXiv:2202.07646), pour la mesure par suites exactes.
+    """
+    ecrites = suites_de_mots(texte, n)
+    return sum(suite in appris for suite in ecrites), len(ecrites)
 
 
 def francais(reponse: str) -> Compte:
