@@ -673,20 +673,6 @@ def repartir(
 
 
 @corpus.command(cls=Commande)
-def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
-    """Remplace les données personnelles, toujours de la même façon, et les compte."""
-    from fabrique.corpus.preparation import pseudonymiser_fichier
-    from fabrique.socle.nombres import accorder
-
-    verifier_sortie(sortie, entree, ecraser=ecraser)
-    nombre, comptes = pseudonymiser_fichier(entree, sortie)
-    for regle, remplaces in sorted(comptes.items()):
-        print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
-    ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
-    print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
-
-
-@corpus.command(cls=Commande)
 @_reglee_par(ReglagesSynthese)
 def synthetiser(
     *,
@@ -728,6 +714,20 @@ def synthetiser(
         fiches, sortie, adresse, model, voulus, juge, juge_model or model, ecraser
     )
     print(json.dumps(fait.en_dictionnaire(), ensure_ascii=False) if en_json else fait)
+
+
+@corpus.command(cls=Commande)
+def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
+    """Remplace les données personnelles, toujours de la même façon, et les compte."""
+    from fabrique.corpus.preparation import pseudonymiser_fichier
+    from fabrique.socle.nombres import accorder
+
+    verifier_sortie(sortie, entree, ecraser=ecraser)
+    nombre, comptes = pseudonymiser_fichier(entree, sortie)
+    for regle, remplaces in sorted(comptes.items()):
+        print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
+    ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
+    print(f"{accorder(sum(comptes.values()), 'remplacement')}, {ecrits} dans {sortie}.")
 
 
 sources = typer.Typer(
