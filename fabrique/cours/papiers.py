@@ -70,6 +70,7 @@ ECRIT_DU_SCAN = (
     "Renseignements à la mairie, bureau 101."
 )
 
+
 def page() -> Figure:
     """Une page blanche."""
     return Figure(figsize=(LARGEUR, HAUTEUR))
