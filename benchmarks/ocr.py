@@ -1,10 +1,11 @@
-"""Corriger ce qu'un scanner a mal lu : ne rien faire, un lexique, le Falcon de poche.
+"""Corriger ce qu'un scanner a mal lu : ne rien faire, un lexique, le Falcon de poche qui choisit ou récrit.
 
     python -m benchmarks.ocr --donnees ../shared/donnees
 
 Le modèle apprend de nos fiches, abîmées aux taux relevés sur une moitié des paires d'ICDAR 2019 ; il
 est mesuré sur l'autre, et sur des fiches mises de côté, abîmées de même. Le lexique connaît les mots de
-nos corpus et ceux des références de la première moitié. Une seconde lecture par tesseract ne se
+nos corpus et ceux des références de la première moitié. Le Falcon de poche choisit entre les mots
+que le lexique propose, ou récrit le morceau après affinage. Une seconde lecture par tesseract ne se
 mesure pas ici : les paires n'ont pas d'images.
 """
 
@@ -26,6 +27,7 @@ from fabrique.modeles.chargement import charger
 from fabrique.recettes.correction_ocr import (
     LONGUEUR,
     Lexique,
+    corriger_par_choix,
     corriger_par_le_modele,
     exemples_de_correction,
     mesurer_correction,
@@ -95,18 +97,21 @@ def main() -> None:
     analyse.add_argument("--exemples", type=int, default=3000)
     analyse.add_argument("--tours", type=int, default=2)
     analyse.add_argument("--morceaux", type=int, default=200)
+    analyse.add_argument("--facons", nargs="*", choices=list(FACONS), default=list(FACONS))
     options = analyse.parse_args()
     textes = [fiche["texte"] for fiche in lire_corpus("fiches")]
     apprises = [texte for rang, texte in enumerate(textes) if rang % UNE_FICHE_SUR]
     jeux = epreuves(options.donnees, textes[::UNE_FICHE_SUR], options.morceaux)
     connu = lexique(options.donnees)
+    tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     facons: dict[str, Callable[[list[str]], list[str]]] = {
         "ne rien faire": list,
         "lexique": lambda lus: [connu.corriger(lu) for lu in lus],
+        "lexique, le modèle choisit": lambda lus: corriger_par_choix(modele, tokenizer, connu, lus),
     }
     mesures = {nom: _mesurer(facons, jeu) for nom, jeu in jeux.items()}
     _montrer(mesures)
-    for facon in FACONS:
+    for facon in options.facons:
         corriger = apprendre(apprises, facon, options.exemples, options.tours)
         for nom, jeu in jeux.items():
             mesures[nom] |= _mesurer({facon: corriger}, jeu)

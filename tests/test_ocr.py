@@ -6,6 +6,7 @@ import json
 import random
 import sys
 
+import numpy as np
 import pytest
 
 from fabrique.corpus.bruit_ocr import (
@@ -187,3 +188,20 @@ def test_la_mesure_dit_ce_qui_est_repare_et_ce_qui_est_gate():
     assert float(faite.repares.valeur()) == 1
     assert float(faite.gates.valeur()) == pytest.approx(1 / 5)
     assert "gâtés" in correction_ocr.tableau({"rien": rien, "faite": faite})
+
+
+def test_le_modele_choisit_entre_le_mot_lu_et_ses_voisins(tokenizer, monkeypatch):
+    """Le voisin l'emporte s'il gagne plus que son prix ; un mot connu n'est jamais mis en question."""
+    pytest.importorskip("rapidfuzz", reason="extra [ocr] non installé")
+    lexique = correction_ocr.Lexique(["la mairie marie mairie délivre"])
+
+    def noter(_modele, exemples, adaptateur):
+        assert adaptateur is False
+        textes = [tokenizer.decode(exemple["input_ids"]) for exemple in exemples]
+        return [np.array([3.0 * ("mairie" in texte)]) for texte in textes]
+
+    monkeypatch.setattr(correction_ocr, "log_probabilites", noter)
+    choisir = correction_ocr.corriger_par_choix
+    assert choisir(None, tokenizer, lexique, ["La mairle délivre"], prix=2) == ["La mairie délivre"]
+    assert choisir(None, tokenizer, lexique, ["La mairle délivre"], prix=4) == ["La mairle délivre"]
+    assert choisir(None, tokenizer, lexique, ["La marie délivre"], prix=0) == ["La marie délivre"]

@@ -20,7 +20,9 @@ from fabrique.evaluation.metriques import (
     mots_gates,
     mots_repares,
 )
+from fabrique.modeles.gabarits import coder, debut_de_suite
 from fabrique.modeles.generation import generer_par_lots
+from fabrique.modeles.vraisemblance import a_predire, log_probabilites
 from fabrique.socle.colonnes import en_colonnes
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_ecart, en_pourcent
@@ -31,6 +33,9 @@ LONGUEUR = 100
 _MOT = re.compile(r"[^\W\d_]+")
 #: En deçà, un mot inconnu est trop court pour qu'on sache lequel c'était.
 LETTRES_MIN = 4
+#: Combien de voisins le lexique propose ; ce qu'un remplacement doit gagner, en nats : environ le
+#: logarithme de cinquante, comme si un mot sur cinquante était mal lu.
+PROPOSITIONS, PRIX = 3, 4.0
 
 
 # ---------------------------------------------------------------- les exemples
@@ -101,18 +106,19 @@ class Lexique:
         """Remplace chaque mot inconnu par le plus fréquent des mots les plus proches, s'il y en a."""
         return _MOT.sub(lambda trouve: self._mot(trouve[0]), texte)
 
-    def _mot(self, lu: str) -> str:
+    def propositions(self, lu: str) -> list[str]:
+        """Les mots connus les plus proches d'un mot inconnu, le meilleur d'abord ; rien pour un mot connu."""
         if len(lu) < LETTRES_MIN or lu.lower() in self.comptes:
-            return lu
-        proche = self._proche(lu.lower())
-        if lu.isupper():
-            return proche.upper()
-        return proche.capitalize() if lu[0].isupper() else proche
+            return []
+        return [_dans_la_casse_de(lu, mot) for mot in self._proches(lu.lower())]
 
-    def _proche(self, mot: str) -> str:
+    def _mot(self, lu: str) -> str:
+        return next(iter(self.propositions(lu)), lu)
+
+    def _proches(self, mot: str) -> list[str]:
         try:
             from rapidfuzz.distance import OSA
-            from rapidfuzz.process import extractOne
+            from rapidfuzz.process import extract
         except ImportError:
             raise ErreurFabrique(
                 "chercher un mot proche demande rapidfuzz, qui n’est pas installé",
@@ -124,8 +130,55 @@ class Lexique:
             for voisin in self.par_longueur.get(longueur, [])
         ]
         voisins.sort(key=self.comptes.__getitem__, reverse=True)
-        trouve = extractOne(mot, voisins, scorer=OSA.distance, score_cutoff=self.distance)
-        return trouve[0] if trouve else mot
+        trouves = extract(
+            mot, voisins, scorer=OSA.distance, score_cutoff=self.distance, limit=PROPOSITIONS
+        )
+        return [voisin for voisin, _, _ in trouves]
+
+
+def _dans_la_casse_de(lu: str, mot: str) -> str:
+    if lu.isupper():
+        return mot.upper()
+    return mot.capitalize() if lu[0].isupper() else mot
+
+
+def corriger_par_choix(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lexique: Lexique,
+    lus: Sequence[str],
+    prix: float = PRIX,
+) -> list[str]:
+    """Le lexique propose, le modèle choisit : garder le mot lu, ou prendre l'un de ses voisins.
+
+    Le modèle, sans adaptateur, juge le morceau entier dans chaque version ; il n'écrit rien.
+
+    Args:
+        prix: ce qu'un remplacement doit gagner de vraisemblance, en nats.
+
+    Source : Kernighan, Church et Gale, 1990 (canal bruité).
+    """
+    return [_choisir(modele, tokenizer, lexique, lu, prix) for lu in lus]
+
+
+def _choisir(
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lexique: Lexique,
+    lu: str,
+    prix: float,
+) -> str:
+    choisi = lu
+    for mot in reversed(list(_MOT.finditer(lu))):  # par la fin : les places d'avant ne bougent pas
+        voisins = lexique.propositions(mot[0])
+        if not voisins:
+            continue
+        versions = [choisi, *(choisi[: mot.start()] + v + choisi[mot.end() :] for v in voisins)]
+        exemples = [a_predire(debut_de_suite(tokenizer), coder(v, tokenizer)) for v in versions]
+        notes = [dites.sum() for dites in log_probabilites(modele, exemples, adaptateur=False)]
+        meilleur = max(range(len(versions)), key=lambda rang: notes[rang] - prix * (rang > 0))
+        choisi = versions[meilleur]
+    return choisi
 
 
 def corriger_par_le_modele(
