@@ -19,6 +19,7 @@ from fabrique import __version__
 from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
+from fabrique.recettes.reglages_synthese import ReglagesSynthese
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
@@ -729,6 +730,50 @@ def repartir(
 
     verifier_sortie(sortie, entree, ecraser=ecraser)
     print(preparer_corpus(entree, sortie, validation, test, graine, refaire))
+
+
+@corpus.command(cls=Commande)
+@_reglee_par(ReglagesSynthese)
+def synthetiser(
+    *,
+    fiches: Annotated[str, typer.Argument(help="Fiches : nom livré ou fichier.")],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Fichier à écrire (.jsonl).")],
+    adresse: Annotated[
+        str,
+        typer.Option(
+            "--adresse",
+            help="Adresse compatible OpenAI ; sa clé se lit dans FABRIQUE_CLE_GENERATEUR.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", help="Le modèle, au nom que l’adresse lui donne.")
+    ],
+    reglages: dict,
+    juge: Annotated[
+        str,
+        typer.Option("--juge", help="Adresse d’un modèle qui relit ; clé : FABRIQUE_CLE_JUGE."),
+    ] = "",
+    juge_model: Annotated[
+        str, typer.Option("--juge_model", help="Le modèle du juge ; par défaut, le même.")
+    ] = "",
+    a_blanc: Annotated[
+        bool, typer.Option("--a_blanc", help="Dit combien d’appels ce serait, sans en faire.")
+    ] = False,
+    ecraser: Ecraser = False,
+    en_json: Json = False,
+) -> None:
+    """Fait écrire questions et réponses d’après des fiches, et garde celles qui citent juste."""
+    from fabrique.recettes import synthese
+
+    voulus = ReglagesSynthese(**reglages)
+    if a_blanc:
+        prevu = synthese.devis(fiches, voulus, bool(juge))
+        print(json.dumps(asdict(prevu), ensure_ascii=False) if en_json else prevu)
+        return
+    fait = synthese.synthetiser_a_distance(
+        fiches, sortie, adresse, model, voulus, juge, juge_model or model, ecraser
+    )
+    print(json.dumps(fait.en_dictionnaire(), ensure_ascii=False) if en_json else fait)
 
 
 @corpus.command(cls=Commande)

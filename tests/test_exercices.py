@@ -25,6 +25,7 @@ from fabrique.cours.exercices import A_VOUS, insecable, verifier
 from fabrique.evaluation.paires import Part
 from fabrique.jetons.bpe import apprendre
 from fabrique.modeles.gabarits import SANS_PERTE, neutraliser
+from fabrique.recherche import Passage
 from fabrique.socle.erreurs import ErreurFabrique
 from outils.corriges import exercices
 from outils.tester import RACINE
@@ -38,6 +39,7 @@ CONTEXTES: dict[str, dict] = {
             {"jeu": ["entrainement"] * 7 + ["validation"] * 2 + ["test"] * 3}
         )
     },
+    "08-6": {"passage": Passage("f", "Marché", "Il en est averti par une lettre.")},
     "03-3": {"etiquettes": [SANS_PERTE] * 5 + [40, 41, 42, 43, 44, 45, 2]},
     "03-5": {"pertes": {"trop petit": 4.52, "profil": 4.14, "trop grand": 8.59}},
     "03-6": {"avant": np.array([4.0, 5.0]), "apres": np.array([2.0, 3.0])},
@@ -266,6 +268,12 @@ JUSTES = {
     "07-2": [6.8, 1000 * (0.3 * 0.012 + 0.2 * 0.016)],
     "07-3": [353, 2.4 / 0.0068],
     "07-4": [500, 3.4 / 0.0068],
+    "08-1": ["trois semaines", "Trois  semaines"],
+    "08-2": [6],
+    "08-3": ["associations", "Associations"],
+    "08-4": [27.3, 300 / 11],
+    "08-5": [2],
+    "08-6": ["Par courrier, semble-t-il : « Il en est averti par une lettre » [1]."],
     "09-1": [math.log(1 + 99.5 / 1.5) / math.log(2), 6.07],
     "09-2": [15, 100 * 3 / 20],
     "09-3": ["B", "b"],

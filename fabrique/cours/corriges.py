@@ -10,6 +10,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +20,9 @@ from fabrique.cours.salle import SIGNATURE
 from fabrique.modeles.gabarits import SANS_PERTE
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import en_francais
+
+if TYPE_CHECKING:
+    from fabrique.recherche import Passage
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,15 @@ def _suite(texte: str) -> str:
     if "continuer(" in texte:
         return "Votre appel est entre guillemets : ne gardez ceux-ci qu’autour de votre phrase."
     return "" if texte.strip() else "La suite est vide : changez le début de votre phrase."
+
+
+def _exemple_qui_cite(reponse: str, passage: Passage) -> str:
+    from fabrique.recettes.reglages_synthese import ReglagesSynthese
+    from fabrique.recettes.synthese import Candidat, motifs
+
+    candidat = Candidat("Comment le sait-on ?", reponse, passage, "l’apprenant", "")
+    manques = list(motifs(candidat, ReglagesSynthese()))
+    return f"Ce qui ne va pas : {', '.join(manques)}." if manques else ""
 
 
 def _texte_repare(texte: str) -> str:
@@ -686,6 +699,62 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (4000, "C’est le seuil au prix du modèle ordinaire."),
             (353, "C’est le nombre de demandes qui paie l’apprentissage, pas une journée."),
         ),
+    ),
+    # ------------------------------------------------------------ 08 Le PDF qui ment
+    "08-1": Valeur(
+        attendu="trois semaines",
+        indice="Descendez d’une ligne, sans changer de colonne.",
+        bravo="L’ordre de lecture n’est pas dans le fichier : il se devine de la place des mots.",
+        pieges=(
+            (
+                "gratuite pour",
+                "C’est la lecture ligne à ligne : elle saute d’une colonne à l’autre.",
+            ),
+            ("trois", "C’est bien le premier : donnez aussi le suivant."),
+        ),
+    ),
+    "08-2": Valeur(
+        attendu=6,
+        indice="Quelles lignes reviennent d’une page à l’autre, en haut et en bas ?",
+        bravo="Ce qui se répète à la même place n’est pas du texte : c’est le décor de la page.",
+        pieges=(
+            (3, "Vous n’avez compté que le haut, ou que le bas, des pages."),
+            (2, "C’est le compte d’une page, et il y en a trois."),
+            (4, "La première page et la dernière comptent aussi."),
+        ),
+    ),
+    "08-3": Valeur(
+        attendu="associations",
+        choix=("habitants", "associations"),
+        indice="Sous quel titre de colonne le prix est-il posé ?",
+        bravo="Une case vide ne s’écrit pas : seule la place du prix dit sa colonne.",
+        pieges=(("habitants", "C’est ce que dit la lecture : regardez plutôt la page."),),
+    ),
+    "08-4": Valeur(
+        attendu=300 / 11,
+        tolerance=0.1,
+        indice="Comptez les signes à changer et à ôter, puis divisez par ce qui était écrit.",
+        bravo="On divise par ce qui était écrit : le taux peut donc dépasser cent pour cent.",
+        pieges=(
+            (3, "C’est le nombre d’erreurs : la question demande une part."),
+            (25, "Divisez par la longueur de ce qui était écrit, non de ce qui est lu."),
+            (200 / 11, "La ponctuation compte aussi."),
+        ),
+    ),
+    "08-5": Valeur(
+        attendu=2,
+        indice="Cherchez les mots pareils dans les deux premiers textes, et changés dans le troisième.",
+        bravo="Une correction se juge aussi sur ce qu’elle gâte.",
+        pieges=(
+            (1, "C’est le nombre de mots réparés."),
+            (3, "L’un de ces mots était mal lu : il a été réparé."),
+        ),
+    ),
+    "08-6": Libre(
+        genre=str,
+        forme="Écrivez votre réponse entre guillemets droits, citation comprise.",
+        manque=_exemple_qui_cite,
+        bravo="Cette réponse entrerait dans un corpus : elle s’appuie mot pour mot sur sa fiche.",
     ),
     # ------------------------------------------------------------ 09, citer ses sources
     "09-1": Valeur(

@@ -48,8 +48,8 @@ def lire_avis(texte: str, grille: Sequence[Critere] = GRILLE) -> Avis:
     Raises:
         AvisIllisible: il n'y a pas exactement un avis, ou une valeur n'est pas permise.
     """
-    verdict = _sans_brouillon(texte)
-    avis = [(objet, fin) for objet, fin in _objets_json(verdict) if "gagnant" in objet]
+    verdict = sans_brouillon(texte)
+    avis = [(objet, fin) for objet, fin in objets_json(verdict) if "gagnant" in objet]
     if len(avis) != 1:
         raise AvisIllisible(f"{len(avis)} avis au lieu d’un" if avis else "aucun avis complet")
     lu, fin = avis[0]
@@ -65,7 +65,7 @@ def lire_avis(texte: str, grille: Sequence[Critere] = GRILLE) -> Avis:
     return Avis(_valeur("gagnant", lu["gagnant"]), notes, raison)
 
 
-def _sans_brouillon(texte: str) -> str:
+def sans_brouillon(texte: str) -> str:
     """Ce que le juge dit une fois son brouillon fini."""
     dit = _FIN_DU_BROUILLON.split(texte)[-1]
     if _DEBUT_DU_BROUILLON.search(dit):
@@ -80,7 +80,7 @@ def _valeur(nom: str, ecrit: object) -> str:
     return lue
 
 
-def _objets_json(texte: str) -> Iterator[tuple[dict, int]]:
+def objets_json(texte: str) -> Iterator[tuple[dict, int]]:
     """Les objets JSON complets d'un texte, et où chacun finit.
 
     Ceux que contient un objet incomplet en sont aussi.

@@ -76,7 +76,7 @@ class JugeDistant:
     def __post_init__(self) -> None:
         if urlsplit(self.adresse).scheme not in ("http", "https"):
             raise ErreurFabrique(
-                "l’adresse du juge ne commence ni par http:// ni par https://",
+                "l’adresse ne commence ni par http:// ni par https://",
                 "Écrivez-la en entier, http://localhost:8000/v1 par exemple",
             )
 

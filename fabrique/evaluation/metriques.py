@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
+from typing import Any
 
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
@@ -21,6 +23,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fabrique.corpus.regles import langue as reconnaitre_langue
 from fabrique.corpus.selection import citations, sources_citees
+from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import en_francais, en_pourcent
 
 # ---------------------------------------------------------------- une seule écriture
@@ -231,6 +234,67 @@ def _se_lit(passage: str, texte: str) -> bool:
 def _a_plat(texte: str) -> str:
     """Un passage écrit d'une seule façon, sur une ligne, sans sa ponctuation finale."""
     return uniformiser(texte).strip(" .,;")
+
+
+# ---------------------------------------------------------------- les lettres et les mots faux
+
+
+def erreurs_de_caracteres(lu: str, reference: str) -> Compte:
+    """Les caractères à changer, ajouter ou ôter, pour un texte de tant de caractères.
+
+    Leur rapport est le taux d'erreur par caractère (*CER*) ; il peut dépasser 1. Les suites
+    d'espaces n'en font qu'une.
+
+    Raises:
+        ErreurFabrique: l'extension [ocr] n'est pas là.
+
+    Source : Levenshtein, 1966 ; calcul de jiwer.
+    """
+    return _erreurs(_jiwer().process_characters(*_serres(reference, lu)))
+
+
+def erreurs_de_mots(lu: str, reference: str) -> Compte:
+    """Les mots à changer, ajouter ou ôter, pour une référence de tant de mots (*WER*)."""
+    return _erreurs(_jiwer().process_words(*_serres(reference, lu)))
+
+
+def mots_repares(lu: str, corrige: str, reference: str) -> Compte:
+    """Parmi les mots mal lus, combien la correction a rendus justes."""
+    avant, apres = (_mots_justes(texte, reference) for texte in (lu, corrige))
+    return len(apres - avant), len(reference.split()) - len(avant)
+
+
+def mots_gates(lu: str, corrige: str, reference: str) -> Compte:
+    """Parmi les mots bien lus, combien la correction a rendus faux : la surcorrection."""
+    avant, apres = (_mots_justes(texte, reference) for texte in (lu, corrige))
+    return len(avant - apres), len(avant)
+
+
+def _mots_justes(texte: str, reference: str) -> set[int]:
+    """Les rangs des mots de la référence que le texte porte, à leur place."""
+    (aligne,) = _jiwer().process_words(*_serres(reference, texte)).alignments
+    egaux = (morceau for morceau in aligne if morceau.type == "equal")
+    return {rang for m in egaux for rang in range(m.ref_start_idx, m.ref_end_idx)}
+
+
+def _erreurs(compte: Any) -> Compte:
+    fautes = compte.substitutions + compte.deletions
+    return fautes + compte.insertions, fautes + compte.hits
+
+
+def _serres(*textes: str) -> list[str]:
+    return [" ".join(texte.split()) for texte in textes]
+
+
+def _jiwer() -> ModuleType:
+    try:
+        import jiwer
+    except ImportError:
+        raise ErreurFabrique(
+            "compter les erreurs de lecture demande jiwer, qui n’est pas installé",
+            "Installez-le : pip install 'fabrique[ocr]'",
+        ) from None
+    return jiwer
 
 
 # ---------------------------------------------------------------- la forme
