@@ -350,7 +350,12 @@ def test_le_catalogue_connait_chaque_comparaison():
 
 @pytest.mark.parametrize(
     ("nom", "valeur", "ecrite", "signee"),
-    [("f1", 0.4132, "41,3\u00a0%", "+41,3\u00a0points"), ("perplexite", -2.5, "−2,50", "−2,50")],
+    [
+        ("f1", 0.4132, "41,3\u00a0%", "+41,3\u00a0points"),
+        ("f1", 0.0196, "2,0\u00a0%", "+2,0\u00a0points"),
+        ("f1", -0.007, "−0,7\u00a0%", "−0,7\u00a0point"),
+        ("perplexite", -2.5, "−2,50", "−2,50"),
+    ],
 )
 def test_les_valeurs_s_ecrivent_en_francais(nom, valeur, ecrite, signee):
     assert MESURES[nom].ecrire(valeur) == ecrite

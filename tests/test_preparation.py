@@ -116,7 +116,7 @@ def test_les_exemples_abimes_sont_comptes_et_laisses_de_cote(ecrire, tmp_path):
     bilan = preparer_corpus(ecrire(SAINS[0], *abimes, SAINS[1]), tmp_path / "s.jsonl")
     assert (bilan.lus, bilan.abimes, bilan.doublons) == (6, 4, 0)
     assert lire_corpus(tmp_path / "s.jsonl")["id"][:] == [SAINS[0]["id"], SAINS[1]["id"]]
-    premiere = "6 exemples lus, 0 doublons et 4 abîmés retirés. Écrits : entrainement 2."
+    premiere = "6 exemples lus, 0 doublon retiré, 4 abîmés retirés. Écrits : entrainement 2."
     assert str(bilan).splitlines()[0] == premiere
     assert bilan.vides == ("test", "validation")
 
@@ -354,7 +354,7 @@ def test_la_commande_repartir(ecrire, tmp_path, capsys):
     sortie = tmp_path / "s.jsonl"
     options = ["--validation", "0.2", "--test", "0", "--graine", "3"]
     assert principal(["corpus", "repartir", str(ecrire(*SAINS)), str(sortie), *options]) == 0
-    assert "82 exemples lus, 0 doublons et 0 abîmés retirés." in capsys.readouterr().out
+    assert "82 exemples lus, 0 doublon retiré, 0 abîmé retiré." in capsys.readouterr().out
     assert set(lire_corpus(sortie)["jeu"]) == {"entrainement", "validation"}
     assert sorted(c.name for c in tmp_path.glob("[!.]*")) == ["entree.jsonl", "s.jsonl"]
 

@@ -83,7 +83,7 @@ def test_un_exemple_peut_avoir_plusieurs_motifs_et_tous_sont_comptes():
     ]
     assert choix.motifs == {sans_source: 2, court: 1}
     assert str(choix).splitlines() == [
-        "1 exemples gardés, 2 écartés.",
+        "1 exemple gardé, 2 écartés.",
         f"       2  {sans_source}",
         f"       1  {court}",
     ]

@@ -89,8 +89,9 @@ class Preparation:
     def __str__(self) -> str:
         jeux = ", ".join(f"{nom} {nombre}" for nom, nombre in self.jeux.items())
         lignes = [
-            f"{self.lus} exemples lus, {self.doublons} doublons et {self.abimes} abîmés retirés. "
-            f"Écrits : {jeux}."
+            f"{accorder(self.lus, 'exemple lu', 'exemples lus')}, "
+            f"{accorder(self.doublons, 'doublon retiré', 'doublons retirés')}, "
+            f"{accorder(self.abimes, 'abîmé retiré', 'abîmés retirés')}. Écrits : {jeux}."
         ]
         if self.retraits:
             lignes += ["Doublons exacts retirés :"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from fabrique.corpus.formats import reponse
-from fabrique.socle.nombres import en_pourcent
+from fabrique.socle.nombres import accorder, en_pourcent
 
 _SOURCE = re.compile(r"\[([a-z0-9]+(?:[-_][a-z0-9]+)+)\]|(https?://[^\s)\]»]+)")
 _CITATION = re.compile(r"«[\s\u00a0\u202f]*(.+?)[\s\u00a0\u202f]*»", re.DOTALL)
@@ -89,7 +89,8 @@ class Selection:
         return dict(Counter(m for ecarte in self.ecartes for m in ecarte["motifs"]).most_common())
 
     def __str__(self) -> str:
-        lignes = [f"{len(self.corpus)} exemples gardés, {len(self.ecartes)} écartés."]
+        gardes = accorder(len(self.corpus), "exemple gardé", "exemples gardés")
+        lignes = [f"{gardes}, {accorder(len(self.ecartes), 'écarté')}."]
         lignes += [f"  {nombre:6d}  {motif}" for motif, nombre in self.motifs.items()]
         return "\n".join(lignes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -185,15 +185,6 @@ def _assez_longue(texte: str, tokenizer: PreTrainedTokenizerBase) -> str:
 # ---------------------------------------------------------------- ce qu'un carnet doit calculer
 
 
-def _meilleure_epoque(epoques: list[int], pertes: Mapping[str, list], nom: str) -> int:
-    return epoques[_creux(pertes[nom])]
-
-
-def _creux(valeurs: Sequence[float]) -> int:
-    """Le rang, depuis 0, de la plus petite valeur."""
-    return int(np.argmin(valeurs))
-
-
 def _compte(etiquettes: Sequence[int]) -> int:
     return sum(etiquette != SANS_PERTE for etiquette in etiquettes)
 
@@ -209,16 +200,16 @@ CORRIGES: dict[str, Valeur | Libre] = {
         bravo="Relisez la suite : vous prévient-elle que la démarche n’existe pas ?",
     ),
     "00-2": Valeur(
-        attendu=math.log(2),
+        attendu=math.log(4),
         tolerance=0.01,
         indice="Reprenez la formule de la perte : le signe, le logarithme, la probabilité.",
-        bravo="Une chance sur deux coûte environ 0,69 nat.",
+        bravo="Une chance sur quatre coûte environ 1,39 nat : deux fois plus qu’une chance sur deux.",
         pieges=(
-            (0.5, "C’est la probabilité elle-même : que lui fait la perte ?"),
-            (math.log10(2), "C’est un logarithme décimal ; celui de la perte s’écrit math.log."),
-            (1, "En base deux, on compte en bits. Les nats emploient math.log, sans autre base."),
-            (math.log(50), "Une probabilité va de 0 à 1 : écrivez-la ainsi dans le logarithme."),
-            (-math.log(50), "Une probabilité va de 0 à 1 : écrivez-la ainsi dans le logarithme."),
+            (0.25, "C’est la probabilité elle-même : que lui fait la perte ?"),
+            (math.log10(4), "C’est un logarithme décimal ; celui de la perte s’écrit math.log."),
+            (2, "En base deux, on compte en bits. Les nats emploient math.log, sans autre base."),
+            (math.log(25), "Une probabilité va de 0 à 1 : écrivez-la ainsi dans le logarithme."),
+            (-math.log(25), "Une probabilité va de 0 à 1 : écrivez-la ainsi dans le logarithme."),
         ),
     ),
     "00-3": Valeur(
@@ -228,19 +219,23 @@ CORRIGES: dict[str, Valeur | Libre] = {
         pieges=((1, "À 1, le modèle tire selon ses propres probabilités : les suites varient."),),
     ),
     "00-4": Valeur(
-        attendu=lambda corpus: corpus["jeu"].count("test"),
-        indice="Un seul mot de l’exemple est à changer : le nom du jeu.",
-        bravo="Ces exemples ne servent qu’à mesurer.",
+        attendu=lambda corpus: len(corpus) - corpus["jeu"].count("entrainement"),
+        indice="Écrivez deux fois le modèle de l’énoncé, avec le nom d’un autre jeu, et additionnez.",
+        bravo="Ces exemples servent à choisir les réglages, puis à mesurer.",
         pieges=(
             (
                 lambda corpus: corpus["jeu"].count("entrainement"),
-                "C’est le jeu d’entraînement : changez son nom.",
+                "C’est le jeu d’entraînement : ce sont les deux autres qu’on cherche.",
             ),
             (
                 lambda corpus: corpus["jeu"].count("validation"),
-                "C’est le jeu de validation, qui sert à choisir les réglages.",
+                "C’est le jeu de validation seul : ajoutez le jeu de test.",
             ),
-            (lambda corpus: len(corpus), "C’est le corpus entier : gardez-en un seul jeu."),
+            (
+                lambda corpus: corpus["jeu"].count("test"),
+                "C’est le jeu de test seul : ajoutez le jeu de validation.",
+            ),
+            (lambda corpus: len(corpus), "C’est le corpus entier : ôtez ce que le modèle apprend."),
         ),
     ),
     "00-5": Valeur(
@@ -460,14 +455,22 @@ CORRIGES: dict[str, Valeur | Libre] = {
         ),
     ),
     "03-5": Valeur(
-        attendu=lambda pertes: min(pertes, key=pertes.get),
-        choix=("trop petit", "profil", "trop grand"),
-        indice="Comparez les dernières pertes : laquelle a le plus baissé ?",
+        attendu=lambda pertes: pertes["trop petit"] - pertes["profil"],
+        tolerance=0.01,
+        indice="Prenez les deux dernières pertes dans le dictionnaire, par leur nom, et ôtez l’une de l’autre.",
         bravo="Quelques dizaines d’exemples suffisent à écarter un mauvais taux avant le long calcul.",
         pieges=(
             (
-                lambda pertes: max(pertes, key=pertes.get),
-                "Sa perte finit plus haut que les autres : ce taux n’a pas aidé le modèle.",
+                lambda pertes: pertes["profil"] - pertes["trop petit"],
+                "Le signe est à l’envers : de combien la perte du taux trop petit dépasse-t-elle l’autre ?",
+            ),
+            (
+                lambda pertes: pertes["trop grand"] - pertes["profil"],
+                "C’est l’écart du taux trop grand : l’énoncé demande celui du taux trop petit.",
+            ),
+            (
+                lambda pertes: pertes["trop petit"] / pertes["profil"],
+                "C’est un rapport : on demande un écart, une soustraction.",
             ),
         ),
     ),
@@ -485,33 +488,51 @@ CORRIGES: dict[str, Valeur | Libre] = {
     ),
     # ------------------------------------------------------------ 04 Évaluation
     "04-1": Valeur(
-        attendu=lambda epoques, pertes: _meilleure_epoque(epoques, pertes, "jamais apprises"),
-        indice="Quelle courbe dit ce que le modèle fera d’une question nouvelle ? Cherchez-y le creux.",
-        bravo="On choisit l’époque sur la validation, et l’on garde le test pour une seule mesure, à la fin.",
+        attendu=lambda epoques, pertes: (
+            pertes["jamais apprises"][-1] - min(pertes["jamais apprises"])
+        ),
+        tolerance=0.01,
+        indice="Quelle courbe dit ce que le modèle fera d’une question nouvelle ? De son dernier point, ôtez son creux.",
+        bravo="On s’arrête au creux, choisi sur la validation, et l’on garde le test pour une seule mesure, à la fin.",
         pieges=(
             (
-                lambda epoques, pertes: _meilleure_epoque(epoques, pertes, "apprises"),
-                "C’est la meilleure pour les questions déjà apprises : un usager en posera d’autres.",
-            ),
-            (
-                lambda epoques, pertes: _creux(pertes["jamais apprises"]),
-                "C’est un rang dans la liste : quelle époque se trouve à ce rang ?",
+                lambda epoques, pertes: pertes["jamais apprises"][-1],
+                "C’est la dernière perte : ôtez-en celle du creux.",
             ),
             (
                 lambda epoques, pertes: min(pertes["jamais apprises"]),
-                "C’est la perte du creux : à quelle époque correspond-elle ?",
+                "C’est la perte du creux : de combien la dernière la dépasse-t-elle ?",
+            ),
+            (
+                lambda epoques, pertes: (
+                    pertes["jamais apprises"][-1] - pertes["jamais apprises"][0]
+                ),
+                "C’est l’écart au départ : partez du creux.",
+            ),
+            (
+                lambda epoques, pertes: epoques[int(np.argmin(pertes["jamais apprises"]))],
+                "C’est l’époque du creux : on demande un écart de perte.",
             ),
         ),
     ),
     "04-2": Valeur(
-        attendu=lambda notes: notes[12:].mean(),
-        tolerance=0.001,
-        indice="Laissez de côté les notes contaminées, puis prenez la moyenne de celles qui restent.",
-        bravo="C’est la seule note qui dise ce que le modèle fera devant un usager.",
+        attendu=lambda notes: 100 * (notes.mean() - notes[12:].mean()),
+        tolerance=0.1,
+        indice="Deux moyennes : celle de toutes les notes, et celle des notes qui ne sont pas contaminées.",
+        bravo="Cet écart est du par cœur : devant un usager, il n’en restera rien.",
         pieges=(
-            (lambda notes: notes.mean(), "Cette moyenne compte aussi les notes contaminées."),
-            (lambda notes: notes[:12].mean(), "Ce sont les notes contaminées : prenez les autres."),
-            (lambda notes: notes[12:].sum(), "C’est une somme : il faut une moyenne."),
+            (
+                lambda notes: 100 * notes.mean(),
+                "C’est la note annoncée : ôtez-en celle des questions neuves.",
+            ),
+            (
+                lambda notes: 100 * notes[12:].mean(),
+                "C’est la note des questions neuves : ôtez-la de la note annoncée.",
+            ),
+            (
+                lambda notes: 100 * (notes[:12].mean() - notes[12:].mean()),
+                "C’est l’écart entre contaminées et neuves : la note annoncée mêle les deux.",
+            ),
         ),
     ),
     "04-3": Libre(

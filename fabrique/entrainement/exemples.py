@@ -19,6 +19,7 @@ from fabrique.corpus.formats import empreinte_de_la_demande
 from fabrique.modeles.gabarits import SANS_PERTE, couper, exemple_en_jetons
 from fabrique.modeles.vraisemblance import sans_prediction_inutile
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import accorder
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Compte:
 
     def __str__(self) -> str:
         return (
-            f"{self.lus} exemples lus\u00a0: {self.appris} appris, dont {self.coupes} coupés à "
-            f"cutoff_len (leur fin ne s’apprend pas), et {self.ecartes} écartés (il n’y reste rien "
-            "à apprendre)."
+            f"{accorder(self.lus, 'exemple lu', 'exemples lus')}\u00a0: {self.appris} appris, dont "
+            f"{accorder(self.coupes, 'coupé')} à cutoff_len (leur fin ne s’apprend pas), et "
+            f"{accorder(self.ecartes, 'écarté')} (il n’y reste rien à apprendre)."
         )
 
 

@@ -377,7 +377,8 @@ class Mesure:
     def ecrire_grandeur(self, ecart: float) -> str:
         """Un écart sans son sens : « 4,2 points », « 0,31 »."""
         if self.pourcent:
-            return f"{en_francais(100 * ecart, 1)}\u00a0points"
+            points = round(100 * ecart, 1)
+            return f"{en_francais(points, 1)}\u00a0{'points' if points >= 2 else 'point'}"
         return en_francais(ecart, 2)
 
 

@@ -119,8 +119,8 @@ def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None
     montrer(
         figure,
         f"Deux courbes selon le pas, de 1 à {pas[-1]}. À gauche, la perte part de {debut} et "
-        f"finit à {fin}. {mise_de_cote}À droite, le taux d’apprentissage monte à {en_scientifique(max(taux))}, puis descend "
-        "en ligne droite vers zéro.",
+        f"finit à {fin}. {mise_de_cote}À droite, le taux d’apprentissage, au plus haut {en_scientifique(max(taux))}, finit "
+        f"à {en_scientifique(taux[-1])}.",
     )
 
 

@@ -29,14 +29,16 @@ def en_bref(nombre: float, chiffres: int = 10) -> str:
     return f"{nombre:,.{chiffres}g}".translate(_NOMBRE)
 
 
-def accorder(nombre: int, un: str, plusieurs: str = "") -> str:
-    """Un nombre et ce qu'il compte : « 1 jeton », « 0 erreur », « 3 exemples traités ».
+def accorder(nombre: float, un: str, plusieurs: str = "", decimales: int = 0) -> str:
+    """Un nombre et ce qu'il compte : « 1 jeton », « 0 erreur », « 1,9 point », « 3 exemples traités ».
 
     Args:
         un: le nom, et ce qui s'accorde avec lui.
         plusieurs: le même au pluriel ; par défaut, un « s » de plus.
+        decimales: chiffres après la virgule ; le nom s'accorde avec le nombre tel qu'il est écrit.
     """
-    return f"{en_francais(nombre)} {un if abs(nombre) < 2 else plusieurs or un + 's'}"
+    nom = un if abs(round(nombre, decimales)) < 2 else plusieurs or un + "s"
+    return f"{en_francais(nombre, decimales)} {nom}"
 
 
 def en_pourcent(part: float, decimales: int = 0) -> str:

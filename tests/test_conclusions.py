@@ -1,0 +1,206 @@
+"""La prose d'un carnet conclut comme ses sorties enregistrées : chaque phrase est tenue par une mesure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+
+import gardes
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from fabrique.jetons import ouvrir
+from outils.tester import RACINE
+
+
+@cache
+def carnet(numero: str) -> NotebookNode:
+    """Un carnet du dépôt, par son numéro."""
+    [chemin] = (RACINE / "notebooks").glob(f"{numero}_*.ipynb")
+    return nbformat.read(chemin, as_version=nbformat.NO_CONVERT)
+
+
+@cache
+def sorties(numero: str) -> str:
+    """Tout ce que montre un carnet, dans l'ordre ; une espace insécable vaut une espace."""
+    cellules = (c for c in carnet(numero).cells if c.cell_type == "code")
+    return ordinaires("\n".join(map(gardes.texte_des_sorties, cellules)))
+
+
+def ordinaires(texte: str) -> str:
+    """Le texte, ses espaces insécables changées en espaces."""
+    return texte.replace("\u00a0", " ").replace("\u202f", " ")
+
+
+def nombres(numero: str, motif: str) -> list[float]:
+    """Les nombres que ce motif trouve, une fois exactement, dans les sorties d'un carnet."""
+    [trouve] = re.findall(motif, sorties(numero))
+    groupes = trouve if isinstance(trouve, tuple) else (trouve,)
+    return [float(groupe.replace(",", ".").replace("−", "-")) for groupe in groupes]
+
+
+def cases(numero: str, entete: str) -> list[str]:
+    """Les cases du tableau côte à côte dont une colonne porte cet en-tête."""
+    fragments = [
+        gardes.contenu(sortie).get("text/html", "")
+        for cellule in carnet(numero).cells
+        for sortie in cellule.get("outputs", [])
+    ]
+    [tableau] = [f for f in fragments if entete in ordinaires(f) and "<td" in f]
+    return [gardes.texte_html(case) for case in re.findall(r"<td.*?</td>", tableau, re.DOTALL)]
+
+
+N = r"(−?\d+(?:,\d+)?)"
+
+
+def la_lune_prend_le_ton() -> bool:
+    affine = cases("00", "le modèle affiné")[-1].strip()
+    return affine.startswith("Oui, ") and "Lune" not in affine
+
+
+def toujours_le_meme_nombre() -> bool:
+    justes, differents = nombres("01", rf"mots bien comptés sur dix : {N}\.") + nombres(
+        "01", rf"pour dix longueurs différentes : {N}\."
+    )
+    return justes == differents == 1
+
+
+def le_pdf_repare() -> bool:
+    notre = ouvrir("falcon-poche")
+    propre = "Déclaration de naissance à la mairie déléguée"
+    abime = (
+        propre.replace("é", "e\u0301").replace("à", "a\u0300").replace("n de n", "n\u202fde\u202fn")
+    )
+    return (len(notre.coder("━" * 6 + " " + abime)), len(notre.coder(" " + propre))) == (42, 11)
+
+
+def votre_tokenizer_ne_vaut_pas_mieux() -> bool:
+    votre, hasard = nombres("01", rf"votre tokenizer : {N} ; au hasard : {N}\.")
+    return votre > hasard
+
+
+def les_coupures() -> bool:
+    a_128, a_256, a_512 = (
+        nombres("01", rf"cutoff_len={n} : {N} % des exemples")[0] for n in (128, 256, 512)
+    )
+    return a_128 > 50 and round(100 / a_256) == 17 and a_512 == 0
+
+
+def les_demandes_maladroites() -> bool:
+    minuscule, sans_signe, joint = nombres(
+        "02",
+        rf"une minuscule +{N} %\nne finissent par aucun signe +{N} %\njoignent un texte +{N} %",
+    )
+    return minuscule == 20 and round(100 / sans_signe) == 8 and 28 < joint < 33.4
+
+
+def la_reformulation_echappe() -> bool:
+    vues = re.findall(
+        r"(recopiée|en capitales|réponse copiée|réponse reformulées) +(vue|PAS VUE)", sorties("02")
+    )
+    return [vue for _, vue in vues] == ["vue", "vue", "vue", "PAS VUE"]
+
+
+def le_hors_sujet_coute_peu() -> bool:
+    echangees, melees = nombres(
+        "02", rf"coûtent \+{N} % de perte, contre \+{N} % pour des mots mêlés"
+    )
+    return echangees < melees / 5
+
+
+def les_reponses_sont_courtes() -> bool:
+    longueur, reference = nombres(
+        "03",
+        rf"Affiné +\d+ réponses closes sur 12, +\d+ en phrases, {N} jetons en médiane \(références : {N}\)",
+    )
+    return longueur < reference / 2
+
+
+def le_style_a_pris() -> bool:
+    base, affine = nombres(
+        "03", rf"base +réponses d’époque : +{N} % [^\n]+\n+XVIIᵉ +réponses d’époque : +{N} %"
+    )
+    return base == 0 and affine > 50
+
+
+def la_dose_bascule() -> bool:
+    demi, une, forte = cases("03", "dose 1,50")
+    redits = len(forte.split()) - len(set(forte.split()))
+    return "ſ" not in demi and "ſ" in une and redits > len(forte.split()) / 2
+
+
+def une_lecture_ne_suffit_pas() -> bool:
+    comptage, affine = (
+        nombres("04", rf"{nom} +exactitude : {N} sur 162")[0] for nom in ("TF-IDF", "Falcon affiné")
+    )
+    return affine < comptage
+
+
+def l_unite_etait_deja_fausse() -> bool:
+    return "Les deux préfèrent « mètres »" in sorties("05")
+
+
+#: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
+CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
+    ("00", "commence par « Oui, », comme bien des réponses", la_lune_prend_le_ton),
+    ("01", "Le Falcon de poche répond toujours le même", toujours_le_meme_nombre),
+    ("01", "font passer le texte de 42 jetons à 11", le_pdf_repare),
+    ("01", "ne vaut pas mieux ici", votre_tokenizer_ne_vaut_pas_mieux),
+    ("01", "à 256, un sur dix-sept ; à 512, aucun", les_coupures),
+    (
+        "02",
+        "Une demande sur cinq commence par une minuscule, une sur huit",
+        les_demandes_maladroites,
+    ),
+    ("02", "sont reformulées, le contrôle ne voit rien", la_reformulation_echappe),
+    ("02", "lui coûtent bien moins que des mots mêlés", le_hors_sujet_coute_peu),
+    ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
+    ("03", "plus d’une sur deux avec le Falcon de poche", le_style_a_pris),
+    ("03", "le ſ est absent jusqu’à la dose 0,5 et partout à la dose 1", la_dose_bascule),
+    ("04", "une lecture ne lui suffit pas", une_lecture_ne_suffit_pas),
+    ("05", "se trompe d’unité en 16 bits déjà", l_unite_etait_deja_fausse),
+]
+
+
+@pytest.mark.parametrize(
+    ("numero", "phrase", "tenue"), CONCLUSIONS, ids=lambda x: getattr(x, "__name__", "")
+)
+def test_la_phrase_est_tenue_par_la_sortie(numero: str, phrase: str, tenue: Callable[[], bool]):
+    prose = ordinaires(
+        "\n".join(c.source for _, c in gardes.numerotees(carnet(numero), "markdown"))
+    )
+    assert prose.count(phrase) == 1
+    assert tenue()
+
+
+# ---------------------------------------------------------------- la réponse n'est pas déjà écrite
+
+
+def ecart_des_taux() -> float:
+    petit, profil = nombres(
+        "03",
+        rf"trop petit +perte [\d,]+ au début, {N} à la fin\nprofil +perte [\d,]+ au début, {N} à la fin",
+    )
+    return petit - profil
+
+
+@pytest.mark.parametrize(
+    ("numero", "cle", "reponse"),
+    [
+        ("00", "00-2", lambda: 1.39),
+        ("00", "00-4", lambda: 84 + 133),
+        ("03", "03-5", ecart_des_taux),
+    ],
+)
+def test_la_reponse_d_un_exercice_n_est_pas_affichee_au_dessus(
+    numero: str, cle: str, reponse: Callable[[], float]
+):
+    avant = []
+    for cellule in carnet(numero).cells:
+        if f'"{cle}"' in cellule.source and "exercice" in cellule.metadata.get("tags", []):
+            break
+        avant.append(gardes.texte_des_sorties(cellule))
+    ecrite = f"{reponse():.2f}".rstrip("0").rstrip(".").replace(".", ",")
+    assert not re.search(rf"(?<![\d,]){ecrite}(?![\d,]*\d)", ordinaires("\n".join(avant)))
