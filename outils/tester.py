@@ -7,19 +7,23 @@ ni au dépôt ni aux paris de l'apprenant.
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+import nbformat
 import psutil
 
 from outils.corriges import glisser_dans
+from outils.jumeau import poser
 
 RACINE = Path(__file__).resolve().parent.parent
 COPIES = RACINE / "build" / "carnets"
@@ -31,6 +35,13 @@ ENVIRONNEMENT = {
     "FABRIQUE_PROFIL": "poche",
     "HF_HUB_OFFLINE": "1",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(RACINE), os.environ.get("PYTHONPATH", "")])),
+}
+#: Le cache où le jumeau tient la place de Falcon-7B, pour les carnets qui n'emploient pas le profil.
+CACHE_DU_JUMEAU = RACINE / "build" / "jumeau"
+SUR_LE_JUMEAU = {
+    "FABRIQUE_PROFIL": "jumeau",
+    "HF_HOME": str(CACHE_DU_JUMEAU),
+    "HF_HUB_CACHE": str(CACHE_DU_JUMEAU / "hub"),
 }
 #: Une commande par cœur, un fil par commande : deux carnets de front vont plus vite que deux fils.
 UN_FIL = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -74,21 +85,45 @@ def ouvriers() -> int:
     return max(1, min(os.cpu_count() or 1, place))
 
 
-def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[list[str]]:
+def emploie_le_profil(carnet: Path) -> bool:
+    """Vrai d'un carnet dont une cellule, après la préparation, dépend du profil de la machine."""
+    cellules = [
+        c.source for c in nbformat.read(carnet, as_version=4).cells if c.cell_type == "code"
+    ]
+    arbres = (ast.parse(source) for source in cellules[1:])
+    return any(
+        isinstance(noeud, ast.Name) and noeud.id == "profil"
+        for arbre in arbres
+        for noeud in ast.walk(arbre)
+    )
+
+
+@dataclass(frozen=True)
+class Commande:
+    """Une commande à lancer, et ce que son environnement a de particulier."""
+
+    mots: list[str]
+    environnement: Mapping[str, str] = field(default_factory=dict)
+
+
+def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[Commande]:
     """Les commandes à lancer, les plus longues d'abord.
 
-    Chaque carnet est exécuté deux fois : sous nbval, chaque exercice suivi de sa solution ; puis
-    tel quel sur le jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``).
+    Chaque carnet est exécuté sous nbval, chaque exercice suivi de sa solution ; puis tel quel sur le
+    jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``). Un carnet qui n'emploie pas le
+    profil y ferait deux fois la même chose : une seule exécution, sous le profil du jumeau, suffit.
     """
     if paquet:
-        yield pytest("tests", "--deselect", JUMEAU)
+        yield Commande(pytest("tests", "--deselect", JUMEAU))
     for carnet in sorted(carnets, reverse=True):
-        yield pytest(*NBVAL, str(carnet))
-        yield pytest(f"{JUMEAU}[{carnet.stem}]")
+        deux_fois = emploie_le_profil(carnet)
+        yield Commande(pytest(*NBVAL, str(carnet)), {} if deux_fois else SUR_LE_JUMEAU)
+        if deux_fois:
+            yield Commande(pytest(f"{JUMEAU}[{carnet.stem}]"))
     if style:
-        yield [sys.executable, "-m", "ruff", "check", "."]
-        yield [sys.executable, "-m", "ruff", "format", "--check", "."]
-        yield [sys.executable, "-m", "mypy"]
+        yield Commande([sys.executable, "-m", "ruff", "check", "."])
+        yield Commande([sys.executable, "-m", "ruff", "format", "--check", "."])
+        yield Commande([sys.executable, "-m", "mypy"])
 
 
 def pytest(*arguments: str) -> list[str]:
@@ -96,13 +131,13 @@ def pytest(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pytest", *arguments]
 
 
-def lancer(rang: int, commande: list[str]) -> subprocess.CompletedProcess[str]:
+def lancer(rang: int, commande: Commande) -> subprocess.CompletedProcess[str]:
     """Lance une commande et garde ce qu'elle dit, pour ne pas le mêler à celui des autres."""
-    rapport = ["--junit-xml", str(RAPPORTS / f"{rang}.xml")] if "pytest" in commande else []
+    rapport = ["--junit-xml", str(RAPPORTS / f"{rang}.xml")] if "pytest" in commande.mots else []
     return subprocess.run(
-        [*commande, *rapport],
+        [*commande.mots, *rapport],
         cwd=RACINE,
-        env={**ENVIRONNEMENT, **UN_FIL},
+        env={**ENVIRONNEMENT, **UN_FIL, **commande.environnement},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -133,9 +168,12 @@ def main() -> int:
     RAPPORTS.mkdir(parents=True)
     if options.vite:
         fichiers = [f"tests/test_{nom}.py" for nom in ESSENTIELS]
-        a_lancer = [pytest(*fichiers[rang :: ouvriers()]) for rang in range(ouvriers())]
+        parts = [fichiers[rang :: ouvriers()] for rang in range(ouvriers())]
+        a_lancer = [Commande(pytest(*part)) for part in parts]
     else:
         carnets = copier_carnets(options.carnet)
+        shutil.rmtree(CACHE_DU_JUMEAU, ignore_errors=True)
+        poser(CACHE_DU_JUMEAU)
         a_lancer = list(commandes(carnets, not options.sans_paquet, not options.sans_style))
     echecs = []
     with ThreadPoolExecutor(ouvriers()) as equipe:

@@ -36,9 +36,11 @@ from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import en_francais
 from outils.jumeau import FIN, SPECIAUX, poser
+from outils.tester import emploie_le_profil
 
 RACINE = Path(__file__).resolve().parent.parent
-CARNETS = sorted((RACINE / "notebooks").glob("*.ipynb"))
+#: Les autres n'en dépendent pas : nbval les exécute sous ce profil (outils/tester).
+CARNETS = [c for c in sorted((RACINE / "notebooks").glob("*.ipynb")) if emploie_le_profil(c)]
 TOKENIZER_DE_FALCON = RACINE.parent / "shared/donnees/tokenizers/falcon/tokenizer.json"
 
 
