@@ -116,7 +116,7 @@ def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[Comman
     if paquet:
         yield Commande(pytest("tests", "--deselect", JUMEAU))
     for carnet in sorted(carnets, reverse=True):
-        deux_fois = emploie_le_profil(carnet)
+        deux_fois = emploie_le_profil(RACINE / "notebooks" / carnet.name)
         yield Commande(pytest(*NBVAL, str(carnet)), {} if deux_fois else SUR_LE_JUMEAU)
         if deux_fois:
             yield Commande(pytest(f"{JUMEAU}[{carnet.stem}]"))
