@@ -245,7 +245,9 @@ def rangee(nom: str, m: Mesure) -> str:
 
 def chronometrer(pages: int, dossier: Path, processus: int) -> None:
     """Pages par minute et mémoire, selon le nombre de fichiers."""
-    print("| fichiers | pages | durée | pages par minute | calcul par page | mémoire au plus haut |")
+    print(
+        "| fichiers | pages | durée | pages par minute | calcul par page | mémoire au plus haut |"
+    )
     print("|--:|--:|--:|--:|--:|--:|")
     for part in (0.25, 0.5, 1):
         collection = dossier / f"pages-{part}"

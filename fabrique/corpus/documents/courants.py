@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from fabrique.corpus.documents.blocs import PageLue, Retrait
 from fabrique.corpus.documents.mots_pdf import Trait
@@ -13,6 +14,8 @@ from fabrique.corpus.documents.mots_pdf import Trait
 BANDE, RANGEES = 0.16, 4
 #: Combien de fois, au moins, et l'écart de hauteur toléré d'une page à l'autre, en points.
 FOIS, ECART = 3, 4.0
+#: Les nombres d'une ligne où chercher celui de la page, au plus.
+NOMBRES_MAX = 12
 _NOMBRE = re.compile(r"\d+")
 _ROMAIN = re.compile(r"[ivxlc]+", re.IGNORECASE)
 
@@ -75,12 +78,29 @@ def _bord(traits: list[Trait]) -> Iterator[Trait]:
 
 
 def _formes(texte: str, page: int) -> Iterator[str]:
-    """Le texte lui-même ; et sans son premier ou son dernier nombre s'il suit celui de la page."""
+    """Le texte lui-même ; et sans chacun de ses nombres, qui suit peut-être celui de la page."""
     plat = " ".join(texte.lower().split())
     yield plat
-    nombres = list(_NOMBRE.finditer(plat))
-    for place, nombre in enumerate(nombres[:1] + nombres[1:][-1:]):
+    for place, nombre in enumerate(islice(_NOMBRE.finditer(plat), NOMBRES_MAX)):
         ecart = int(nombre[0][:9]) - page
         yield f"{plat[: nombre.start()]}<{place} : {ecart}>{plat[nombre.end() :]}"
     if _ROMAIN.fullmatch(plat):
         yield "<chiffres romains>"
+
+
+#: Des points de conduite, puis un numéro de page : une ligne de sommaire.
+_SOMMAIRE = re.compile(r"(?:\s?[.…]){5,}\s*(?:\d{1,4}|[ivxlc]{1,6})\s*$")
+
+
+def sans_les_sommaires(
+    pages: Sequence[tuple[PageLue, list[Trait]]],
+) -> tuple[list[tuple[PageLue, list[Trait]]], list[Retrait]]:
+    """Les lignes de chaque page sans celles des sommaires, que les titres redisent, et celles-ci."""
+    retraits = [
+        Retrait("sommaires", trait.texte, page.numero)
+        for page, traits in pages
+        for trait in traits
+        if _SOMMAIRE.search(trait.texte)
+    ]
+    gardees = [(p, [t for t in traits if not _SOMMAIRE.search(t.texte)]) for p, traits in pages]
+    return gardees, retraits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +13,28 @@ from fabrique.corpus.documents.blocs import Lieu
 
 #: Ce qui commence le repère d'un tableau : un signe qu'aucun texte ne porte.
 REPERE = "\x00"
+#: Les accents qu'une vieille police imprime à côté de leur lettre, et ceux qui se composent avec elle.
+_ACCENTS = dict(zip("´`ˆ¨¸", "\u0301\u0300\u0302\u0308\u0327", strict=True))
+_DEVANT, _DERRIERE = re.compile(r"([´`ˆ¨¸])([a-zA-Zı])"), re.compile(r"([a-zA-Z])([`ˆ¨])")
 #: Un chiffre en exposant, appel de note, tel qu'on le garde.
 _EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def accentuer(mot: str) -> str:
+    """Un mot dont les accents reprennent leur lettre : « mat´eriel » redevient « matériel ».
+
+    Source : les polices OT1 de TeX, qui n'ont pas de lettre accentuée.
+    """
+    if not _ACCENTS.keys() & set(mot):
+        return mot
+    devant = _DEVANT.sub(lambda trouve: _composer(trouve[0], trouve[2], trouve[1]), mot)
+    return _DERRIERE.sub(lambda trouve: _composer(trouve[0], trouve[1], trouve[2]), devant)
+
+
+def _composer(ecrit: str, lettre: str, accent: str) -> str:
+    """La lettre accentuée, ou ce qui était écrit si elle n'existe pas."""
+    composee = unicodedata.normalize("NFC", lettre.replace("ı", "i") + _ACCENTS[accent])
+    return composee if len(composee) == 1 else ecrit
 
 
 @dataclass(frozen=True, slots=True)
