@@ -218,6 +218,23 @@ def test_un_sommaire_et_un_numero_au_milieu_du_titre_courant_partent(tmp_path: P
     assert {r.etape for r in document.retraits} == {"entetes", "sommaires"}
 
 
+def test_un_debut_gras_et_un_numero_loin_du_bord(tmp_path: Path):
+    """« Le lavoir : il est ouvert » n'est pas un titre ; un numéro au-dessus d'une grande marge part."""
+    toile = Canvas(str(tmp_path / "marges.pdf"))
+    for page, sujet in enumerate(("lavoir public", "kiosque à musique", "héron cendré"), 1):
+        toile.setFont("Helvetica-Bold", 10)
+        toile.drawString(150, 600, f"Tout sur le {sujet} du bourg :")
+        toile.setFont("Helvetica", 10)
+        toile.drawString(310, 600, "il se visite.")
+        toile.drawString(150, 585, "La visite dure une heure, et le guide parle à voix basse.")
+        toile.drawString(300, 200, str(page))
+        toile.showPage()
+    toile.save()
+    document = lire_document(tmp_path / "marges.pdf")
+    assert {bloc.genre for bloc in document.blocs} == {"paragraphe"}
+    assert [r.texte for r in document.retraits] == ["1", "2", "3"]
+
+
 # ---------------------------------------------------------------- les fichiers mauvais
 
 

@@ -12,6 +12,8 @@ from fabrique.corpus.documents.mots_pdf import Trait
 
 #: La part de la page, en haut et en bas, où un titre courant peut être, et ses rangées, au plus.
 BANDE, RANGEES = 0.16, 4
+#: La même, pour la toute première ou la toute dernière rangée : une grande marge l'éloigne du bord.
+BANDE_DU_BORD = 0.3
 #: Combien de fois, au moins, et l'écart de hauteur toléré d'une page à l'autre, en points.
 FOIS, ECART = 3, 4.0
 #: Les nombres d'une ligne où chercher celui de la page, au plus.
@@ -56,8 +58,14 @@ def _revenues(pages: Sequence[tuple[PageLue, list[Trait]]]) -> set[Cle]:
 def _candidats(page: PageLue, traits: Sequence[Trait]) -> Iterator[tuple[Trait, Cle]]:
     """Les lignes des bords de la page, chacune avec tout ce qui la ferait reconnaître ailleurs."""
     par_hauteur = sorted((t for t in traits if not t.tient_un_tableau), key=lambda t: t.haut)
-    haut = [t for t in _bord(par_hauteur) if t.bas < BANDE * page.hauteur]
-    bas = [t for t in _bord(par_hauteur[::-1]) if t.haut > (1 - BANDE) * page.hauteur]
+    haut = [
+        t for r, t in _bord(par_hauteur) if t.bas < (BANDE if r else BANDE_DU_BORD) * page.hauteur
+    ]
+    bas = [
+        t
+        for r, t in _bord(par_hauteur[::-1])
+        if t.haut > (1 - (BANDE if r else BANDE_DU_BORD)) * page.hauteur
+    ]
     for bord, lignes in (("haut", haut), ("bas", bas)):
         for trait in lignes:
             place = trait.haut if bord == "haut" else page.hauteur - trait.bas
@@ -66,15 +74,15 @@ def _candidats(page: PageLue, traits: Sequence[Trait]) -> Iterator[tuple[Trait, 
                     yield trait, (bord, 2 * round(place / ECART + cran / 2) + cran, forme)
 
 
-def _bord(traits: list[Trait]) -> Iterator[Trait]:
-    """Les lignes des premières rangées."""
-    rangees, derniere = 0, None
+def _bord(traits: list[Trait]) -> Iterator[tuple[int, Trait]]:
+    """Les lignes des premières rangées, chacune avec le rang de la sienne, depuis 0."""
+    rangees, derniere = -1, None
     for trait in traits:
         if derniere is None or abs(trait.haut - derniere) > 0.5 * trait.hauteur:
             rangees, derniere = rangees + 1, trait.haut
-        if rangees > RANGEES:
+        if rangees >= RANGEES:
             return
-        yield trait
+        yield rangees, trait
 
 
 def _formes(texte: str, page: int) -> Iterator[str]:

@@ -11,6 +11,8 @@ from statistics import median
 
 from fabrique.corpus.documents.blocs import Lieu
 
+#: La part de lettres grasses d'une ligne grasse.
+GRASSES = 0.85
 #: Ce qui commence le repère d'un tableau : un signe qu'aucun texte ne porte.
 REPERE = "\x00"
 #: Les accents qu'une vieille police imprime à côté de leur lettre, et ceux qui se composent avec elle.
@@ -62,7 +64,8 @@ class Trait:
         page: sa page, depuis 1.
         gauche, droite: les bords de sa colonne, en points.
         taille: la taille de la plupart de ses lettres, en points.
-        gras: vrai si la plupart de ses lettres sont grasses.
+        gras: vrai si presque toutes ses lettres sont grasses : un mot gras en tête de phrase n'en fait
+            pas un titre.
     """
 
     texte: str
@@ -143,7 +146,7 @@ def _trait(rangee: list[Mot], page: int) -> Trait:
         max(m.x1 for m in rangee),
         max(m.bas for m in rangee),
         taille,
-        grasses > 0.6 * lettres,
+        grasses > GRASSES * lettres,
     )
 
 
