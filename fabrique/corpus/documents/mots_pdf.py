@@ -22,14 +22,14 @@ _DEVANT, _DERRIERE = re.compile(r"([´`ˆ¨¸])([a-zA-Zı])"), re.compile(r"([a-
 _EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def accentuer(mot: str) -> str:
-    """Un mot dont les accents reprennent leur lettre : « mat´eriel » redevient « matériel ».
+def accentuer(texte: str) -> str:
+    """Un texte dont les accents reprennent leur lettre : « mat´eriel » redevient « matériel ».
 
     Source : les polices OT1 de TeX, qui n'ont pas de lettre accentuée.
     """
-    if not _ACCENTS.keys() & set(mot):
-        return mot
-    devant = _DEVANT.sub(lambda trouve: _composer(trouve[0], trouve[2], trouve[1]), mot)
+    if not _ACCENTS.keys() & set(texte):
+        return texte
+    devant = _DEVANT.sub(lambda trouve: _composer(trouve[0], trouve[2], trouve[1]), texte)
     return _DERRIERE.sub(lambda trouve: _composer(trouve[0], trouve[1], trouve[2]), devant)
 
 
@@ -161,4 +161,4 @@ def _texte(rangee: list[Mot], taille: float) -> str:
         if rang and mot.x0 - rangee[rang - 1].x1 > 0.12 * min(mot.taille, rangee[rang - 1].taille):
             morceaux.append(" ")
         morceaux.append(texte)
-    return "".join(morceaux)
+    return accentuer("".join(morceaux))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fabrique.corpus.documents.mots_pdf import Mot, accentuer
+from fabrique.corpus.documents.mots_pdf import Mot
 from fabrique.socle.erreurs import ErreurFabrique
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class PagePdf:
                 tournes.append(signes)
                 continue
             taille, gras = _police(texte.raw, debut)
-            droits.append(Mot(accentuer(signes), *boite, taille, gras))
+            droits.append(Mot(signes, *boite, taille, gras))
         texte.close()
         return droits, " ".join(tournes)
 
