@@ -34,6 +34,8 @@ def sans_les_courants(
     gardees, retraits = [], []
     for page, traits in pages:
         otes = {id(t) for t, cle in _candidats(page, traits) if cle in revenues}
+        if len(otes) == len(traits):
+            otes = set()  # ce qui revient est alors tout ce que la page dit
         gardees.append([t for t in traits if id(t) not in otes])
         retraits += [Retrait("entetes", t.texte, page.numero) for t in traits if id(t) in otes]
     return gardees, retraits
