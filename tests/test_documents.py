@@ -39,6 +39,7 @@ from fabrique.corpus.documents import (  # noqa: E402  # noqa: E402
 from fabrique.corpus.documents.bilan_documents import IGNORE, LU, REFUSE, BilanDossier  # noqa: E402
 from fabrique.corpus.documents.blocs import LISTE, NOTE, TABLEAU, TITRE, Document  # noqa: E402
 from fabrique.corpus.documents.cesures import Lexique, raccorder  # noqa: E402
+from fabrique.corpus.documents.mots_pdf import accentuer  # noqa: E402
 from fabrique.ligne_de_commande import principal  # noqa: E402
 from fabrique.recherche.fiches import lire_fiches  # noqa: E402
 from fabrique.socle.erreurs import ErreurFabrique  # noqa: E402
@@ -181,6 +182,57 @@ def test_le_document_lui_meme_sert_de_lexique():
     compose = Lexique.de(["le val-brumois chante"])
     assert raccorder("un val-", "brumois", entier).texte == "un valbrumois"
     assert raccorder("un val-", "brumois", compose).texte == "un val-brumois"
+
+
+@pytest.mark.parametrize(
+    ("imprime", "mot"),
+    [
+        ("mat´eriel", "matériel"),
+        ("cˆot´e", "côté"),
+        ("boˆıtier", "boîtier"),
+        ("controˆle", "contrôle"),
+        ("a`", "à"),
+        ("fran¸cais", "français"),
+        ("`ls`", "`ls`"),
+        ("côté", "côté"),
+    ],
+)
+def test_un_accent_de_tex_reprend_sa_lettre(imprime: str, mot: str):
+    assert accentuer(imprime) == mot
+
+
+def test_un_sommaire_et_un_numero_au_milieu_du_titre_courant_partent(tmp_path: Path):
+    """« Manuel V2.9 du 28 juin 2 / 18 » : le numéro de page n'est ni le premier ni le dernier nombre."""
+    toile = Canvas(str(tmp_path / "manuel.pdf"))
+    for page, sujet in enumerate(("lavoir", "kiosque", "héron", "marché"), 1):
+        toile.drawString(72, 810, f"Manuel V2.9 du 28 juin {page} / 18")
+        toile.drawString(72, 700, f"Le {sujet} de Valbrume est décrit à cette page.")
+        if page == 1:
+            toile.drawString(72, 650, "2.1 Le kiosque . . . . . . . . . . . . . . 12")
+        toile.showPage()
+    toile.save()
+    document = lire_document(tmp_path / "manuel.pdf")
+    assert "Manuel" not in document.texte
+    assert ". . ." not in document.texte
+    assert len(document.blocs) == 4
+    assert {r.etape for r in document.retraits} == {"entetes", "sommaires"}
+
+
+def test_un_debut_gras_et_un_numero_loin_du_bord(tmp_path: Path):
+    """« Le lavoir : il est ouvert » n'est pas un titre ; un numéro au-dessus d'une grande marge part."""
+    toile = Canvas(str(tmp_path / "marges.pdf"))
+    for page, sujet in enumerate(("lavoir public", "kiosque à musique", "héron cendré"), 1):
+        toile.setFont("Helvetica-Bold", 10)
+        toile.drawString(150, 600, f"Tout sur le {sujet} du bourg :")
+        toile.setFont("Helvetica", 10)
+        toile.drawString(310, 600, "il se visite.")
+        toile.drawString(150, 585, "La visite dure une heure, et le guide parle à voix basse.")
+        toile.drawString(300, 200, str(page))
+        toile.showPage()
+    toile.save()
+    document = lire_document(tmp_path / "marges.pdf")
+    assert {bloc.genre for bloc in document.blocs} == {"paragraphe"}
+    assert [r.texte for r in document.retraits] == ["1", "2", "3"]
 
 
 # ---------------------------------------------------------------- les fichiers mauvais

@@ -6,6 +6,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from fabrique.corpus.documents.blocs import Document, ReglagesLecture
@@ -199,56 +200,30 @@ def _ole(chemin: Path) -> ErreurFabrique:
 # ---------------------------------------------------------------- chaque bibliothèque, à la demande
 
 
-def _pdf(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.lecture_pdf import lire_pdf
+def _a_la_demande(module: str, fonction: str) -> Lecteur:
+    """Le lecteur de ce nom, sa bibliothèque chargée au premier fichier de son format."""
 
-    return lire_pdf(chemin, reglages)
+    def lire(chemin: Path, reglages: ReglagesLecture) -> Document:
+        trouve = getattr(import_module(f"fabrique.corpus.documents.{module}"), fonction)
+        return trouve(chemin, reglages)
 
-
-def _docx(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.bureautique import lire_docx
-
-    return lire_docx(chemin, reglages)
+    return lire
 
 
-def _odt(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.bureautique import lire_odt
-
-    return lire_odt(chemin, reglages)
-
-
-def _html(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.pages_html import lire_html
-
-    return lire_html(chemin, reglages)
-
-
-def _txt(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.texte_brut import lire_txt
-
-    return lire_txt(chemin, reglages)
-
-
-def _md(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.texte_brut import lire_md
-
-    return lire_md(chemin, reglages)
-
-
-def _image(chemin: Path, reglages: ReglagesLecture) -> Document:
-    from fabrique.corpus.documents.lecture_pdf import lire_images
-
-    return lire_images(chemin, reglages)
-
-
+_PAGE_HTML = (_verifier_texte, _a_la_demande("pages_html", "lire_html"))
+_MARKDOWN = (_verifier_texte, _a_la_demande("texte_brut", "lire_md"))
+_IMAGE = (_verifier_image, _a_la_demande("lecture_pdf", "lire_images"))
 LECTEURS: dict[str, tuple[Callable[[Path, bytes], None], Lecteur]] = {
-    ".pdf": (_verifier_pdf, _pdf),
-    ".docx": (_verifier_zip("word/document.xml", "DOCX"), _docx),
-    ".odt": (_verifier_zip("content.xml", "ODT"), _odt),
-    **dict.fromkeys((".html", ".htm", ".xhtml"), (_verifier_texte, _html)),
-    ".txt": (_verifier_texte, _txt),
-    **dict.fromkeys((".md", ".markdown"), (_verifier_texte, _md)),
-    **dict.fromkeys(IMAGES, (_verifier_image, _image)),
+    ".pdf": (_verifier_pdf, _a_la_demande("lecture_pdf", "lire_pdf")),
+    ".docx": (
+        _verifier_zip("word/document.xml", "DOCX"),
+        _a_la_demande("bureautique", "lire_docx"),
+    ),
+    ".odt": (_verifier_zip("content.xml", "ODT"), _a_la_demande("bureautique", "lire_odt")),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), _PAGE_HTML),
+    ".txt": (_verifier_texte, _a_la_demande("texte_brut", "lire_txt")),
+    **dict.fromkeys((".md", ".markdown"), _MARKDOWN),
+    **dict.fromkeys(IMAGES, _IMAGE),
 }
 #: Les fichiers que les logiciels laissent à côté des documents, et que personne n'a écrits.
 A_COTE = re.compile(r"^(?:\.|~\$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)

@@ -18,6 +18,7 @@ MONTRES = 30
 #: Ce qu'une étape a fait, en clair.
 DITES = {
     "entetes": "titres courants et numéros de page ôtés",
+    "sommaires": "lignes de sommaire ôtées",
     "cesures": "mots coupés en fin de ligne, recollés",
     "tourne": "textes tournés mis de côté",
     "menus": "menus, bandeaux et pieds de page ôtés",

@@ -12,7 +12,7 @@ from fabrique.socle.options import reglage, verifier_les_nombres
 
 TITRE, PARAGRAPHE, LISTE, TABLEAU, NOTE = "titre", "paragraphe", "liste", "tableau", "note"
 #: Les étapes du nettoyage, par leur nom dans ``--garder`` ; chacune se débranche.
-ETAPES = ("entetes", "cesures", "notes", "menus")
+ETAPES = ("entetes", "sommaires", "cesures", "notes", "menus")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from fabrique.corpus.documents.blocs import PageLue, Retrait
 from fabrique.corpus.documents.mots_pdf import Trait
 
 #: La part de la page, en haut et en bas, où un titre courant peut être, et ses rangées, au plus.
 BANDE, RANGEES = 0.16, 4
+#: La même, pour la toute première ou la toute dernière rangée : une grande marge l'éloigne du bord.
+BANDE_DU_BORD = 0.3
 #: Combien de fois, au moins, et l'écart de hauteur toléré d'une page à l'autre, en points.
 FOIS, ECART = 3, 4.0
+#: Les nombres d'une ligne où chercher celui de la page, au plus.
+NOMBRES_MAX = 12
 _NOMBRE = re.compile(r"\d+")
 _ROMAIN = re.compile(r"[ivxlc]+", re.IGNORECASE)
 
@@ -29,6 +34,8 @@ def sans_les_courants(
     gardees, retraits = [], []
     for page, traits in pages:
         otes = {id(t) for t, cle in _candidats(page, traits) if cle in revenues}
+        if len(otes) == len(traits):
+            otes = set()  # ce qui revient est alors tout ce que la page dit
         gardees.append([t for t in traits if id(t) not in otes])
         retraits += [Retrait("entetes", t.texte, page.numero) for t in traits if id(t) in otes]
     return gardees, retraits
@@ -53,8 +60,14 @@ def _revenues(pages: Sequence[tuple[PageLue, list[Trait]]]) -> set[Cle]:
 def _candidats(page: PageLue, traits: Sequence[Trait]) -> Iterator[tuple[Trait, Cle]]:
     """Les lignes des bords de la page, chacune avec tout ce qui la ferait reconnaître ailleurs."""
     par_hauteur = sorted((t for t in traits if not t.tient_un_tableau), key=lambda t: t.haut)
-    haut = [t for t in _bord(par_hauteur) if t.bas < BANDE * page.hauteur]
-    bas = [t for t in _bord(par_hauteur[::-1]) if t.haut > (1 - BANDE) * page.hauteur]
+    haut = [
+        t for r, t in _bord(par_hauteur) if t.bas < (BANDE if r else BANDE_DU_BORD) * page.hauteur
+    ]
+    bas = [
+        t
+        for r, t in _bord(par_hauteur[::-1])
+        if t.haut > (1 - (BANDE if r else BANDE_DU_BORD)) * page.hauteur
+    ]
     for bord, lignes in (("haut", haut), ("bas", bas)):
         for trait in lignes:
             place = trait.haut if bord == "haut" else page.hauteur - trait.bas
@@ -63,24 +76,41 @@ def _candidats(page: PageLue, traits: Sequence[Trait]) -> Iterator[tuple[Trait, 
                     yield trait, (bord, 2 * round(place / ECART + cran / 2) + cran, forme)
 
 
-def _bord(traits: list[Trait]) -> Iterator[Trait]:
-    """Les lignes des premières rangées."""
-    rangees, derniere = 0, None
+def _bord(traits: list[Trait]) -> Iterator[tuple[int, Trait]]:
+    """Les lignes des premières rangées, chacune avec le rang de la sienne, depuis 0."""
+    rangees, derniere = -1, None
     for trait in traits:
         if derniere is None or abs(trait.haut - derniere) > 0.5 * trait.hauteur:
             rangees, derniere = rangees + 1, trait.haut
-        if rangees > RANGEES:
+        if rangees >= RANGEES:
             return
-        yield trait
+        yield rangees, trait
 
 
 def _formes(texte: str, page: int) -> Iterator[str]:
-    """Le texte lui-même ; et sans son premier ou son dernier nombre s'il suit celui de la page."""
+    """Le texte lui-même ; et sans chacun de ses nombres, qui suit peut-être celui de la page."""
     plat = " ".join(texte.lower().split())
     yield plat
-    nombres = list(_NOMBRE.finditer(plat))
-    for place, nombre in enumerate(nombres[:1] + nombres[1:][-1:]):
+    for place, nombre in enumerate(islice(_NOMBRE.finditer(plat), NOMBRES_MAX)):
         ecart = int(nombre[0][:9]) - page
         yield f"{plat[: nombre.start()]}<{place} : {ecart}>{plat[nombre.end() :]}"
     if _ROMAIN.fullmatch(plat):
         yield "<chiffres romains>"
+
+
+#: Des points de conduite, puis un numéro de page : une ligne de sommaire.
+_SOMMAIRE = re.compile(r"(?:\s?[.…]){5,}\s*(?:\d{1,4}|[ivxlc]{1,6})\s*$")
+
+
+def sans_les_sommaires(
+    pages: Sequence[tuple[PageLue, list[Trait]]],
+) -> tuple[list[tuple[PageLue, list[Trait]]], list[Retrait]]:
+    """Les lignes de chaque page sans celles des sommaires, que les titres redisent, et celles-ci."""
+    retraits = [
+        Retrait("sommaires", trait.texte, page.numero)
+        for page, traits in pages
+        for trait in traits
+        if _SOMMAIRE.search(trait.texte)
+    ]
+    gardees = [(p, [t for t in traits if not _SOMMAIRE.search(t.texte)]) for p, traits in pages]
+    return gardees, retraits

@@ -18,8 +18,8 @@ from fabrique.corpus.documents.blocs import (
     tableau,
 )
 from fabrique.corpus.documents.cesures import Lexique, raccorder
-from fabrique.corpus.documents.courants import sans_les_courants
-from fabrique.corpus.documents.mots_pdf import REPERE, Mot, Trait
+from fabrique.corpus.documents.courants import sans_les_courants, sans_les_sommaires
+from fabrique.corpus.documents.mots_pdf import REPERE, Mot, Trait, accentuer
 from fabrique.corpus.documents.ordre_de_lecture import ordonner
 from fabrique.corpus.documents.source_pdf import SANS_NOM, PagePdf, SourcePdf
 from fabrique.corpus.documents.structure_pdf import en_blocs
@@ -78,6 +78,9 @@ def _nettoyer(
     gardees = reglages.etapes_gardees
     pages = [(feuille.page, feuille.traits) for feuille in feuilles]
     retraits = [retrait for feuille in feuilles for retrait in feuille.retraits]
+    if "sommaires" not in gardees:
+        pages, otes = sans_les_sommaires(pages)
+        retraits += otes
     if "entetes" in gardees:
         lignes = [traits for _, traits in pages]
     else:
@@ -189,7 +192,7 @@ def _tableaux(page: PagePdf) -> Iterator[Bloc]:
 
 def _cellule(texte: str | None) -> str:
     """Une cellule, ses lignes réunies."""
-    lignes = (texte or "").splitlines()
+    lignes = accentuer(texte or "").splitlines()
     reuni, lexique = (lignes or [""])[0], Lexique()
     for ligne in lignes[1:]:
         reuni = raccorder(reuni, ligne, lexique).texte

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,10 +11,32 @@ from statistics import median
 
 from fabrique.corpus.documents.blocs import Lieu
 
+#: La part de lettres grasses d'une ligne grasse.
+GRASSES = 0.85
 #: Ce qui commence le repère d'un tableau : un signe qu'aucun texte ne porte.
 REPERE = "\x00"
+#: Les accents qu'une vieille police imprime à côté de leur lettre, et ceux qui se composent avec elle.
+_ACCENTS = dict(zip("´`ˆ¨¸", "\u0301\u0300\u0302\u0308\u0327", strict=True))
+_DEVANT, _DERRIERE = re.compile(r"([´`ˆ¨¸])([a-zA-Zı])"), re.compile(r"([a-zA-Z])([`ˆ¨])")
 #: Un chiffre en exposant, appel de note, tel qu'on le garde.
 _EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def accentuer(texte: str) -> str:
+    """Un texte dont les accents reprennent leur lettre : « mat´eriel » redevient « matériel ».
+
+    Source : les polices OT1 de TeX, qui n'ont pas de lettre accentuée.
+    """
+    if not _ACCENTS.keys() & set(texte):
+        return texte
+    devant = _DEVANT.sub(lambda trouve: _composer(trouve[0], trouve[2], trouve[1]), texte)
+    return _DERRIERE.sub(lambda trouve: _composer(trouve[0], trouve[1], trouve[2]), devant)
+
+
+def _composer(ecrit: str, lettre: str, accent: str) -> str:
+    """La lettre accentuée, ou ce qui était écrit si elle n'existe pas."""
+    composee = unicodedata.normalize("NFC", lettre.replace("ı", "i") + _ACCENTS[accent])
+    return composee if len(composee) == 1 else ecrit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +64,8 @@ class Trait:
         page: sa page, depuis 1.
         gauche, droite: les bords de sa colonne, en points.
         taille: la taille de la plupart de ses lettres, en points.
-        gras: vrai si la plupart de ses lettres sont grasses.
+        gras: vrai si presque toutes ses lettres sont grasses : un mot gras en tête de phrase n'en fait
+            pas un titre.
     """
 
     texte: str
@@ -121,7 +146,7 @@ def _trait(rangee: list[Mot], page: int) -> Trait:
         max(m.x1 for m in rangee),
         max(m.bas for m in rangee),
         taille,
-        grasses > 0.6 * lettres,
+        grasses > GRASSES * lettres,
     )
 
 
@@ -136,4 +161,4 @@ def _texte(rangee: list[Mot], taille: float) -> str:
         if rang and mot.x0 - rangee[rang - 1].x1 > 0.12 * min(mot.taille, rangee[rang - 1].taille):
             morceaux.append(" ")
         morceaux.append(texte)
-    return "".join(morceaux)
+    return accentuer("".join(morceaux))
