@@ -512,6 +512,9 @@ def servir(
     cle: Annotated[
         str, typer.Option("--cle", help="Clé demandée aux clients ; ou la variable FABRIQUE_CLE.")
     ] = "",
+    index: Annotated[
+        Path | None, typer.Option("--index", help="Dossier d’un index : les réponses le citent.")
+    ] = None,
     reglages: dict,
     accepter_donnees_personnelles: Annotated[
         bool,
@@ -532,6 +535,7 @@ def servir(
         quantification,
         revision or None,
         accepter_donnees_personnelles,
+        index,
     )
 
 
