@@ -1441,6 +1441,21 @@ def test_langchain_parle_au_service(adresse):
     assert chaine.batch([{"question": QUESTION}] * 3) == [REPONSE] * 3
 
 
+def test_langchain_recoit_les_vecteurs(adresse):
+    """Comme le guide le montre : les textes, non des jetons d'OpenAI."""
+    pytest.importorskip("langchain_openai", reason="langchain-openai n’est pas installé")
+    from langchain_openai import OpenAIEmbeddings
+
+    vecteurs = OpenAIEmbeddings(
+        model="encodeur-poche",
+        base_url=f"{adresse}/v1",
+        api_key="sans",
+        check_embedding_ctx_length=False,
+    )
+    attendu = choisir_encodeur("poche").questions([QUESTION])[0]
+    np.testing.assert_allclose(vecteurs.embed_query(QUESTION), attendu, atol=1e-6)
+
+
 def test_aucune_demande_au_hasard_ne_casse_le_service(faux):
     """schemathesis, sur le document OpenAPI servi : jamais d'erreur 500."""
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis n’est pas installé")
