@@ -1375,6 +1375,10 @@ def test_un_gguf_repond_comme_transformers(dossier_par_coeur, cadre, tmp_path):
             "".join(m.choices[0].delta.content or "" for m in flux)
             == REPONSE.partition(" carte")[0]
         )
+        format = {"type": "json_schema", "json_schema": {"name": "guichet", "schema": SCHEMA}}
+        dit = api.chat.completions.create(**options, response_format=format).choices[0]
+        jsonschema.validate(json.loads(dit.message.content), SCHEMA)
+        assert not re.search(r"\s", dit.message.content)
         court = api.chat.completions.create(**options, max_tokens=2).choices[0]
         assert court.finish_reason == "length"
         with pytest.raises(openai.BadRequestError, match="GGUF"):
@@ -1413,6 +1417,8 @@ def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
     with dossier_a_nous(tmp_path / "tenu"):
         assert "un autre service" in echouer(capsys, *libre, str(tmp_path / "tenu"))
     assert "introuvable" in echouer(capsys, "--adaptateur", str(tmp_path / "absent"))
+    neuf = [*libre, str(tmp_path / "neuf")]
+    assert "index" in echouer(capsys, *neuf, "--index", str(tmp_path / "absent"))
     assert "l’option --port" in echouer(capsys, "--port", "70000")
     for cle in ("clé", "deux mots"):
         assert "ni accent ni espace" in echouer(capsys, "--cle", cle)

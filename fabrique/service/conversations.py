@@ -29,9 +29,12 @@ from fabrique.service.refus import Refus, en_objet
 from fabrique.service.reglages_service import ReglagesService
 from fabrique.service.repondeur import Demande, Jeton, Morceau, Repondeur, verifier_le_nom
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import en_francais
 
 #: Tous les combien on regarde si le client est encore là, en secondes.
 REGARDER_S = 0.25
+#: Longueur d'un schéma JSON, en caractères : le lire retient les autres demandes.
+SCHEMA_MAX = 32_000
 #: Ce qui ferme une réponse au fil de l'eau.
 FIN_DU_FLUX = "data: [DONE]\n\n"
 
@@ -91,6 +94,8 @@ def routes(
         verifier_le_nom(moteur, corps.model)
         messages = [message.en_message() for message in corps.messages]
         decodages = corps.decodages(reglages.jetons_max)
+        await run_in_threadpool(_verifier_le_format, moteur, corps)
+        question = await run_in_threadpool(moteur.lire, messages)
         if sources:
             verifier_pour_citer(corps)
             prete = await run_in_threadpool(sources.preparer, messages[-1]["content"])
@@ -98,8 +103,7 @@ def routes(
                 return _en_un_bloc(Ecrit(corps, 0), conclure(prete, ""))
             messages = en_messages(prete.cherchee, prete.presentees)
             decodages = [decodage_pour_citer(corps, decodages[0], prete)]
-        await run_in_threadpool(_verifier_le_format, moteur, corps)
-        question = await run_in_threadpool(moteur.lire, messages)
+            question = await run_in_threadpool(moteur.lire, messages)
         suite = Suite(len(decodages))
         demande = Demande(
             corps.model,
@@ -126,6 +130,12 @@ def _verifier_le_format(moteur: Repondeur, corps: Conversation) -> None:
     Raises:
         Refus: il nomme ``response_format``.
     """
+    if len(corps.grammaire) > SCHEMA_MAX:
+        raise Refus(
+            "« response_format » : ce schéma est trop long",
+            f"Tenez-le en {en_francais(SCHEMA_MAX)} caractères",
+            champ="response_format",
+        )
     if corps.grammaire:
         try:
             moteur.verifier_la_grammaire(corps.grammaire)

@@ -49,8 +49,8 @@ def ouvrir(
     verifier_l_ouverture(reglages, cle)
     for dossier in adaptateurs:
         verifier_adaptateur(dossier)
-    sources = Sources.lire(index) if index else None
     with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
+        sources = Sources.lire(index) if index else None
         machine = examiner(racine)
         choisir_fils(machine)
         moteur = _repondeur(modele, quantification, revision, reglages.lot)
