@@ -58,12 +58,13 @@ class Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Texte]
     name: str | None = None
-    # Ce que les clients renvoient d'une réponse reçue, toujours vide ici.
+    # Ce que les clients renvoient d'une réponse reçue, et qui ne se relit pas.
     refusal: None = None
     audio: None = None
     function_call: None = None
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
     annotations: list[Any] | None = None
+    fabrique: dict[str, Any] | None = None
 
     def en_message(self) -> dict[str, str]:
         """Le message tel que le gabarit le lit ; « developer » est le nouveau nom de « system »."""
