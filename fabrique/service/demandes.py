@@ -94,7 +94,7 @@ class Schema(Strict):
     name: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
     description: str | None = None
     # « schema » est déjà une méthode de pydantic.
-    schema_json: Annotated[dict[str, Any], Field(alias="schema")]
+    demande: Annotated[dict[str, Any], Field(alias="schema")]
     strict: bool | None = None
 
 
@@ -178,7 +178,7 @@ class Conversation(Strict):
     def grammaire(self) -> str:
         """Celle que demande ``response_format`` ; vide pour un texte libre."""
         if isinstance(self.response_format, FormatSchema):
-            return grammaire_json(self.response_format.json_schema.schema_json)
+            return grammaire_json(self.response_format.json_schema.demande)
         if self.response_format and self.response_format.type == "json_object":
             return grammaire_json({"type": "object"})
         return ""
