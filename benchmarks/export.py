@@ -104,7 +104,7 @@ def tableau_des_types(exports: list[Export], bits: list[float]) -> str:
 
 
 def bilan(comparaisons: list[Comparaison]) -> str:
-    """La part de réponses identiques, et chaque différence expliquée par l'arrondi ou non."""
+    """La part de réponses identiques, et si chaque différence tient dans l'arrondi mesuré."""
     separees = [c for c in comparaisons if c.separation is not None]
     arrondi = max(c.deplacement for c in comparaisons)
     part = 1 - len(separees) / len(comparaisons)

@@ -1,10 +1,12 @@
 """Comparer des serveurs : 1, 4 et 16 clients, jetons par seconde et délai du premier mot.
 
     python -m benchmarks.service
-    python -m benchmarks.service --clients 1 4 --jetons 32 --seul fabrique
+    python -m benchmarks.service --clients 1 4 --jetons 32 --seul fabrique gguf
+    python -m benchmarks.service --gguf sorties/gguf/falcon-poche-q8_0.gguf
 
 Les mêmes questions, au fil de l'eau, à température 0, par le client officiel d'OpenAI : à « fabrique
-servir », puis à « transformers serve », l'un après l'autre, sur le Falcon de poche en 32 bits. Le temps
+servir » sur le Falcon de poche en 32 bits, puis sur son GGUF (extension [gguf] ; par défaut il est
+exporté en f16), puis à « transformers serve », l'un après l'autre. Le temps
 de calcul du serveur, en secondes de processeur, se compare même sur une machine occupée ; les débits
 et les délais, non. Les jetons sont ceux du texte reçu, comptés par le tokenizer du modèle.
 """
@@ -23,23 +25,37 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import openai
 import psutil
 
 from fabrique.corpus import lire_corpus
 from fabrique.modeles.tokenizer import charger_tokenizer
+from fabrique.service.export import exporter_gguf
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.nombres import en_francais
 
 
 @dataclass(frozen=True)
 class Serveur:
-    """Un serveur à essayer : sa commande, et le nom qu'il donne au modèle."""
+    """Un serveur à essayer : sa commande, d'après un port et un dossier, et le nom qu'il donne au modèle."""
 
     nom: str
     modele: str
     commande: Callable[[int, str], list[str]]
+
+
+def serveur_gguf(fichier: Path) -> Serveur:
+    """« fabrique servir » sur un GGUF : llama.cpp écrit."""
+    return Serveur(
+        f"`fabrique servir`, {fichier.name}",
+        fichier.stem,
+        lambda port, dossier: [
+            *("fabrique", "servir", f"--model={fichier}", "--file_max=64"),
+            *(f"--port={port}", f"--dossier={dossier}"),
+        ],
+    )
 
 
 SERVEURS = {
@@ -60,6 +76,8 @@ SERVEURS = {
         ],
     ),
 }
+
+NOMS = ("fabrique", "gguf", "transformers")
 
 
 @contextmanager
@@ -139,14 +157,22 @@ def main() -> None:
     analyse.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     analyse.add_argument("--questions", type=int, default=16)
     analyse.add_argument("--jetons", type=int, default=32)
-    analyse.add_argument("--seul", choices=SERVEURS, nargs="+", default=list(SERVEURS))
+    analyse.add_argument("--seul", choices=NOMS, nargs="+", default=list(NOMS))
+    analyse.add_argument("--gguf", type=Path, help="fichier déjà exporté")
     options = analyse.parse_args()
     questions = lire_corpus("questions")["instruction"][: options.questions]
     titres = ["serveur", "clients", "jetons/s", "premier mot (s)", "s de calcul / 1 000 jetons"]
     print(f"| {' | '.join(titres)} |", f"|{'---|' * len(titres)}", sep="\n")
-    for nom in options.seul:
-        for ligne in mesurer(SERVEURS[nom], options.clients, questions, options.jetons):
-            print(ligne, flush=True)
+    with tempfile.TemporaryDirectory() as dossier:
+        for nom in options.seul:
+            if nom == "gguf":
+                serveur = serveur_gguf(
+                    options.gguf or exporter_gguf("falcon-poche", dossier, type="f16").fichier
+                )
+            else:
+                serveur = SERVEURS[nom]
+            for ligne in mesurer(serveur, options.clients, questions, options.jetons):
+                print(ligne, flush=True)
 
 
 if __name__ == "__main__":

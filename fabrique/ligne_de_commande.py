@@ -564,6 +564,9 @@ def servir(
     cle: Annotated[
         str, typer.Option("--cle", help="Clé demandée aux clients ; ou la variable FABRIQUE_CLE.")
     ] = "",
+    index: Annotated[
+        Path | None, typer.Option("--index", help="Dossier d’un index : les réponses le citent.")
+    ] = None,
     reglages: dict,
     accepter_donnees_personnelles: Annotated[
         bool,
@@ -584,6 +587,7 @@ def servir(
         quantification,
         revision or None,
         accepter_donnees_personnelles,
+        index,
     )
 
 

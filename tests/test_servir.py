@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
 import json
@@ -20,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import jsonschema
+import numpy as np
 import openai
 import psutil
 import pytest
@@ -32,8 +35,13 @@ from fabrique.ligne_de_commande import principal
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import GPU, POCHE, T4
 from fabrique.modeles.vraisemblance import a_predire, log_probabilites
+from fabrique.recherche.index import Index
+from fabrique.recherche.passages import Fiche
+from fabrique.recherche.reponse import Motif, repondre
+from fabrique.recherche.sens import choisir_encodeur
 from fabrique.service import travaux as module_travaux
 from fabrique.service.affinages import Cadre
+from fabrique.service.annotations import Sources
 from fabrique.service.demandes import Hyperparametres
 from fabrique.service.depots import Depots
 from fabrique.service.hyperparametres import recette
@@ -158,6 +166,9 @@ class FauxMoteur:
     def place(self, question: list[int]) -> int:
         return 100
 
+    def verifier_la_grammaire(self, grammaire: str) -> None:
+        pass
+
     def ecrire(self, nom: str, lignes: list[Ligne]) -> None:
         self.lots.append(len(lignes))
         for ligne in lignes:
@@ -183,7 +194,8 @@ def faux(cadre, tmp_path) -> Callable[..., Service]:
 
 
 def test_la_liste_nomme_la_base_et_ses_adaptateurs(api):
-    assert [modele.id for modele in api.models.list()] == [BASE, "hasard"]
+    assert [modele.id for modele in api.models.list()] == [BASE, "hasard", "encodeur-poche"]
+    assert api.models.retrieve("encodeur-poche").id == "encodeur-poche"
     assert api.models.retrieve("hasard").id == "hasard"
 
 
@@ -352,6 +364,198 @@ def test_un_adaptateur_se_choisit_par_son_nom(api):
     assert [dit == autre for dit in ensemble] == [False, True] * 2
 
 
+#: Ce que rien, dans ce que le petit Falcon a appris, ne l'aide à écrire.
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "ouvert": {"type": "boolean"},
+        "jour": {"enum": ["lundi", "jeudi"]},
+        "places": {"type": "integer", "minimum": 0, "maximum": 9},
+    },
+    "required": ["ouvert", "jour", "places"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0, 2])
+@pytest.mark.parametrize("au_fil", [False, True])
+def test_un_schema_json_est_suivi(api, temperature, au_fil):
+    """Valide pour ``jsonschema``, sans un blanc de trop, quoi que le modèle préfère."""
+    format = {"type": "json_schema", "json_schema": {"name": "guichet", "schema": SCHEMA}}
+    rendu = api.chat.completions.create(
+        model=BASE,
+        messages=conversation(),
+        temperature=temperature,
+        seed=3,
+        stream=au_fil,
+        response_format=format,
+    )
+    if au_fil:
+        dit = "".join(m.choices[0].delta.content or "" for m in rendu)
+    else:
+        assert rendu.choices[0].finish_reason == "stop"
+        dit = rendu.choices[0].message.content
+    jsonschema.validate(json.loads(dit), SCHEMA)
+    assert not re.search(r"\s", dit)
+
+
+def test_une_reponse_contrainte_n_en_contraint_pas_une_autre(api):
+    """Dans le même lot, une voisine libre dit ce qu'elle aurait dit seule ; un objet commence par « { »."""
+    formats = [{"type": "json_object"}, {"type": "text"}] * 2
+
+    def demander(format: dict) -> str:
+        rendu = api.chat.completions.create(
+            model=BASE, messages=conversation(), temperature=0, response_format=format
+        )
+        return rendu.choices[0].message.content
+
+    with ThreadPoolExecutor(len(formats)) as clients:
+        objet, libre, encore, aussi = clients.map(demander, formats)
+    assert libre == aussi == REPONSE
+    assert objet == encore
+    assert objet.startswith("{")
+
+
+# ---------------------------------------------------------------- citer
+
+FICHES = [
+    Fiche(
+        "barque",
+        "Amarrer une barque",
+        "L’amarrage coûte neuf francs. Le quai ferme à minuit.",
+        "quai.example",
+        date="2024-05-01",
+    ),
+    Fiche("velo", "Déclarer un vélo neuf", "Le vélo neuf se déclare sous dix jours."),
+]
+
+
+@pytest.fixture(scope="module")
+def citant(modele, cadre, tmp_path_factory) -> Iterator[str]:
+    """L'adresse d'un service qui répond d'après deux fiches, sans s'abstenir pour un doute."""
+    tokenizer, reseau, _ = modele
+    sources = Sources(Index.depuis(FICHES, sens="aucun"), fausses_reponses=1)
+    racine = tmp_path_factory.mktemp("citant")
+    moteur = RepondeurTransformers(tokenizer, reseau, BASE)
+    with en_marche(Service(moteur, cadre, ReglagesService(), racine, sources)) as ouverte:
+        yield ouverte
+
+
+@pytest.mark.parametrize("au_fil", [False, True])
+def test_une_reponse_cite_et_ses_citations_voyagent_avec_elle(citant, modele, au_fil):
+    """Par le client officiel : le texte de ``repondre``, et pour chaque citation sa fiche et sa place."""
+    question = "Combien coûte l’amarrage d’une barque ?"
+    tokenizer, reseau, _ = modele
+    index = Index.depuis(FICHES, sens="aucun")
+    attendu = repondre(reseau, tokenizer, question, index, fausses_reponses=1, adaptateur=False)
+    rendu = client(citant).chat.completions.create(
+        model=BASE, messages=conversation(question), stream=au_fil
+    )
+    if au_fil:
+        morceaux = [m.choices[0] for m in rendu]
+        dit = "".join(m.delta.content or "" for m in morceaux)
+        annotations = [a for m in morceaux for a in getattr(m.delta, "annotations", None) or []]
+        citations = [a["url_citation"] for a in annotations]
+        assert morceaux[-1].finish_reason == "stop"
+    else:
+        message = rendu.choices[0].message
+        dit = message.content
+        citations = [a.url_citation.model_dump() for a in message.annotations]
+        assert message.fabrique["abstention"] is None
+        assert rendu.usage.completion_tokens > 0
+    assert dit == attendu.texte
+    assert citations
+    for citation in citations:
+        [fiche] = [f for f in FICHES if f.id == citation["fiche"]]
+        assert citation["texte"] in fiche.texte
+        assert citation["texte"] in dit[citation["start_index"] : citation["end_index"]]
+        assert (citation["title"], citation["url"]) == (fiche.titre, fiche.source)
+
+
+@pytest.mark.parametrize("au_fil", [False, True])
+def test_une_abstention_se_dit_sans_rien_citer(citant, au_fil):
+    """Sans déranger le modèle : aucune fiche n'en parle."""
+    rendu = client(citant).chat.completions.create(
+        model=BASE, messages=conversation("Quel ornithorynque ?"), stream=au_fil
+    )
+    if au_fil:
+        deltas = [m.choices[0].delta for m in rendu]
+        [message] = [d for d in deltas if getattr(d, "fabrique", None)]
+    else:
+        message = rendu.choices[0].message
+    assert message.content == Motif.RIEN.phrase == message.fabrique["abstention"]
+    assert message.annotations == []
+
+
+def test_une_reponse_sourcee_se_renvoie_dans_la_conversation(citant):
+    """Comme le client officiel la garde, avec ses annotations et le reste."""
+    api, debut = client(citant), conversation("Combien coûte l’amarrage d’une barque ?")
+    recue = api.chat.completions.create(model=BASE, messages=debut).choices[0].message
+    suite = [*debut, recue.model_dump(), *conversation("Quand se déclare un vélo neuf ?")]
+    dite = api.chat.completions.create(model=BASE, messages=suite).choices[0].message
+    assert [a.url_citation.fiche for a in dite.annotations] == ["velo"]
+
+
+@pytest.mark.parametrize(
+    ("champ", "valeur"),
+    [
+        ("n", 2),
+        ("stop", "."),
+        ("logprobs", True),
+        ("response_format", {"type": "json_object"}),
+        ("messages", [{"role": "system", "content": "Bref."}, *conversation()]),
+    ],
+)
+def test_ce_qui_n_a_pas_de_sens_pour_une_citation_est_refuse(citant, champ, valeur):
+    corps = {"model": BASE, "messages": conversation(), champ: valeur}
+    rendu = NAVIGATEUR.post(f"{citant}/v1/chat/completions", json=corps)
+    assert refus_de(rendu)["param"] == champ
+
+
+# ---------------------------------------------------------------- les vecteurs
+
+
+def test_les_vecteurs_sont_ceux_de_l_encodeur_livre(api):
+    """En nombres et en base64, que le client officiel demande de lui-même ; seul ou à plusieurs."""
+    textes = ["Où voter ?", "Un texte d’une autre longueur, et un « é ».", "Où voter ?"]
+    attendus = choisir_encodeur("poche").questions(textes)
+    for forme in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"}):
+        rendu = api.embeddings.create(model="encodeur-poche", input=textes, **forme)
+        vecteurs = [
+            np.frombuffer(base64.b64decode(un.embedding), "<f4")
+            if isinstance(un.embedding, str)
+            else un.embedding
+            for un in rendu.data
+        ]
+        np.testing.assert_allclose(vecteurs, attendus, atol=1e-6)
+        assert [un.index for un in rendu.data] == [0, 1, 2]
+    assert rendu.usage.total_tokens > 3
+    [seul] = api.embeddings.create(
+        model="encodeur-poche", input=textes[0], dimensions=attendus.shape[1]
+    ).data
+    np.testing.assert_allclose(seul.embedding, attendus[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("champs", "param", "statut"),
+    [
+        ({"dimensions": 7}, "dimensions", 400),
+        ({"model": BASE}, "model", 404),
+        ({"encoding_format": "int8"}, "encoding_format", 400),
+        ({"input": ""}, "input", 400),
+        ({"input": []}, "input", 400),
+        ({"input": ["oui", ""]}, "input.1", 400),
+        ({"input": [[1, 2]]}, "input.0", 400),
+        ({"input": ["oui"] * 2049}, "input", 400),
+        ({"autre": 1}, "autre", 400),
+    ],
+)
+def test_des_vecteurs_impossibles_sont_refuses_en_nommant_le_champ(adresse, champs, param, statut):
+    corps = {"model": "encodeur-poche", "input": "oui", **champs}
+    rendu = NAVIGATEUR.post(f"{adresse}/v1/embeddings", json=corps)
+    assert refus_de(rendu, statut)["param"] == param
+
+
 # ---------------------------------------------------------------- les refus
 
 REFUSES = {
@@ -362,7 +566,7 @@ REFUSES = {
     "tool_choice": "required",
     "functions": [{"name": "f"}],
     "function_call": {"name": "f"},
-    "response_format": {"type": "json_object"},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"not": {}}}},
     "modalities": ["audio"],
     "audio": {"voice": "alloy"},
     "prediction": {"type": "content"},
@@ -401,7 +605,8 @@ def refus_de(rendu: httpx.Response, statut: int = 400) -> dict:
     erreur = rendu.json()["error"]
     assert erreur.keys() == {"message", "type", "param", "code"}
     assert erreur["message"].endswith(".")
-    assert not re.search(r"\b(the|input|should|valid|not found|or)\b", erreur["message"].lower())
+    sans_champ = re.sub("«[^»]*»", "", erreur["message"].lower())
+    assert not re.search(r"\b(the|input|should|valid|not found|or)\b", sans_champ)
     return erreur
 
 
@@ -1180,6 +1385,10 @@ def test_un_gguf_repond_comme_transformers(dossier_par_coeur, cadre, tmp_path):
             "".join(m.choices[0].delta.content or "" for m in flux)
             == REPONSE.partition(" carte")[0]
         )
+        format = {"type": "json_schema", "json_schema": {"name": "guichet", "schema": SCHEMA}}
+        dit = api.chat.completions.create(**options, response_format=format).choices[0]
+        jsonschema.validate(json.loads(dit.message.content), SCHEMA)
+        assert not re.search(r"\s", dit.message.content)
         court = api.chat.completions.create(**options, max_tokens=2).choices[0]
         assert court.finish_reason == "length"
         with pytest.raises(openai.BadRequestError, match="GGUF"):
@@ -1218,6 +1427,8 @@ def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
     with dossier_a_nous(tmp_path / "tenu"):
         assert "un autre service" in echouer(capsys, *libre, str(tmp_path / "tenu"))
     assert "introuvable" in echouer(capsys, "--adaptateur", str(tmp_path / "absent"))
+    neuf = [*libre, str(tmp_path / "neuf")]
+    assert "index" in echouer(capsys, *neuf, "--index", str(tmp_path / "absent"))
     assert "l’option --port" in echouer(capsys, "--port", "70000")
     for cle in ("clé", "deux mots"):
         assert "ni accent ni espace" in echouer(capsys, "--cle", cle)
@@ -1244,6 +1455,21 @@ def test_langchain_parle_au_service(adresse):
     assert chaine.invoke({"question": QUESTION}) == REPONSE
     assert "".join(chaine.stream({"question": QUESTION})) == REPONSE
     assert chaine.batch([{"question": QUESTION}] * 3) == [REPONSE] * 3
+
+
+def test_langchain_recoit_les_vecteurs(adresse):
+    """Comme le guide le montre : les textes, non des jetons d'OpenAI."""
+    pytest.importorskip("langchain_openai", reason="langchain-openai n’est pas installé")
+    from langchain_openai import OpenAIEmbeddings
+
+    vecteurs = OpenAIEmbeddings(
+        model="encodeur-poche",
+        base_url=f"{adresse}/v1",
+        api_key="sans",
+        check_embedding_ctx_length=False,
+    )
+    attendu = choisir_encodeur("poche").questions([QUESTION])[0]
+    np.testing.assert_allclose(vecteurs.embed_query(QUESTION), attendu, atol=1e-6)
 
 
 def test_aucune_demande_au_hasard_ne_casse_le_service(faux):

@@ -8,8 +8,10 @@ Source : llguidance (Microsoft), documentation de la syntaxe ; Lark, pour le lan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,15 @@ from llguidance.hf import from_tokenizer
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from fabrique.socle.erreurs import ErreurFabrique
+
+#: Un petit modèle libre d'écrire des blancs entre deux champs n'en finit pas. Source : llguidance,
+#: « x-guidance ».
+SANS_BLANCS = {"x-guidance": {"whitespace_flexible": False}}
+
+
+def grammaire_json(schema: Mapping[str, Any]) -> str:
+    """La grammaire des textes JSON qui suivent un schéma, sans blancs libres."""
+    return f"start: %json {json.dumps({**schema, **SANS_BLANCS})}"
 
 
 class SelonGrammaire(LogitsProcessor):
@@ -53,6 +64,15 @@ class SelonGrammaire(LogitsProcessor):
             notes[~permis.to(notes.device)] = -torch.inf
         self.lues = input_ids.shape[1]
         return scores
+
+
+def verifier(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> None:
+    """Refuse une grammaire qui ne se comprend pas.
+
+    Raises:
+        ErreurFabrique: elle dit où.
+    """
+    _lecteur(tokenizer, grammaire)
 
 
 def accepte(tokenizer: PreTrainedTokenizerBase, grammaire: str, texte: str) -> bool:

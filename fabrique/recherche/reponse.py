@@ -193,6 +193,67 @@ def repondre(
     Returns:
         Une réponse dont chaque citation est mot pour mot dans sa fiche.
     """
+    prete = preparer(
+        question,
+        index,
+        precedente=precedente,
+        fausses_reponses=fausses_reponses,
+        calibration=calibration,
+        montres=montres,
+        mots_max=mots_max,
+        texte_libre=texte_libre,
+        abstention_du_modele=abstention_du_modele,
+    )
+    texte = ""
+    if not prete.motif:
+        texte = generer(
+            modele,
+            tokenizer,
+            prete.cherchee,
+            prete.presentees,
+            grammaire=prete.grammaire,
+            max_new_tokens=JETONS,
+            adaptateur=adaptateur,
+            afficher=False,
+        )
+    return conclure(prete, texte)
+
+
+@dataclass(frozen=True)
+class Preparee:
+    """Tout ce qui précède l'écriture d'une réponse ; un autre moteur peut l'écrire.
+
+    Args:
+        motif: pourquoi l'on s'abstient sans que le modèle écrive ; None, il doit écrire.
+        presentees: les passages, tels que le modèle les lit après la question.
+        grammaire: ce qu'il peut écrire, dans le langage de Lark.
+        depart: l'instant (``time.monotonic``) où la question est arrivée.
+    """
+
+    question: str
+    cherchee: str
+    motif: Motif | None
+    probabilite: float | None
+    conflits: tuple[Contradiction, ...]
+    sources: tuple[Trouve, ...]
+    presentees: str
+    grammaire: str
+    depart: float
+
+
+def preparer(
+    question: str,
+    index: Index,
+    *,
+    precedente: Reponse | None = None,
+    fausses_reponses: float = FAUSSES_REPONSES,
+    calibration: Calibration | None = None,
+    montres: int = MONTRES,
+    mots_max: int = MOTS_MAX,
+    texte_libre: bool = False,
+    abstention_du_modele: bool = False,
+) -> Preparee:
+    """Cherche, décide s'il faut répondre, et compose la grammaire (mêmes réglages que ``repondre``)."""
     depart = time.monotonic()
     cherchee, motif = _comprendre(question, precedente)
     trouves = [] if motif else chercher_assez(index, cherchee, montres)
@@ -206,39 +267,53 @@ def repondre(
             motif = Motif.DOUTE
     conflits = contradictions(trouves)
     sources = _a_montrer(trouves, conflits, montres)
-    texte, controle = "", Controle((), ())
+    presentees = grammaire = ""
     if not motif:
         textes = [source.texte for source in sources]
-        permis = grammaire_de(
+        presentees = presenter((source.titre, source.texte) for source in sources)
+        grammaire = grammaire_de(
             textes if texte_libre else les_plus_proches(cherchee, textes),
             texte_libre=texte_libre,
             abstention=abstention_du_modele,
             mots_max=mots_max,
         )
-        texte = generer(
-            modele,
-            tokenizer,
-            cherchee,
-            presenter((source.titre, source.texte) for source in sources),
-            grammaire=permis,
-            max_new_tokens=JETONS,
-            adaptateur=adaptateur,
-            afficher=False,
-        )
-        controle = controler_reponse(texte, textes)
-    citations = tuple(_citations(controle, sources))
-    motif = motif or _reproche(controle, citations)
-    return Reponse(
+    return Preparee(
         question,
         cherchee,
-        motif.phrase if motif else texte,
-        () if motif else citations,
-        tuple(sources),
         motif,
         probabilite,
-        tuple(c for c in conflits if {c.recent.fiche, c.ancien.fiche} & {s.fiche for s in sources}),
+        tuple(conflits),
+        tuple(sources),
+        presentees,
+        grammaire,
+        depart,
+    )
+
+
+def conclure(prete: Preparee, texte: str) -> Reponse:
+    """Relit ce que le modèle a écrit, et en fait une réponse, ou une abstention.
+
+    Args:
+        texte: vide si ``prete.motif`` dit déjà pourquoi l'on s'abstient.
+    """
+    motif, controle = prete.motif, Controle((), ())
+    citations: tuple[CitationSourcee, ...] = ()
+    if not motif:
+        controle = controler_reponse(texte, [source.texte for source in prete.sources])
+        citations = tuple(_citations(controle, prete.sources))
+        motif = _reproche(controle, citations)
+    montrees = {source.fiche for source in prete.sources}
+    return Reponse(
+        prete.question,
+        prete.cherchee,
+        motif.phrase if motif else texte,
+        () if motif else citations,
+        prete.sources,
+        motif,
+        prete.probabilite,
+        tuple(c for c in prete.conflits if {c.recent.fiche, c.ancien.fiche} & montrees),
         controle,
-        time.monotonic() - depart,
+        time.monotonic() - prete.depart,
     )
 
 

@@ -15,15 +15,28 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from fabrique.modeles.gabarits import en_messages
+from fabrique.recherche.reponse import Reponse, conclure
+from fabrique.service.annotations import (
+    Sources,
+    decodage_pour_citer,
+    en_message,
+    verifier_pour_citer,
+)
 from fabrique.service.attente import Attente
 from fabrique.service.demandes import Conversation
-from fabrique.service.refus import en_objet
+from fabrique.service.refus import Refus, en_objet
 from fabrique.service.reglages_service import ReglagesService
-from fabrique.service.repondeur import Demande, Jeton, Morceau, verifier_le_nom
+from fabrique.service.repondeur import Demande, Jeton, Morceau, Repondeur, verifier_le_nom
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import en_francais
 
 #: Tous les combien on regarde si le client est encore là, en secondes.
 REGARDER_S = 0.25
+#: Longueur d'un schéma JSON, en caractères : le lire retient les autres demandes.
+SCHEMA_MAX = 32_000
+#: Ce qui ferme une réponse au fil de l'eau.
+FIN_DU_FLUX = "data: [DONE]\n\n"
 
 
 @dataclass
@@ -63,8 +76,14 @@ class Suite:
             yield rang, morceau
 
 
-def routes(attente: Attente, reglages: ReglagesService) -> APIRouter:
-    """Les adresses des conversations."""
+def routes(
+    attente: Attente, reglages: ReglagesService, sources: Sources | None = None
+) -> APIRouter:
+    """Les adresses des conversations.
+
+    Args:
+        sources: d'après quoi répondre en citant ; None, le modèle répond seul.
+    """
     routeur = APIRouter(prefix="/v1")
     moteur = attente.moteur
 
@@ -74,8 +93,17 @@ def routes(attente: Attente, reglages: ReglagesService) -> APIRouter:
         corps.verifier(reglages.lot)
         verifier_le_nom(moteur, corps.model)
         messages = [message.en_message() for message in corps.messages]
-        question = await run_in_threadpool(moteur.lire, messages)
         decodages = corps.decodages(reglages.jetons_max)
+        await run_in_threadpool(_verifier_le_format, moteur, corps)
+        question = await run_in_threadpool(moteur.lire, messages)
+        if sources:
+            verifier_pour_citer(corps)
+            prete = await run_in_threadpool(sources.preparer, messages[-1]["content"])
+            if prete.motif:
+                return _en_un_bloc(Ecrit(corps, 0), conclure(prete, ""))
+            messages = en_messages(prete.cherchee, prete.presentees)
+            decodages = [decodage_pour_citer(corps, decodages[0], prete)]
+            question = await run_in_threadpool(moteur.lire, messages)
         suite = Suite(len(decodages))
         demande = Demande(
             corps.model,
@@ -86,6 +114,9 @@ def routes(attente: Attente, reglages: ReglagesService) -> APIRouter:
         )
         attente.poser(demande)
         ecrit = Ecrit(corps, len(question))
+        if sources:
+            await _attendre(ecrit, demande, suite, requete)
+            return _en_un_bloc(ecrit, conclure(prete, ecrit.texte(0).strip()))
         if corps.stream:
             return AuFilDeLEau(_evenements(ecrit, suite, requete), demande)
         return await _d_un_coup(ecrit, demande, suite, requete)
@@ -93,13 +124,55 @@ def routes(attente: Attente, reglages: ReglagesService) -> APIRouter:
     return routeur
 
 
+def _verifier_le_format(moteur: Repondeur, corps: Conversation) -> None:
+    """Refuse un schéma qu'on ne saurait pas faire suivre.
+
+    Raises:
+        Refus: il nomme ``response_format``.
+    """
+    if len(corps.grammaire) > SCHEMA_MAX:
+        raise Refus(
+            "« response_format » : ce schéma est trop long",
+            f"Tenez-le en {en_francais(SCHEMA_MAX)} caractères",
+            champ="response_format",
+        )
+    if corps.grammaire:
+        try:
+            moteur.verifier_la_grammaire(corps.grammaire)
+        except ErreurFabrique as cause:
+            raise Refus(
+                f"« response_format » : {cause.message}",
+                "Tenez-vous aux mots de JSON Schema que llguidance connaît",
+                champ="response_format",
+            ) from cause
+
+
 async def _d_un_coup(ecrit: Ecrit, demande: Demande, suite: Suite, requete: Request) -> Response:
+    await _attendre(ecrit, demande, suite, requete)
+    return JSONResponse(ecrit.complet())
+
+
+async def _attendre(ecrit: Ecrit, demande: Demande, suite: Suite, requete: Request) -> None:
     try:
         async for rang, morceau in suite.lire(requete.is_disconnected):
             ecrit.ajouter(rang, morceau)
     finally:
         demande.abandonner()
-    return JSONResponse(ecrit.complet())
+
+
+def _en_un_bloc(ecrit: Ecrit, reponse: Reponse) -> Response:
+    """Une réponse sourcée ne part qu'une fois relue : au fil de l'eau aussi, elle vient d'un bloc."""
+    message = en_message(reponse)
+    if not ecrit.corps.stream:
+        return JSONResponse(ecrit.sourcee(message))
+    evenements = [
+        ecrit.ouverture(0),
+        ecrit.morceau([{"index": 0, "delta": message, "logprobs": None, "finish_reason": None}]),
+        ecrit.suite(0, Morceau("", fin=ecrit.fin(0))),
+        *ecrit.compte_demande(),
+    ]
+    flux = (*map(_evenement, evenements), FIN_DU_FLUX)
+    return StreamingResponse(iter(flux), media_type="text/event-stream")
 
 
 class AuFilDeLEau(StreamingResponse):
@@ -129,9 +202,9 @@ async def _evenements(ecrit: Ecrit, suite: Suite, requete: Request) -> AsyncIter
         async for rang, morceau in suite.lire(requete.is_disconnected):
             ecrit.ajouter(rang, morceau)
             yield _evenement(ecrit.suite(rang, morceau))
-        if ecrit.corps.stream_options and ecrit.corps.stream_options.include_usage:
-            yield _evenement(ecrit.morceau([]) | {"usage": ecrit.compte()})
-        yield "data: [DONE]\n\n"
+        for compte in ecrit.compte_demande():
+            yield _evenement(compte)
+        yield FIN_DU_FLUX
     except ErreurFabrique as erreur:
         yield _evenement(en_objet(erreur))
 
@@ -171,6 +244,32 @@ class Ecrit:
             "total_tokens": self.lus + ecrits,
         }
 
+    def compte_demande(self) -> list[dict[str, Any]]:
+        """L'évènement qui compte les jetons, si le client l'a demandé."""
+        if self.corps.stream_options and self.corps.stream_options.include_usage:
+            return [self.morceau([]) | {"usage": self.compte()}]
+        return []
+
+    def texte(self, rang: int) -> str:
+        """Une réponse, telle que le modèle l'a écrite."""
+        return "".join(morceau.texte for morceau in self.recus[rang])
+
+    def fin(self, rang: int) -> str | None:
+        """Pourquoi une réponse finit ; une abstention n'a rien demandé au modèle."""
+        recus = self.recus[rang]
+        return recus[-1].fin if recus else "stop"
+
+    def sourcee(self, message: dict[str, Any]) -> dict[str, Any]:
+        """La réponse entière, quand son message vient des sources."""
+        choix = {
+            "index": 0,
+            "message": {"role": "assistant", "refusal": None} | message,
+            "finish_reason": self.fin(0),
+            "logprobs": None,
+        }
+        objet = {"object": "chat.completion", "choices": [choix], "usage": self.compte()}
+        return self.entete | objet
+
     def complet(self) -> dict[str, Any]:
         """La réponse entière."""
         choix = [
@@ -178,10 +277,10 @@ class Ecrit:
                 "index": rang,
                 "message": {
                     "role": "assistant",
-                    "content": "".join(morceau.texte for morceau in recus),
+                    "content": self.texte(rang),
                     "refusal": None,
                 },
-                "finish_reason": recus[-1].fin if recus else None,
+                "finish_reason": self.fin(rang),
                 "logprobs": self._mesures([j for morceau in recus for j in morceau.jetons]),
             }
             for rang, recus in self.recus.items()

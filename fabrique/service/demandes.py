@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fabrique.modeles.contrainte import grammaire_json
 from fabrique.service.refus import Refus
 from fabrique.service.repondeur import Decodage
 
@@ -24,7 +25,6 @@ NEUTRES: dict[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -36,7 +36,7 @@ NEUTRES: dict[str, tuple[Any, ...]] = {
 GRAINES = {"ge": -(2**63), "lt": 2**63}
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """Un objet dont chaque champ est connu, et du type annoncé."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -45,25 +45,26 @@ class _Strict(BaseModel):
 # ---------------------------------------------------------------- converser
 
 
-class Texte(_Strict):
+class Texte(Strict):
     """Un morceau de message ; seul le texte se lit."""
 
     type: Literal["text"]
     text: str
 
 
-class Message(_Strict):
+class Message(Strict):
     """Un message de la conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Texte]
     name: str | None = None
-    # Ce que les clients renvoient d'une réponse reçue, toujours vide ici.
+    # Ce que les clients renvoient d'une réponse reçue, et qui ne se relit pas.
     refusal: None = None
     audio: None = None
     function_call: None = None
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
     annotations: list[Any] | None = None
+    fabrique: dict[str, Any] | None = None
 
     def en_message(self) -> dict[str, str]:
         """Le message tel que le gabarit le lit ; « developer » est le nouveau nom de « system »."""
@@ -74,14 +75,40 @@ class Message(_Strict):
         return {"role": role, "content": texte}
 
 
-class OptionsDeFlux(_Strict):
+class OptionsDeFlux(Strict):
     """Ce qu'on veut en plus, au fil de l'eau."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class Conversation(_Strict):
+class FormatLibre(Strict):
+    """Un texte, ou un objet JSON quelconque."""
+
+    type: Literal["text", "json_object"]
+
+
+class Schema(Strict):
+    """Un schéma JSON ; « strict » n'y change rien : il est toujours suivi."""
+
+    name: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+    description: str | None = None
+    # « schema » est déjà une méthode de pydantic.
+    demande: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class FormatSchema(Strict):
+    """Un JSON qui suit un schéma."""
+
+    type: Literal["json_schema"]
+    json_schema: Schema
+
+
+Format = Annotated[FormatLibre | FormatSchema, Field(discriminator="type")]
+
+
+class Conversation(Strict):
     """Le corps de ``POST /v1/chat/completions``."""
 
     model: str
@@ -95,6 +122,7 @@ class Conversation(_Strict):
     n: Annotated[int, Field(ge=1, le=128)] | None = 1
     seed: Annotated[int, Field(**GRAINES)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    response_format: Format | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     # Reçus, sans effet.
@@ -113,7 +141,6 @@ class Conversation(_Strict):
     parallel_tool_calls: Any = None
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
@@ -147,6 +174,15 @@ class Conversation(_Strict):
         """Les textes d'arrêt."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
+    @property
+    def grammaire(self) -> str:
+        """Celle que demande ``response_format`` ; vide pour un texte libre."""
+        if isinstance(self.response_format, FormatSchema):
+            return grammaire_json(self.response_format.json_schema.demande)
+        if self.response_format and self.response_format.type == "json_object":
+            return grammaire_json({"type": "object"})
+        return ""
+
     def decodages(self, jetons_max: int) -> list[Decodage]:
         """Comment écrire chacune des ``n`` réponses ; la graine avance d'un rang à l'autre.
 
@@ -162,6 +198,7 @@ class Conversation(_Strict):
                 graine=None if self.seed is None else (self.seed + rang) % 2**63,
                 arrets=self.arrets,
                 candidats=(self.top_logprobs or 0) if self.logprobs else None,
+                grammaire=self.grammaire,
             )
             for rang in range(self.n or 1)
         ]
@@ -176,7 +213,7 @@ def _refuser(champ: str, pourquoi: str, nom: str | None = None) -> Refus:
 Automatique = Literal["auto"]
 
 
-class Hyperparametres(_Strict):
+class Hyperparametres(Strict):
     """Les hyperparamètres de l'API ; « auto » laisse le service choisir."""
 
     n_epochs: Annotated[int, Field(ge=1, le=50)] | Automatique = "auto"
@@ -186,13 +223,13 @@ class Hyperparametres(_Strict):
     ) = "auto"
 
 
-class Supervise(_Strict):
+class Supervise(Strict):
     """Les réglages de la méthode supervisée."""
 
     hyperparameters: Hyperparametres | None = None
 
 
-class Methode(_Strict):
+class Methode(Strict):
     """Comment apprendre : ici, sur des réponses données en exemple."""
 
     type: str
@@ -201,7 +238,7 @@ class Methode(_Strict):
     reinforcement: Any = None
 
 
-class Affinage(_Strict):
+class Affinage(Strict):
     """Le corps de ``POST /v1/fine_tuning/jobs``."""
 
     model: str

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fabrique.modeles.contrainte import SANS_BLANCS
 from fabrique.modeles.fichier_gguf import SANS_GGUF, FichierGguf
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import place_dans
@@ -23,9 +24,9 @@ from fabrique.modeles.tokenizer import completer
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 JSON = {"Content-Type": "application/json"}
-#: Un petit modèle libre d'écrire des blancs entre deux champs n'en finit pas. Source : llguidance,
-#: « x-guidance ».
-SANS_BLANCS = {"x-guidance": {"whitespace_flexible": False}}
+#: Ce qui dit à llama.cpp qu'une grammaire est dans le langage de llguidance, et non dans le sien.
+#: Source : llama.cpp, « docs/llguidance.md ».
+LLGUIDANCE = "%llguidance {}\n"
 #: Ce que ``au_fil`` reçoit ; rendre True arrête l'écriture.
 AuFil = Callable[[str], bool | None]
 
@@ -128,6 +129,7 @@ class Moteur:
         top_p: float = 1.0,
         probabilites: int = 0,
         schema: dict | None = None,
+        grammaire: str = "",
         impose: int | None = None,
         au_fil: AuFil | None = None,
     ) -> Ecrit:
@@ -141,6 +143,7 @@ class Moteur:
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
             schema: schéma JSON que la réponse suit.
+            grammaire: ce que la réponse peut être, dans le langage de Lark ; vide, tout.
             impose: le jeton à écrire, quelles que soient les probabilités, qui restent celles du modèle.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
 
@@ -162,6 +165,7 @@ class Moteur:
             **({"logit_bias": [[impose, 1e4]]} if impose is not None else {}),
             "stream": True,
             **({"json_schema": schema | SANS_BLANCS} if schema else {}),
+            **({"grammar": f"{LLGUIDANCE}{grammaire}"} if grammaire else {}),
         }
         morceaux, pas, raisons, refus = [], [], [], []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fabrique.machine.fils import choisir_fils
@@ -12,6 +13,7 @@ from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
 from fabrique.modeles.chargement import charger
 from fabrique.service.affinages import Cadre
+from fabrique.service.annotations import Sources
 from fabrique.service.moteur import Moteur
 from fabrique.service.reglages_service import Cle, ReglagesService, verifier_l_ouverture
 from fabrique.service.repondeur import Repondeur
@@ -28,6 +30,7 @@ def ouvrir(
     quantification: str = "nf4",
     revision: str | None = None,
     accepter_personnelles: bool = False,
+    index: Path | None = None,
 ) -> None:
     """Charge une base et ses adaptateurs, puis sert jusqu'à ce qu'on l'arrête.
 
@@ -37,23 +40,27 @@ def ouvrir(
         quantification: comme pour ``charger``.
         revision: empreinte du hub, obligatoire hors du catalogue.
         accepter_personnelles: affine même un fichier qui contient des données personnelles.
+        index: d'après quoi répondre en citant, si on le donne (``fabrique sources indexer``).
 
     Raises:
-        ErreurFabrique: avant tout chargement, service ouvert sans clé, adaptateur qui ne sert pas,
+        ErreurFabrique: avant tout chargement, service ouvert sans clé, adaptateur ou index qui ne sert pas,
             port pris, dossier d'un autre ; ensuite, comme ``charger``.
     """
     verifier_l_ouverture(reglages, cle)
     for dossier in adaptateurs:
         verifier_adaptateur(dossier)
     with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
+        sources = Sources.lire(index) if index else None
         machine = examiner(racine)
         choisir_fils(machine)
         moteur = _repondeur(modele, quantification, revision, reglages.lot)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
         profil = profil_du_modele(nom_servi(modele), machine)
+        if sources:
+            sources = replace(sources, texte_libre=profil.texte_libre)
         cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
-        servir(Service(moteur, cadre, reglages, racine), cle, prise)
+        servir(Service(moteur, cadre, reglages, racine, sources), cle, prise)
 
 
 def _repondeur(modele: str, quantification: str, revision: str | None, lot: int) -> Repondeur:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from fabrique.modeles.contrainte import SelonGrammaire
 from fabrique.service.repondeur import Jeton, Ligne, Morceau
 
 #: Ce qu'un tokenizer rend d'un caractère dont tous les octets ne sont pas encore écrits.
@@ -26,6 +27,8 @@ class Plume:
         self.finie = False
         self._dit = 0  # caractères déjà partis
         self._en_attente: list[Jeton] = []
+        grammaire = ligne.decodage.grammaire
+        self._regle = SelonGrammaire(tokenizer, [grammaire], 0) if grammaire else None
         self._hasard = torch.Generator()
         if ligne.decodage.graine is None:
             self._hasard.seed()
@@ -43,10 +46,15 @@ class Plume:
         reglages = self.ligne.decodage
         if self.finie:  # les autres réponses du lot continuent
             return 0
+        permises = notes
+        if self._regle:
+            permises = self._regle(torch.tensor([self.ids], dtype=torch.long), notes.clone()[None])[
+                0
+            ]
         if reglages.temperature == 0:
-            jeton = int(notes.argmax())
+            jeton = int(permises.argmax())
         else:
-            chances = (notes / reglages.temperature).softmax(-1).cpu()
+            chances = (permises / reglages.temperature).softmax(-1).cpu()
             jeton = int(
                 torch.multinomial(_noyau(chances, reglages.top_p), 1, generator=self._hasard)
             )

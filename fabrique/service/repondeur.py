@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from jinja2 import TemplateError
 
+from fabrique.modeles.contrainte import verifier
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.service.refus import Refus
 from fabrique.socle.erreurs import ErreurFabrique
@@ -36,6 +37,8 @@ class Decodage:
         arrets: la réponse s'arrête avant le premier de ces textes.
         candidats: combien de jetons décrire à chaque place, en plus de celui qui est pris ; None
             n'en décrit aucun.
+        grammaire: ce que la réponse peut être, dans le langage de Lark (``modeles.contrainte``) ;
+            vide, tout.
     """
 
     max_tokens: int
@@ -44,6 +47,7 @@ class Decodage:
     graine: int | None = None
     arrets: tuple[str, ...] = ()
     candidats: int | None = None
+    grammaire: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,13 @@ class Repondeur(Protocol):
     def place(self, question: list[int]) -> int:
         """Combien de jetons il reste pour répondre."""
 
+    def verifier_la_grammaire(self, grammaire: str) -> None:
+        """Refuse une grammaire que le moteur ne suivrait pas.
+
+        Raises:
+            ErreurFabrique: elle ne se comprend pas.
+        """
+
     def ecrire(self, nom: str, lignes: Sequence[Ligne]) -> None:
         """Écrit des réponses ensemble, jusqu'à la dernière ; chaque morceau part dès qu'il est sûr."""
 
@@ -177,6 +188,16 @@ def jetons_de(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]
             "Alternez user et assistant, et finissez par user",
             champ="messages",
         ) from cause
+
+
+def verifier_pour(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> None:
+    """Refuse une grammaire que llguidance ne comprend pas.
+
+    Raises:
+        ErreurFabrique: elle ne se comprend pas.
+    """
+    with _LECTURE:
+        verifier(tokenizer, grammaire)
 
 
 @contextmanager

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from fabrique.modeles.generation import place_dans
 from fabrique.service.moteur import Moteur
-from fabrique.service.repondeur import Jeton, Ligne, Morceau, jetons_de, trop_longue
+from fabrique.service.repondeur import (
+    Jeton,
+    Ligne,
+    Morceau,
+    jetons_de,
+    trop_longue,
+    verifier_pour,
+)
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: La graine que llama.cpp réserve au hasard.
@@ -56,6 +63,10 @@ class RepondeurGguf:
         """Combien de jetons il reste pour répondre."""
         return place_dans(self._moteur.fenetre, len(question))
 
+    def verifier_la_grammaire(self, grammaire: str) -> None:
+        """Refuse une grammaire que llguidance, celui de llama.cpp aussi, ne comprend pas."""
+        verifier_pour(self._moteur.tokenizer, grammaire)
+
     def ecrire(self, nom: str, lignes: Sequence[Ligne]) -> None:
         """Écrit des réponses ensemble : un fil par réponse, que llama.cpp regroupe lui-même."""
         with ThreadPoolExecutor(len(lignes)) as fils:
@@ -75,6 +86,7 @@ class RepondeurGguf:
             top_p=reglages.top_p,
             graine=None if reglages.graine is None else reglages.graine % AU_HASARD,
             fins=reglages.arrets,
+            grammaire=reglages.grammaire,
             # llama.cpp ne dit la probabilité d'un jeton qu'avec ses concurrents.
             probabilites=0 if reglages.candidats is None else max(1, reglages.candidats),
             au_fil=au_fil,

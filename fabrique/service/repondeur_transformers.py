@@ -20,7 +20,7 @@ from transformers import (
 from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
 from fabrique.modeles.generation import SANS_REGLE_CACHEE, base_ou_affine, place_pour_repondre
 from fabrique.service.plume import Plume
-from fabrique.service.repondeur import Ligne, jetons_de, trop_longue
+from fabrique.service.repondeur import Ligne, jetons_de, trop_longue, verifier_pour
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Adaptateurs gardés en mémoire ; au-delà, le plus anciennement employé en sort.
@@ -100,6 +100,10 @@ class RepondeurTransformers:
     def place(self, question: list[int]) -> int:
         """Combien de jetons il reste pour répondre."""
         return place_pour_repondre(self.modele, self.tokenizer, len(question))
+
+    def verifier_la_grammaire(self, grammaire: str) -> None:
+        """Refuse une grammaire que llguidance ne comprend pas."""
+        verifier_pour(self.tokenizer, grammaire)
 
     # ------------------------------------------------------------ écrire
 

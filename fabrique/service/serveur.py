@@ -14,8 +14,9 @@ import uvicorn
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 
-from fabrique.service import affinages, conversations, depots as fichiers
+from fabrique.service import affinages, conversations, depots as fichiers, vecteurs
 from fabrique.service.affinages import AU_PAS, Cadre
+from fabrique.service.annotations import Sources
 from fabrique.service.attente import Attente
 from fabrique.service.depots import Depots
 from fabrique.service.garde import SANTE, Garde, Protocole
@@ -65,9 +66,15 @@ class Service:
     """Ce qui vit le temps d'un service : la file d'attente, les fichiers, les affinages."""
 
     def __init__(
-        self, moteur: Repondeur, cadre: Cadre, reglages: ReglagesService, racine: Path
+        self,
+        moteur: Repondeur,
+        cadre: Cadre,
+        reglages: ReglagesService,
+        racine: Path,
+        sources: Sources | None = None,
     ) -> None:
         self.moteur, self.cadre, self.reglages = moteur, cadre, reglages
+        self.sources = sources
         self.depots = Depots(racine / "fichiers")
         self.travaux = Travaux(racine / "affinages", self._servir_l_affine)
         self.attente = Attente(moteur, reglages.lot, reglages.file_max)
@@ -98,6 +105,7 @@ class Service:
             f"Le service répond sur http://{hote}:{port}/v1 "
             + ("(clé demandée)." if avec_cle else "(sans clé, cette machine seulement)."),
             f"Modèles : {', '.join(montres(self.moteur))}.",
+            *([self.sources.presentation()] if self.sources else []),
             *([", ".join(retrouves) + "."] if tous else []),
             "Ctrl-C l’arrête.",
         ]
@@ -122,7 +130,8 @@ def application(service: Service) -> FastAPI:
         title="FabriqueLLM", lifespan=vie, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     expliquer_les_refus(app)
-    app.include_router(conversations.routes(service.attente, service.reglages))
+    app.include_router(conversations.routes(service.attente, service.reglages, service.sources))
+    app.include_router(vecteurs.routes())
     app.include_router(fichiers.routes(service.depots, service.attend_le_fichier))
     app.include_router(
         affinages.routes(service.travaux, service.depots, service.moteur, service.cadre)
@@ -131,12 +140,14 @@ def application(service: Service) -> FastAPI:
     @app.get("/v1/models")
     async def modeles() -> dict[str, Any]:
         """Les modèles servis."""
-        return {"object": "list", "data": [_modele(nom) for nom in montres(service.moteur)]}
+        noms = [*montres(service.moteur), vecteurs.NOM]
+        return {"object": "list", "data": [_modele(nom) for nom in noms]}
 
     @app.get("/v1/models/{nom:path}")
     async def modele(nom: str) -> dict[str, Any]:
         """Un modèle servi."""
-        verifier_le_nom(service.moteur, nom)
+        if nom != vecteurs.NOM:
+            verifier_le_nom(service.moteur, nom)
         return _modele(nom)
 
     @app.get(SANTE)
