@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from fabrique.recherche.citations import MOT
 
-#: Ce qu'une citation ne traverse pas : une fin de ligne, des guillemets, un renvoi.
-_COUPURE = re.compile(r"\n+|[«»“”\"]|\[\d+\]")
+#: Ce qu'une citation ne traverse pas : une fin de ligne, des guillemets, un renvoi, le nom d'un jeton
+#: spécial (« <|fin|> »), qu'un modèle n'écrit pas lettre à lettre.
+_COUPURE = re.compile(r"\n+|[«»“”\"]|\[\d+\]|<\|[^|>\n]*\|>")
 #: Un titre de rubrique n'est pas une preuve ; le tiret d'une liste n'est pas un mot.
 _TITRE, _TIRET = re.compile(r"\s{0,3}#"), re.compile(r"^\s*[-*•]\s+")
 #: Un mot, ou l'unité qui finit un nombre.
