@@ -589,7 +589,7 @@ def test_les_exemples_coupes_et_ecartes_se_comptent_et_le_compte_tombe_juste(
     assert {cle: getattr(resultat, cle) for cle in attendu} == attendu
     dit = capsys.readouterr().out
     assert "6 exemples lus\u00a0: 5 appris, dont 2 coupés" in dit
-    assert "et 1 écartés" in dit
+    assert "et 1 écarté " in dit
     assert resultat.pas == 3
 
 
