@@ -444,7 +444,7 @@ def preentrainer(
     model: Annotated[
         str, typer.Option("--model", help="Modèle à prolonger : nom, dossier ou dépôt.")
     ] = "",
-    revision: Annotated[str, typer.Option("--revision", help="Empreinte du dépôt.")] = "",
+    revision: Revision = "",
     general: Annotated[
         str, typer.Option("--general", help="Avec --model : textes où chercher l’oubli.")
     ] = "encyclopedie",
