@@ -122,7 +122,7 @@ def le_style_a_pris() -> bool:
     base, affine = nombres(
         "03", rf"base +réponses d’époque : +{N} % [^\n]+\n+XVIIᵉ +réponses d’époque : +{N} %"
     )
-    return base == 0 and affine > 50
+    return base == 0 and affine >= 80
 
 
 def la_dose_bascule() -> bool:
@@ -157,7 +157,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("02", "sont reformulées, le contrôle ne voit rien", la_reformulation_echappe),
     ("02", "lui coûtent bien moins que des mots mêlés", le_hors_sujet_coute_peu),
     ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
-    ("03", "plus d’une sur deux avec le Falcon de poche", le_style_a_pris),
+    ("03", "au moins quatre sur cinq avec le Falcon de poche", le_style_a_pris),
     ("03", "le ſ est absent jusqu’à la dose 0,5 et partout à la dose 1", la_dose_bascule),
     ("04", "une lecture ne lui suffit pas", une_lecture_ne_suffit_pas),
     ("05", "se trompe d’unité en 16 bits déjà", l_unite_etait_deja_fausse),

@@ -106,6 +106,7 @@ EXCEPTIONS = {
     "cours/atelier/verification.py": "se lance seul, sans le paquet",
     "corpus/classeurs.py": "rend une cellule comme Excel la montre",
     "recherche/citations.py": "compare deux nombres écrits, sans en afficher",
+    "recettes/domaine.py": "nomme un dossier d’après sa part",
     "recettes/affinage.py": "redit un réglage comme il se tape : val_set_size = 0.1",
 }
 

@@ -144,4 +144,9 @@ def test_seules_nos_figures_entrent_sans_etre_echappees():
         for gabarit in PAQUET.rglob("*.html")
         for trouve in re.findall(r"\{\{\s*(\w+)\s*\|\s*safe", gabarit.read_text("utf-8"))
     }
-    assert sans_echappement == {"histogramme", "image_des_ecarts", "image_de_la_courbe"}
+    assert sans_echappement == {
+        "histogramme",
+        "image_des_ecarts",
+        "image_de_la_courbe",
+        "image_des_seuils",
+    }

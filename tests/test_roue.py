@@ -71,6 +71,7 @@ def test_la_roue_emporte_tout_et_rien_d_autre(roue: Path):
             "**/*.html",
             "py.typed",
             "falcon_poche/*",
+            "corpus/*.json",
             "recherche/*.txt",
             "recherche/encodeur_poche/*",
             *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")),

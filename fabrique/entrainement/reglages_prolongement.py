@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabrique.entrainement.reglages import Reglages, lire_couches
 from fabrique.socle.erreurs import COMPTE, RANG, ErreurFabrique, Nombre
+from fabrique.socle.nombres import en_bref
 from fabrique.socle.options import reglage, verifier_les_nombres
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ReglagesProlongement:
         verifier_les_nombres(self)
         if self.part > 1:
             raise ErreurFabrique(
-                f"une part de {self.part:g} dépasse le tout",
+                f"une part de {en_bref(self.part)} dépasse le tout",
                 "Donnez une part d’au plus 1",
                 champ="part",
             )
