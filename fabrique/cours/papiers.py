@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +21,7 @@ from fabrique.socle.figures import montrer
 LARGEUR, HAUTEUR = 5.83, 8.27
 POINTS = 72
 #: Ce que matplotlib écrit d'ordinaire ne se relit pas toujours : les apostrophes y deviennent des dessins.
-REGLAGES_PDF = {
+REGLAGES_PDF: Any = {
     "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "image.interpolation": "none",
@@ -81,7 +82,9 @@ def page() -> Figure:
     return Figure(figsize=(LARGEUR, HAUTEUR))
 
 
-def poser(figure: Figure, x: float, haut: float, texte: str, taille: float = 11, **options) -> None:
+def poser(
+    figure: Figure, x: float, haut: float, texte: str, taille: float = 11, **options: Any
+) -> None:
     """Pose une ligne de texte.
 
     Args:

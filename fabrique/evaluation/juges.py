@@ -37,7 +37,10 @@ class Panne(Exception):
 class Juge(Protocol):
     """Tout ce qui a un nom et sait répondre à une consigne sur une paire."""
 
-    nom: str
+    @property
+    def nom(self) -> str:
+        """Comment le rapport l'appelle."""
+        ...
 
     def __call__(self, consigne: str, matiere: str) -> str:
         """Le texte du juge, tel quel.

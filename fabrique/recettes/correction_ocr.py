@@ -235,8 +235,8 @@ def mesurer_correction(
 
 def tableau(corrections: Mapping[str, Correction]) -> str:
     """Une ligne par façon de corriger."""
-    titres = ("", "caractères faux", "[95 %]", "écart avec rien [95 %]")
-    titres += ("mots faux", "réparés", "gâtés")
+    caracteres = ("caractères faux", "[95 %]", "écart avec rien [95 %]")
+    titres = ("", *caracteres, "mots faux", "réparés", "gâtés")
     return en_colonnes(titres, [_rangee(nom, c) for nom, c in corrections.items()])
 
 

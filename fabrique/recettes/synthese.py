@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -402,9 +403,7 @@ def synthetiser(
     patience, candidats, muets = _Patience(journal), [], 0
     for passage in derriere_une_barre(envoyes, "Questions"):
         ligne = patience.essayer(
-            lambda passage=passage: _appeler(
-                generateur, _consigne(reglages), _matiere(passage), journal, lus
-            )
+            partial(_appeler, generateur, _consigne(reglages), _matiere(passage), journal, lus)
         )
         siens = list(_candidats(ligne, passage)) if ligne else []
         muets += ligne is not None and not siens
@@ -443,9 +442,7 @@ def _choisir(
             siens = ["une question déjà gardée, ou presque"]
         if not siens and juge is not None:
             dit = patience.essayer(
-                lambda candidat=candidat: _appeler(
-                    juge, CONSIGNE_DU_JUGE, _a_juger(candidat), journal, lus
-                )
+                partial(_appeler, juge, CONSIGNE_DU_JUGE, _a_juger(candidat), journal, lus)
             )
             siens = [] if dit and _avis(dit) else ["le juge ne l’a pas gardée"]
         if siens:
