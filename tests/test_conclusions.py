@@ -127,8 +127,8 @@ def le_style_a_pris() -> bool:
 
 def la_dose_bascule() -> bool:
     demi, une, forte = cases("03", "dose 1,50")
-    redits = len(forte.split()) - len(set(forte.split()))
-    return "ſ" not in demi and "ſ" in une and redits > len(forte.split()) / 2
+    a_la_longue = sum("ſ" in mot for mot in forte.split())
+    return "ſ" not in demi and "ſ" in une and a_la_longue > len(forte.split()) / 2
 
 
 def une_lecture_ne_suffit_pas() -> bool:
