@@ -21,7 +21,6 @@ from fabrique.recherche import abstention
 from fabrique.recherche.abstention import (
     Calibration,
     QuestionJugee,
-    calibration_gardee,
     calibration_livree,
     en_figure,
     questions_livrees,
@@ -36,6 +35,7 @@ from fabrique.recherche.reponse import Motif, les_plus_proches, repondre
 from fabrique.recherche.suite import depend_de_la_precedente
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.erreurs import ErreurFabrique
+from outils.calibrations import NOMBRES
 
 #: Des fiches qui donnent des ordres, ferment leurs guillemets, imitent le gabarit et le rang.
 HOSTILES = [
@@ -326,24 +326,24 @@ def test_la_calibration_tient_la_part_choisie():
     assert defauts(en_figure(calibration)) == []
 
 
-def test_la_calibration_se_garde_avec_l_index(index, tmp_path, monkeypatch):
-    """Relue, elle dit pareil ; une autre version, un fichier abîmé, et elle s'apprend de nouveau."""
-    index.enregistrer(tmp_path / "i")
-    apprise, appels = calibration_gardee(tmp_path / "i"), []
-    monkeypatch.setattr(
-        abstention, "calibration_livree", lambda montres: appels.append(montres) or apprise
-    )
-    relue = calibration_gardee(tmp_path / "i")
+@pytest.mark.parametrize("montres", NOMBRES)
+def test_la_calibration_livree_est_celle_du_corpus(montres, index):
+    """Apprise de nouveau, elle dit pareil ; un corpus changé demande « python -m outils.calibrations »."""
+    livree, apprise = calibration_livree(montres), abstention.apprendre_du_cours(montres)
+    gardee = apprise.en_dictionnaire()
+    assert livree.en_dictionnaire()["lignes"] == gardee["lignes"]
+    assert livree.en_dictionnaire()["ont_reponse"] == gardee["ont_reponse"]
     question = "Quand déclarer un vélo ?"
     trouves = index.chercher(question)
-    assert relue.probabilite(question, trouves) == apprise.probabilite(question, trouves)
-    assert (relue.points, appels) == (apprise.points, [])
-    calibration_gardee(tmp_path / "i", 2)
-    (tmp_path / "i" / "calibration.json").write_text('{"cle": 3}', encoding="utf-8")
-    calibration_gardee(tmp_path / "i")
-    assert appels == [2, 3]
-    # Le fichier qu’une autre main a changé reste tel quel.
-    assert (tmp_path / "i" / "calibration.json").read_text("utf-8") == '{"cle": 3}'
+    attendue = pytest.approx(apprise.probabilite(question, trouves), abs=1e-4)
+    assert livree.probabilite(question, trouves) == attendue
+    for part in (0.05, 0.15, 0.3):
+        assert livree.point(part).seuil == pytest.approx(apprise.point(part).seuil, abs=1e-4)
+
+
+def test_pour_un_autre_nombre_de_passages_la_calibration_s_apprend(monkeypatch):
+    monkeypatch.setattr(abstention, "apprendre_du_cours", lambda montres: ("apprise", montres))
+    assert calibration_livree.__wrapped__(9) == ("apprise", 9)
 
 
 def test_sans_assez_de_questions_la_calibration_le_dit(index):

@@ -73,6 +73,7 @@ def test_la_roue_emporte_tout_et_rien_d_autre(roue: Path):
             "falcon_poche/*",
             "corpus/*.json",
             "recherche/*.txt",
+            "recherche/*.json",
             "recherche/encodeur_poche/*",
             *(f"evaluation/**/*.{fin}" for fin in ("txt", "yaml", "jsonl")),
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from fabrique.machine.profil import merite_le_texte_libre
 from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
 from fabrique.modeles.chargement import charger
-from fabrique.recherche.abstention import FAUSSES_REPONSES, MONTRES, calibration_gardee
+from fabrique.recherche.abstention import FAUSSES_REPONSES, MONTRES
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import Reponse, repondre
 
@@ -44,7 +44,6 @@ def repondre_d_apres(
         question,
         lu,
         fausses_reponses=fausses_reponses,
-        calibration=calibration_gardee(index, montres) if fausses_reponses < 1 else None,
         montres=montres,
         texte_libre=merite_le_texte_libre(modele),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +20,10 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fabrique import __version__
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import racines
 from fabrique.recherche.passages import Trouve, une_phrase
-from fabrique.socle.emplacements import dossier_data, ecrire_signe, empreinte, est_signe
+from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.figures import BLEU, en_image, nouvelle_figure
 from fabrique.socle.nombres import en_pourcent
@@ -36,6 +34,8 @@ MONTRES: int = 3
 FAUSSES_REPONSES: float = 0.15
 #: Combien de passages d'une même fiche, au plus : la bonne rubrique n'est pas toujours la première.
 PAR_FICHE = 2
+#: Les calibrations que le paquet livre, par nombre de passages montrés.
+LIVREES = Path(__file__).with_name("calibrations.json")
 _PLIS, _GRAINE = 5, 0
 #: Ce qui tourne une question sans dire de quoi elle parle.
 _TOURNURES = frozenset(racines("comment combien pourquoi quand faire faut peut dois doit avoir"))
@@ -181,11 +181,12 @@ class Calibration:
         )
 
     def en_dictionnaire(self) -> dict:
-        """De quoi la refaire : ce qui a été relevé de chaque question, et la courbe."""
+        """De quoi la refaire : ce qui a été relevé de chaque question, et la courbe, au millionième."""
+        points = np.array([astuple(point) for point in self.points])
         return {
-            "lignes": self._lignes.tolist(),
+            "lignes": self._lignes.round(6).tolist(),
             "ont_reponse": self._ont_reponse.tolist(),
-            "points": [astuple(point) for point in self.points],
+            "points": points.round(6).tolist(),
         }
 
     def probabilite(self, question: str, trouves: Sequence[Trouve]) -> float:
@@ -247,42 +248,24 @@ def questions_livrees(*jeux: str) -> list[QuestionJugee]:
     ]
 
 
-def calibration_livree(montres: int = MONTRES) -> Calibration:
+def apprendre_du_cours(montres: int) -> Calibration:
     """La calibration du cours : les fiches et les questions livrées, celles de test mises à part.
 
     Elle cherche par mots seulement : elle vaut donc pour tout index, qu'il cherche aussi par sens ou non.
     """
-    return _calibration_livree(montres)
-
-
-@cache
-def _calibration_livree(montres: int) -> Calibration:
     questions = questions_livrees("entrainement", "validation")
     return Calibration.apprendre(questions, Index.construire("fiches", sens="aucun"), montres)
 
 
-def calibration_gardee(index: Path, montres: int = MONTRES) -> Calibration:
-    """La calibration du cours, relue dans le dossier d'un index, ou apprise et gardée là.
+@cache
+def calibration_livree(montres: int = MONTRES) -> Calibration:
+    """La calibration du cours, relue dans le paquet ; apprise, si l'on montre un autre nombre de passages.
 
-    L'apprendre demande des centaines de recherches ; la relire, une fraction de seconde. Elle vaut
-    pour cette version du paquet et de ses corpus, quel que soit l'encodeur de l'index.
-
-    Args:
-        index: le dossier d'un index ; en lecture seule, la calibration s'apprend à chaque fois.
+    L'apprendre demande des centaines de recherches : ``python -m outils.calibrations`` l'a fait.
     """
-    fichier = index / "calibration.json"
-    cle = {"version": __version__, "montres": montres} | {
-        nom: empreinte(dossier_data() / f"{nom}.jsonl") for nom in ("fiches", "sources")
-    }
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        gardee = json.loads(fichier.read_text(encoding="utf-8"))
-        if gardee["cle"] == cle:
-            return Calibration.relire(gardee)
-    calibration = calibration_livree(montres)
-    if not fichier.exists() or est_signe(fichier):
-        with suppress(OSError):
-            ecrire_signe(fichier, json.dumps({"cle": cle, **calibration.en_dictionnaire()}))
-    return calibration
+    livrees = json.loads(LIVREES.read_text(encoding="utf-8"))
+    livree = livrees.get(str(montres))
+    return Calibration.relire(livree) if livree else apprendre_du_cours(montres)
 
 
 def dessiner(calibration: Calibration, fausses_reponses: float = FAUSSES_REPONSES) -> Figure:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fabrique.recherche.abstention import calibration_gardee
 from fabrique.recherche.ecriture import verifier_dossier
 from fabrique.recherche.fiches import Lue, lire_fiches
 from fabrique.recherche.index import Index
@@ -83,6 +82,5 @@ def indexer(sources: Sequence[str | Path], sortie: str | Path, sens: str = "poch
     lues = lire_fiches(*sources)
     index = Index.depuis((fiche for lue in lues for fiche in lue.fiches), sens)
     index.enregistrer(sortie)
-    calibration_gardee(sortie)
     octets = sum(f.stat().st_size for f in sortie.rglob("*") if f.is_file())
     return Indexation(sortie, lues, len(index), sens, octets, time.monotonic() - depart)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fabrique.recherche.abstention import FAUSSES_REPONSES, MONTRES, Calibration, calibration_gardee
+from fabrique.recherche.abstention import FAUSSES_REPONSES, Calibration
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import JETONS, Preparee, Reponse, preparer
 from fabrique.service.demandes import Conversation
@@ -34,12 +34,12 @@ class Sources:
 
     @classmethod
     def lire(cls, dossier: Path) -> Sources:
-        """Relit un index de ``fabrique sources indexer``, et sa calibration s'il en a une.
+        """Relit un index de ``fabrique sources indexer``.
 
         Raises:
             ErreurFabrique: ce n'est pas un index.
         """
-        return cls(Index.lire(dossier), calibration_gardee(dossier, MONTRES))
+        return cls(Index.lire(dossier))
 
     def preparer(self, question: str) -> Preparee:
         """Cherche, décide s'il faut répondre, et dit ce que le modèle pourra écrire."""
