@@ -95,14 +95,7 @@ def repondre_en_citant(
     index = Index.construire("fiches")
     reponses = []
     for question in QUESTIONS_SOURCEES:
-        reponse = repondre(
-            modele,
-            tokenizer,
-            question,
-            index,
-            montres=1,
-            adaptateur=False,
-        )
+        reponse = repondre(modele, tokenizer, question, index, montres=1, adaptateur=False)
         reponses.append(reponse)
         en_terminal(reponse, console)
     return reponses
