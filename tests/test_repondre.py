@@ -435,17 +435,21 @@ def test_un_petit_modele_choisit_parmi_les_phrases_les_plus_proches():
 
 
 def test_la_demonstration_finit_par_trois_reponses_et_une_abstention():
-    """Avec le modèle embarqué, sans apprentissage : ce que voit en premier un nouveau venu."""
-    tokenizer, modele = fabrique.charger("falcon-poche", "aucune", silencieux=True)
+    """Avec le modèle embarqué, en 4 bits et sans apprentissage : ce que voit en premier un nouveau venu."""
+    tokenizer, modele = fabrique.charger("falcon-poche", "nf4", silencieux=True)
     sortie = io.StringIO()
     console = Console(file=sortie, width=120, highlight=False)
     *dites, tue = demo.repondre_en_citant(modele, tokenizer, console)
     assert [reponse.abstention for reponse in dites] == [None] * 3
-    assert [reponse.sources[0].fiche for reponse in dites] == [
-        "fiche-etat-civil-acte-naissance",
-        "fiche-logement-bail-mobilite",
-        "fiche-accessibilite-rgaa-obligations",
+    cite = [(reponse.sources[0].fiche, reponse.texte) for reponse in dites]
+    attendus = [
+        ("fiche-etat-civil-acte-naissance", "mairie du lieu de naissance"),
+        ("fiche-identite-passeport-mineur", "cinq ans"),
+        ("fiche-accessibilite-rgaa-obligations", "Arcom"),
     ]
+    for (fiche, texte), (attendue, fait) in zip(cite, attendus, strict=True):
+        assert fiche == attendue
+        assert fait in texte
     assert all(reponse.controle.constats == () for reponse in dites)
     assert tue.abstention is Motif.DOUTE
     assert sortie.getvalue().count("Sans réponse.") == 1

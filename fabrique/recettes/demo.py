@@ -32,7 +32,7 @@ REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
 #: Trois questions auxquelles les fiches répondent, et une à laquelle elles ne répondent pas.
 QUESTIONS_SOURCEES = (
     "Comment obtenir un acte de naissance ?",
-    "Combien de temps dure un bail mobilité ?",
+    "Le passeport d’un enfant est valable combien de temps ?",
     "Qui contrôle l’accessibilité des sites publics ?",
     "Combien coûte une place en crèche ?",
 )
