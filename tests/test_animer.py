@@ -82,14 +82,15 @@ def test_les_nombres_cites_sont_dans_les_carnets():
 
 def test_le_parcours_du_readme_est_celui_des_carnets():
     """Un carnet, une ligne du README ; et dans le carnet 00, les mêmes minutes."""
-    readme = (RACINE / "README.md").read_text("utf-8")
+    lignes = (RACINE / "README.md").read_text("utf-8").splitlines()
     accueil = nbformat.read(ETAPES["00"].fichier, as_version=4).cells
     programme = "\n".join(c.source for c in accueil if c.cell_type == "markdown")
     annonces = dict(
         re.findall(r"^\| \[?\**(\d\d) [^|]*\| [^|]+ \| (\d+)[ \u00a0]min", programme, re.M)
     )
     for numero, etape in ETAPES.items():
-        assert f"](notebooks/{etape.fichier.name})" in readme
+        [ligne] = [x for x in lignes if f"](notebooks/{etape.fichier.name})" in x]
+        assert f"| moins de {etape.calcul}\u00a0min |" in ligne
         if numero in annonces:
             assert int(annonces[numero]) == etape.lecture
     assert {"00", "01"} <= annonces.keys()
