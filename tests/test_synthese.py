@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_juge import Serveur, envoyer, qui_dit
+from serveurs import envoyer, qui_dit
 
 from fabrique.corpus import lire_corpus
 from fabrique.ligne_de_commande import principal
@@ -104,19 +103,6 @@ def test_un_mauvais_candidat_est_ecarte_et_l_on_sait_pourquoi(change, motif):
 
 
 # ---------------------------------------------------------------- la commande
-
-
-@pytest.fixture
-def servir() -> Iterator[Callable[..., Serveur]]:
-    ouverts: list[Serveur] = []
-
-    def ouvrir(repondre: Callable) -> Serveur:
-        ouverts.append(Serveur(repondre))
-        return ouverts[-1]
-
-    yield ouvrir
-    for serveur in ouverts:
-        serveur.mourir()
 
 
 @pytest.fixture
