@@ -27,6 +27,7 @@ from fabrique.corpus.regles import langue
 from fabrique.corpus.selection import Criteres
 from fabrique.corpus.sourcees import presenter
 from fabrique.evaluation.avis import AvisIllisible, objets_json, sans_brouillon
+from fabrique.evaluation.grille import entre_balises
 from fabrique.evaluation.juges import Juge, JugeDistant, Panne
 from fabrique.evaluation.paires import ajouter_ligne, empreinte, relire_lignes
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
@@ -200,12 +201,9 @@ def _avis(ligne: dict[str, Any]) -> bool:
 
 
 def _a_juger(candidat: Candidat) -> str:
-    textes = {
-        "passage": candidat.passage.texte,
-        "question": candidat.question,
-        "reponse": candidat.reponse,
-    }
-    return "\n".join(f"<{n}>\n{texte.replace('</', '< /')}\n</{n}>" for n, texte in textes.items())
+    return entre_balises(
+        passage=candidat.passage.texte, question=candidat.question, reponse=candidat.reponse
+    )
 
 
 class _Patience:
@@ -491,7 +489,7 @@ def _consigne(reglages: ReglagesSynthese) -> str:
 
 
 def _matiere(passage: Passage) -> str:
-    return f"<passage>\n{passage.titre}\n{passage.texte.replace('</', '< /')}\n</passage>"
+    return entre_balises(passage=f"{passage.titre}\n{passage.texte}")
 
 
 def prevenir(adresse: str) -> None:
