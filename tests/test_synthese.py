@@ -9,9 +9,10 @@ import pytest
 from serveurs import envoyer, qui_dit
 
 from fabrique.corpus import lire_corpus
+from fabrique.evaluation.juges import Panne
 from fabrique.ligne_de_commande import principal
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
-from fabrique.recettes.synthese import Candidat, motifs
+from fabrique.recettes.synthese import Candidat, motifs, synthetiser
 from fabrique.recherche.passages import Passage
 
 CLE = "cle-du-generateur-0123456789"
@@ -191,6 +192,33 @@ def test_un_juge_relit_ce_que_les_filtres_ont_garde(servir, fiches, tmp_path):
     assert "Quelle somme faut-il laisser ?" not in [e["instruction"] for e in lire(sortie)]
     dernier = lire(tmp_path / "appris.ecartes.jsonl")[-1]
     assert dernier["motifs"] == ["le juge ne l’a pas gardée"]
+
+
+def test_un_juge_en_panne_n_est_pas_un_refus(fiches, tmp_path):
+    """La question part avec son vrai motif ; relancée, la recette la lui redemande."""
+
+    class Ecrivain:
+        nom = "écrivain"
+
+        def __call__(self, consigne: str, matiere: str) -> str:
+            return ecrire_d_apres({"messages": [{"content": matiere}]})
+
+    class JugeOccupe:
+        nom, avis = "occupé", [Panne("occupé"), *['{"garder": true}'] * 4]
+
+        def __call__(self, consigne: str, matiere: str) -> str:
+            if isinstance(rendu := self.avis.pop(0), Panne):
+                raise rendu
+            return rendu
+
+    sortie, juge = tmp_path / "appris.jsonl", JugeOccupe()
+    premiere = synthetiser(fiches, sortie, Ecrivain(), juge=juge)
+    assert premiere.pannes == 1
+    assert premiere.ecartes["le juge n’a pas répondu"] == 1
+    assert "Faut-il un bonnet de bain ?" not in [e["instruction"] for e in lire(sortie)]
+    assert synthetiser(fiches, sortie, Ecrivain(), juge=juge).pannes == 0
+    assert lire(sortie)[0]["instruction"] == "Faut-il un bonnet de bain ?"
+    assert not juge.avis
 
 
 def test_a_blanc_rien_n_est_appele_ni_ecrit(servir, fiches, tmp_path, capsys):
