@@ -18,6 +18,7 @@ os.environ |= {
 }
 
 import json  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -207,3 +208,19 @@ def avec_adaptateur(par_coeur):
     """Le modèle par cœur et un adaptateur au hasard."""
     tokenizer, modele = par_coeur
     return tokenizer, ajouter_adaptateur(modele)
+
+
+@pytest.fixture
+def servir() -> Iterator[Callable]:
+    """Ouvre des serveurs, et les ferme tous."""
+    from serveurs import Serveur  # openai, que les autres tests n'ont pas à charger
+
+    ouverts: list[Serveur] = []
+
+    def ouvrir(repondre: Callable) -> Serveur:
+        ouverts.append(Serveur(repondre))
+        return ouverts[-1]
+
+    yield ouvrir
+    for serveur in ouverts:
+        serveur.mourir()

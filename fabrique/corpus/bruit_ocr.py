@@ -2,8 +2,9 @@
 
 Une paire alignée met face à face ce qu'un moteur a lu et ce qui était écrit, caractère pour
 caractère : « @ » tient une place vide, « # » couvre ce dont la référence est absente. On y compte
-combien de fois « rn » est lu « m », « é » lu « e », une espace perdue ou ajoutée ; le bruit tire
-ensuite les mêmes erreurs, aux mêmes taux, dans un texte propre.
+combien de fois « u » est lu « n », « é » lu « e », une espace perdue ou ajoutée ; le bruit tire
+ensuite les mêmes erreurs, aux mêmes taux, dans un texte propre. ``jetons.bruiter`` est plus simple :
+quelques sosies, sans taux relevés, et une part que l'on choisit.
 
 Source des paires : concours ICDAR 2019 sur la correction d'OCR (Rigaud et al., 2019), CC0.
 """
@@ -75,7 +76,7 @@ class Bruit:
         lu, place = [], 0
         while place < len(texte):
             ecrit, ecrit_lu = self._tirer(texte, place, hasard, force)
-            lu.append(ecrit_lu + self._au_hasard("", hasard, force, defaut=""))
+            lu.append(ecrit_lu + self._au_hasard("", hasard, force))
             place += len(ecrit)
         return "".join(lu)
 
@@ -93,20 +94,21 @@ class Bruit:
         """Ce qui est écrit à une place, et ce qui en est lu ; les suites longues d'abord."""
         for longueur in range(LONGUEUR_MAX, 0, -1):
             ecrit = texte[place : place + longueur]
-            lu = self._au_hasard(ecrit, hasard, force, defaut=ecrit)
+            lu = self._au_hasard(ecrit, hasard, force)
             if lu != ecrit:
                 return ecrit, lu
         return texte[place], texte[place]
 
-    def _au_hasard(self, ecrit: str, hasard: random.Random, force: float, defaut: str) -> str:
+    def _au_hasard(self, ecrit: str, hasard: random.Random, force: float) -> str:
+        """Une lecture tirée selon les taux ; à défaut, ce qui est écrit."""
         if ecrit not in self.confusions:
-            return defaut
+            return ecrit
         tirage = hasard.random()
         for lu, part in self.confusions[ecrit].items():
             tirage -= part * force
             if tirage < 0:
                 return lu
-        return defaut
+        return ecrit
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
@@ -138,18 +139,16 @@ def scan() -> list[Figure]:
     return [figure]
 
 
-def image_du_scan(points: int = 80, bruit: float = 0.05) -> np.ndarray:
+def image_du_scan() -> np.ndarray:
     """L'avis, photocopié : gris, grenu, à 80 points par pouce (forme : hauteur × largeur)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = Figure(figsize=(LARGEUR, HAUTEUR), dpi=points)
+    figure = Figure(figsize=(LARGEUR, HAUTEUR), dpi=80)
     toile = FigureCanvasAgg(figure)
     for rang, ligne in enumerate(ECRIT_DU_SCAN.split("\n")):
         figure.text(0.08, 0.88 - 0.05 * rang, ligne, fontsize=11, family="DejaVu Serif")
     toile.draw()
     gris = np.asarray(toile.buffer_rgba())[..., 0] / 255
     hasard = np.random.default_rng(8)
-    return np.clip(0.25 + 0.6 * gris + hasard.normal(0, bruit, gris.shape), 0, 1)
+    return np.clip(0.25 + 0.6 * gris + hasard.normal(0, 0.05, gris.shape), 0, 1)
 
 
 #: Ce que tesseract 5.3.0 a lu, tel quel, d'une autre photocopie du même avis, moins bonne : une

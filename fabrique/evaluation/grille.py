@@ -41,8 +41,12 @@ def consigne(grille: Sequence[Critere] = GRILLE) -> str:
 
 
 def matiere(demande: str, reponses: tuple[str, str]) -> str:
-    """La paire, telle que le juge la lit ; aucune réponse ne peut fermer sa propre balise."""
-    textes = {"demande": demande, "reponse_A": reponses[0], "reponse_B": reponses[1]}
+    """La paire, telle que le juge la lit."""
+    return entre_balises(demande=demande, reponse_A=reponses[0], reponse_B=reponses[1])
+
+
+def entre_balises(**textes: str) -> str:
+    """Chaque texte entre les balises de son nom ; aucun ne peut fermer la sienne."""
     return "\n".join(
         f"<{balise}>\n{texte.replace('</', '< /')}\n</{balise}>" for balise, texte in textes.items()
     )

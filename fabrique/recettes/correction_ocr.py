@@ -33,6 +33,8 @@ LONGUEUR = 100
 _MOT = re.compile(r"[^\W\d_]+")
 #: En deçà, un mot inconnu est trop court pour qu'on sache lequel c'était.
 LETTRES_MIN = 4
+#: Lettres à changer, ajouter ou ôter, au plus, d'un mot inconnu à son voisin.
+DISTANCE = 1
 #: Combien de voisins le lexique propose ; ce qu'un remplacement doit gagner, en nats : environ le
 #: logarithme de cinquante, comme si un mot sur cinquante était mal lu.
 PROPOSITIONS, PRIX = 3, 4.0
@@ -90,14 +92,12 @@ class Lexique:
 
     Args:
         textes: ceux où lire les mots, et combien de fois chacun.
-        distance: lettres à changer, ajouter ou ôter, au plus.
 
     Source : Damerau, 1964 ; calcul de rapidfuzz.
     """
 
-    def __init__(self, textes: Iterable[str], distance: int = 1) -> None:
+    def __init__(self, textes: Iterable[str]) -> None:
         self.comptes = Counter(mot.lower() for texte in textes for mot in _MOT.findall(texte))
-        self.distance = distance
         self.par_longueur: dict[int, list[str]] = {}
         for mot, _ in self.comptes.most_common():
             self.par_longueur.setdefault(len(mot), []).append(mot)
@@ -126,12 +126,12 @@ class Lexique:
             ) from None
         voisins = [
             voisin
-            for longueur in range(len(mot) - self.distance, len(mot) + self.distance + 1)
+            for longueur in range(len(mot) - DISTANCE, len(mot) + DISTANCE + 1)
             for voisin in self.par_longueur.get(longueur, [])
         ]
         voisins.sort(key=self.comptes.__getitem__, reverse=True)
         trouves = extract(
-            mot, voisins, scorer=OSA.distance, score_cutoff=self.distance, limit=PROPOSITIONS
+            mot, voisins, scorer=OSA.distance, score_cutoff=DISTANCE, limit=PROPOSITIONS
         )
         return [voisin for voisin, _, _ in trouves]
 

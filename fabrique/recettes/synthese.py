@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from fabrique.corpus.regles import langue
 from fabrique.corpus.selection import Criteres
 from fabrique.corpus.sourcees import presenter
 from fabrique.evaluation.avis import AvisIllisible, objets_json, sans_brouillon
+from fabrique.evaluation.grille import entre_balises
 from fabrique.evaluation.juges import Juge, JugeDistant, Panne
 from fabrique.evaluation.paires import ajouter_ligne, empreinte, relire_lignes
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
@@ -157,23 +157,55 @@ class _Dejavues:
 # ---------------------------------------------------------------- demander
 
 
-def _appeler(modele: Juge, consigne: str, matiere: str, journal: Path, lus: dict) -> dict[str, Any]:
-    """Ce que le modèle a répondu, relu du journal ou demandé puis écrit.
+class _Echanges:
+    """Ce que les modèles ont dit, relu du journal, ou demandé puis écrit.
+
+    Args:
+        journal: le fichier où chaque texte est ajouté, aussitôt venu.
 
     Raises:
-        Panne: aucun texte n'est venu.
+        ErreurFabrique: le fichier existe, et n'est pas un journal.
     """
-    cle = empreinte(modele.nom, consigne, matiere)
-    if cle not in lus:
-        ligne = {
-            "cle": cle,
-            "texte": modele(consigne, matiere),
-            "generateur": modele.nom,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        ajouter_ligne(journal, ligne)
-        lus[cle] = ligne
-    return lus[cle]
+
+    def __init__(self, journal: Path) -> None:
+        lignes, abimees = relire_lignes(journal, CHAMPS)
+        if abimees and not lignes:
+            raise ErreurFabrique(
+                "ce fichier existe déjà et n’est pas le journal d’une synthèse",
+                "Déplacez-le, ou donnez un autre nom à la sortie",
+                journal,
+            )
+        self.journal = journal
+        self.lus: dict[str, dict[str, Any]] = {ligne["cle"]: ligne for ligne in lignes}
+        self.pannes = self.de_suite = 0
+
+    def demander(self, modele: Juge, consigne: str, matiere: str) -> dict[str, Any] | None:
+        """Ce que le modèle a répondu ; rien s'il est tombé en panne.
+
+        Raises:
+            ErreurFabrique: insister ne servirait à rien.
+        """
+        cle = empreinte(modele.nom, consigne, matiere)
+        if cle in self.lus:
+            return self.lus[cle]
+        try:
+            texte = modele(consigne, matiere)
+        except Panne as panne:
+            self.pannes += 1
+            self.de_suite += 1
+            if panne.definitive or self.de_suite == PANNES_DE_SUITE:
+                raise ErreurFabrique(
+                    str(panne),
+                    "Vérifiez l’adresse, le nom du modèle et la clé, puis relancez la même "
+                    "commande : ce qui est écrit ne sera pas redemandé",
+                    self.journal,
+                ) from None
+            return None
+        self.de_suite = 0
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        self.lus[cle] = {"cle": cle, "texte": texte, "generateur": modele.nom, "date": date}
+        ajouter_ligne(self.journal, self.lus[cle])
+        return self.lus[cle]
 
 
 def _candidats(ligne: dict[str, Any], passage: Passage) -> Iterator[Candidat]:
@@ -190,51 +222,22 @@ def _candidats(ligne: dict[str, Any], passage: Passage) -> Iterator[Candidat]:
             )
 
 
-def _avis(ligne: dict[str, Any]) -> bool:
-    """Vrai si le juge garde ; un avis illisible ne garde pas."""
+def _motifs_du_juge(ligne: dict[str, Any] | None) -> list[str]:
+    """Pourquoi le juge ne garde pas ; rien s'il garde. Un avis illisible ne garde pas."""
+    if ligne is None:
+        return ["le juge n’a pas répondu"]
     try:
         avis = [objet for objet, _ in objets_json(sans_brouillon(ligne["texte"]))]
     except AvisIllisible:
-        return False
-    return len(avis) == 1 and avis[0].get("garder") is True
+        avis = []
+    garde = len(avis) == 1 and avis[0].get("garder") is True
+    return [] if garde else ["le juge ne l’a pas gardée"]
 
 
 def _a_juger(candidat: Candidat) -> str:
-    textes = {
-        "passage": candidat.passage.texte,
-        "question": candidat.question,
-        "reponse": candidat.reponse,
-    }
-    return "\n".join(f"<{n}>\n{texte.replace('</', '< /')}\n</{n}>" for n, texte in textes.items())
-
-
-class _Patience:
-    """Compte les pannes de suite, et dit quand il faut s'arrêter."""
-
-    def __init__(self, journal: Path) -> None:
-        self.journal, self.de_suite, self.total = journal, 0, 0
-
-    def essayer(self, appel: Callable[[], dict]) -> dict | None:
-        """Le résultat d'un appel ; rien s'il est tombé en panne.
-
-        Raises:
-            ErreurFabrique: insister ne servirait à rien.
-        """
-        try:
-            rendu = appel()
-        except Panne as panne:
-            self.de_suite += 1
-            self.total += 1
-            if panne.definitive or self.de_suite == PANNES_DE_SUITE:
-                raise ErreurFabrique(
-                    str(panne),
-                    "Vérifiez l’adresse, le nom du modèle et la clé, puis relancez la même "
-                    "commande : ce qui est écrit ne sera pas redemandé",
-                    self.journal,
-                ) from None
-            return None
-        self.de_suite = 0
-        return rendu
+    return entre_balises(
+        passage=candidat.passage.texte, question=candidat.question, reponse=candidat.reponse
+    )
 
 
 # ---------------------------------------------------------------- la recette
@@ -291,16 +294,7 @@ class Synthese:
 
     def en_dictionnaire(self) -> dict[str, Any]:
         """Pour ``--json``."""
-        return {
-            "sortie": str(self.sortie),
-            "candidats": self.candidats,
-            "gardes": self.gardes,
-            "ecartes": self.ecartes,
-            "muets": self.muets,
-            "pannes": self.pannes,
-            "retenus": list(self.retenus),
-            "licence": self.licence,
-        }
+        return asdict(self) | {"sortie": str(self.sortie)}
 
     def __str__(self) -> str:
         lus = accorder(self.candidats, "question lue", "questions lues")
@@ -395,20 +389,16 @@ def synthetiser(
         ErreurFabrique: fiches illisibles, sortie qui n'est pas à nous, serveur perdu.
     """
     ecartes_dans = sortie.with_suffix(".ecartes.jsonl")
-    journal = sortie.with_suffix(".journal.jsonl")
-    _verifier_sorties(sortie, ecartes_dans, journal, fiches, ecraser)
-    lignes, _ = relire_lignes(journal, CHAMPS)
-    lus = {ligne["cle"]: ligne for ligne in lignes}
+    _verifier_sorties(sortie, ecartes_dans, fiches, ecraser)
+    echanges = _Echanges(sortie.with_suffix(".journal.jsonl"))
     _, envoyes, retenus = _lire(fiches)
-    patience, candidats, muets = _Patience(journal), [], 0
+    candidats, muets = [], 0
     for passage in derriere_une_barre(envoyes, "Questions"):
-        ligne = patience.essayer(
-            partial(_appeler, generateur, _consigne(reglages), _matiere(passage), journal, lus)
-        )
+        ligne = echanges.demander(generateur, _consigne(reglages), _matiere(passage))
         siens = list(_candidats(ligne, passage)) if ligne else []
         muets += ligne is not None and not siens
         candidats += siens
-    gardes, ecartes = _choisir(candidats, reglages, juge, patience, journal, lus)
+    gardes, ecartes = _choisir(candidats, reglages, juge, echanges)
     exemples = [c.exemple(rang, reglages.licence) for rang, c in enumerate(gardes, 1)]
     ecrire_exemples(exemples, sortie)
     ecrire_exemples(ecartes, ecartes_dans)
@@ -418,7 +408,7 @@ def synthetiser(
         ecartes=dict(Counter(m for e in ecartes for m in e["motifs"]).most_common()),
         candidats=len(candidats),
         muets=muets,
-        pannes=patience.total,
+        pannes=echanges.pannes,
         retenus=retenus,
         licence=reglages.licence,
     )
@@ -428,9 +418,7 @@ def _choisir(
     candidats: list[Candidat],
     reglages: ReglagesSynthese,
     juge: Juge | None,
-    patience: _Patience,
-    journal: Path,
-    lus: dict,
+    echanges: _Echanges,
 ) -> tuple[list[Candidat], list[dict]]:
     """Les candidats gardés, et les autres avec leurs motifs ; le juge ne lit que ce qui a passé le reste."""
     gardes: list[Candidat] = []
@@ -441,10 +429,7 @@ def _choisir(
         if not siens and vues.connait(candidat.question):
             siens = ["une question déjà gardée, ou presque"]
         if not siens and juge is not None:
-            dit = patience.essayer(
-                partial(_appeler, juge, CONSIGNE_DU_JUGE, _a_juger(candidat), journal, lus)
-            )
-            siens = [] if dit and _avis(dit) else ["le juge ne l’a pas gardée"]
+            siens = _motifs_du_juge(echanges.demander(juge, CONSIGNE_DU_JUGE, _a_juger(candidat)))
         if siens:
             ecartes.append({**candidat.exemple(len(ecartes) + 1, ""), "motifs": siens})
         else:
@@ -453,9 +438,7 @@ def _choisir(
     return gardes, ecartes
 
 
-def _verifier_sorties(
-    sortie: Path, ecartes: Path, journal: Path, fiches: str | Path, ecraser: bool
-) -> None:
+def _verifier_sorties(sortie: Path, ecartes: Path, fiches: str | Path, ecraser: bool) -> None:
     if sortie.suffix != ".jsonl":
         raise ErreurFabrique(
             f"l’extension « {sortie.suffix} » n’est pas écrite",
@@ -464,26 +447,14 @@ def _verifier_sorties(
         )
     for fichier in (sortie, ecartes):
         verifier_sortie(fichier, fiches, ecraser=ecraser)
-    connues, abimees = relire_lignes(journal, CHAMPS)
-    if abimees and not connues:
-        raise ErreurFabrique(
-            "ce fichier existe déjà et n’est pas le journal d’une synthèse",
-            "Déplacez-le, ou donnez un autre nom à la sortie",
-            journal,
-        )
 
 
 def _lire(fiches: str | Path) -> tuple[int, list[Passage], tuple[str, ...]]:
     """Combien de fiches, les passages à envoyer, et ceux qu'une donnée personnelle retient."""
     (lue,) = lire_fiches(fiches)
     passages = [passage for fiche in lue.fiches for passage in couper(fiche)]
-    retenus = {p.identifiant for p in passages if any(True for _ in reperer(_matiere(p)))}
-    envoyes = [p for p in passages if p.identifiant not in retenus]
-    return (
-        len(lue.fiches),
-        envoyes,
-        tuple(p.identifiant for p in passages if p.identifiant in retenus),
-    )
+    retenus = tuple(p.identifiant for p in passages if any(True for _ in reperer(_matiere(p))))
+    return len(lue.fiches), [p for p in passages if p.identifiant not in retenus], retenus
 
 
 def _consigne(reglages: ReglagesSynthese) -> str:
@@ -491,7 +462,7 @@ def _consigne(reglages: ReglagesSynthese) -> str:
 
 
 def _matiere(passage: Passage) -> str:
-    return f"<passage>\n{passage.titre}\n{passage.texte.replace('</', '< /')}\n</passage>"
+    return entre_balises(passage=f"{passage.titre}\n{passage.texte}")
 
 
 def prevenir(adresse: str) -> None:
