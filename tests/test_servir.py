@@ -491,7 +491,8 @@ def test_une_reponse_sourcee_se_renvoie_dans_la_conversation(citant):
     """Comme le client officiel la garde, avec ses annotations et le reste."""
     api, debut = client(citant), conversation("Combien coûte l’amarrage d’une barque ?")
     recue = api.chat.completions.create(model=BASE, messages=debut).choices[0].message
-    suite = [*debut, recue.model_dump(), *conversation("Quand se déclare un vélo neuf ?")]
+    assez = 200  # tours, plus que la fenêtre du modèle n'en tient : chaque question est lue seule
+    suite = [*debut, recue.model_dump()] * assez + conversation("Quand se déclare un vélo neuf ?")
     dite = api.chat.completions.create(model=BASE, messages=suite).choices[0].message
     assert [a.url_citation.fiche for a in dite.annotations] == ["velo"]
 

@@ -95,15 +95,16 @@ def routes(
         messages = [message.en_message() for message in corps.messages]
         decodages = corps.decodages(reglages.jetons_max)
         await run_in_threadpool(_verifier_le_format, moteur, corps)
-        question = await run_in_threadpool(moteur.lire, messages)
         if sources:
             verifier_pour_citer(corps)
+            # Trop longue, elle est refusée avant d'être cherchée ; ce qui la précède ne se lit pas.
+            await run_in_threadpool(moteur.lire, messages[-1:])
             prete = await run_in_threadpool(sources.preparer, messages[-1]["content"])
             if prete.motif:
                 return _en_un_bloc(Ecrit(corps, 0), conclure(prete, ""))
             messages = en_messages(prete.cherchee, prete.presentees)
             decodages = [decodage_pour_citer(corps, decodages[0], prete)]
-            question = await run_in_threadpool(moteur.lire, messages)
+        question = await run_in_threadpool(moteur.lire, messages)
         suite = Suite(len(decodages))
         demande = Demande(
             corps.model,
