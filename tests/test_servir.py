@@ -609,7 +609,8 @@ def refus_de(rendu: httpx.Response, statut: int = 400) -> dict:
     assert erreur.keys() == {"message", "type", "param", "code"}
     assert erreur["message"].endswith(".")
     sans_champ = re.sub("«[^»]*»", "", erreur["message"].lower())
-    assert not re.search(r"\b(the|input|should|valid|not found|or)\b", sans_champ)
+    anglais = r"\b(the|input|should|valid|not found|or|failed|unimplemented)\b"
+    assert not re.search(anglais, sans_champ)
     return erreur
 
 

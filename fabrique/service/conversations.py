@@ -142,7 +142,7 @@ def _verifier_le_format(moteur: Repondeur, corps: Conversation) -> None:
             moteur.verifier_la_grammaire(corps.grammaire)
         except ErreurFabrique as cause:
             raise Refus(
-                f"« response_format » : {cause.message}",
+                f"« response_format » : ce schéma ne peut pas être suivi ; {cause.message}",
                 "Tenez-vous aux mots de JSON Schema que llguidance connaît",
                 champ="response_format",
             ) from cause
