@@ -39,7 +39,7 @@ from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Fiche
 from fabrique.recherche.reponse import Motif, repondre
 from fabrique.recherche.sens import choisir_encodeur
-from fabrique.service import travaux as module_travaux
+from fabrique.service import annotations, ouverture, travaux as module_travaux
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.demandes import Hyperparametres
@@ -1417,6 +1417,20 @@ def rien_a_charger(monkeypatch):
 
 
 @pytest.mark.usefixtures("rien_a_charger")
+def test_le_service_cite_sous_la_meme_regle_que_la_commande(monkeypatch, tmp_path):
+    """Le profil « poche » n'écrit rien autour des citations, quel que soit le modèle."""
+    index = Index.depuis(FICHES, sens="aucun").enregistrer(tmp_path / "index")
+    servis = []
+    monkeypatch.setenv("FABRIQUE_PROFIL", "poche")
+    monkeypatch.setattr(annotations, "calibration_gardee", lambda *_: None)
+    monkeypatch.setattr(ouverture, "choisir_fils", lambda _: None)
+    monkeypatch.setattr(ouverture, "_repondeur", lambda *_: FauxMoteur(finir))
+    monkeypatch.setattr(ouverture, "servir", lambda service, *_: servis.append(service))
+    reglages = ReglagesService(port=0, dossier=str(tmp_path / "service"))
+    ouverture.ouvrir("un-autre", [], reglages, Cle(""), index=index)
+    assert not servis[0].sources.texte_libre
+
+
 def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
     """Ouverte sans clé, port pris, dossier d'un autre ou déjà tenu, adaptateur absent."""
     for hote in ("0.0.0.0", "::", "mairie.example"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fabrique.machine.profil import merite_le_texte_libre
 from fabrique.recherche.abstention import FAUSSES_REPONSES, MONTRES, Calibration, calibration_gardee
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import JETONS, Preparee, Reponse, preparer
@@ -33,13 +34,17 @@ class Sources:
     texte_libre: bool = False
 
     @classmethod
-    def lire(cls, dossier: Path) -> Sources:
-        """Relit un index de ``fabrique sources indexer``, et sa calibration s'il en a une.
+    def lire(cls, dossier: Path, modele: str) -> Sources:
+        """Relit un index de ``fabrique sources indexer``, pour que ce modèle le cite.
 
         Raises:
             ErreurFabrique: ce n'est pas un index.
         """
-        return cls(Index.lire(dossier), calibration_gardee(dossier, MONTRES))
+        return cls(
+            Index.lire(dossier),
+            calibration_gardee(dossier, MONTRES),
+            texte_libre=merite_le_texte_libre(modele),
+        )
 
     def preparer(self, question: str) -> Preparee:
         """Cherche, décide s'il faut répondre, et dit ce que le modèle pourra écrire."""
