@@ -2,6 +2,9 @@
 
 La référence dit tout. Ce qu'elle cite est ce qu'il fallait trouver ; si elle ne cite rien, il fallait
 se taire. Une réponse se relit avec le vérificateur, qui ne sait pas qui l'a écrite.
+
+Chaque question est posée seule : une suite (« Et pour un enfant ? ») n'y reprend rien, et une fiche
+périmée n'y cède pas sa place, ce que fait ``recherche.reponse.preparer`` devant une personne.
 """
 
 from __future__ import annotations
