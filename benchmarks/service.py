@@ -32,7 +32,6 @@ import psutil
 
 from fabrique.corpus import lire_corpus
 from fabrique.modeles.tokenizer import charger_tokenizer
-from fabrique.service.export import exporter_gguf
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.nombres import en_francais
 
@@ -44,6 +43,13 @@ class Serveur:
     nom: str
     modele: str
     commande: Callable[[int, str], list[str]]
+
+
+def exporter(dossier: str) -> Path:
+    """Le Falcon de poche en GGUF, si l'extension [gguf] est là ; les autres serveurs s'en passent."""
+    from fabrique.service.export import exporter_gguf
+
+    return exporter_gguf("falcon-poche", dossier, type="f16").fichier
 
 
 def serveur_gguf(fichier: Path) -> Serveur:
@@ -165,12 +171,7 @@ def main() -> None:
     print(f"| {' | '.join(titres)} |", f"|{'---|' * len(titres)}", sep="\n")
     with tempfile.TemporaryDirectory() as dossier:
         for nom in options.seul:
-            if nom == "gguf":
-                serveur = serveur_gguf(
-                    options.gguf or exporter_gguf("falcon-poche", dossier, type="f16").fichier
-                )
-            else:
-                serveur = SERVEURS[nom]
+            serveur = SERVEURS.get(nom) or serveur_gguf(options.gguf or exporter(dossier))
             for ligne in mesurer(serveur, options.clients, questions, options.jetons):
                 print(ligne, flush=True)
 

@@ -4,8 +4,8 @@ Le même appel d'``entrainer`` apprend la tâche au Falcon de poche ; puis la ba
 répondent, chacun sous la même grammaire, sans fiche, avec les fiches retrouvées, avec les bons
 passages et avec de mauvais. À côté, aucun modèle : la phrase la plus proche de la question.
 
-    python -m benchmarks.sources --sans_modele       # une minute
-    python -m benchmarks.sources                     # une heure sur un cœur libre, reprise comprise
+    python -m benchmarks.sources --sans_modele       # aucun modèle de langage
+    python -m benchmarks.sources                     # estimé : une heure sur un cœur libre
     python -m benchmarks.sources --citations 500     # mot pour mot, quoi qu'on demande
 
 Les tableaux s'impriment en Markdown.

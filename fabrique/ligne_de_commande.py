@@ -409,10 +409,7 @@ def evaluer(
         )
         if sortie:
             page.ecrire(fait, sortie)
-    if en_json:
-        print(json.dumps(fait.contrat(), ensure_ascii=False))
-    else:
-        print(page.resumer(fait.ecarts, fait.duree_s, fait.sources))
+    _montrer(fait.contrat() if en_json else page.resumer(fait.ecarts, fait.duree_s, fait.sources))
 
 
 @application.command(cls=Commande)
@@ -640,8 +637,8 @@ def cout(
         nuit = lecture.estimer_la_commande(
             model, machine, preentrainement, reglages, jetons, texte_go, cartes, prix_heure
         )
-        en_objet = lecture.en_dictionnaire(nuit, budget)
-        print(json.dumps(en_objet) if en_json else lecture.en_tableau(nuit, budget))
+        ecrire = lecture.en_dictionnaire if en_json else lecture.en_tableau
+        _montrer(ecrire(nuit, budget))
         return
     # Le coût se compte un lot à la fois.
     appris = Reglages(**reglages, batch_size=reglages["mbatch_size"])
@@ -772,12 +769,12 @@ def synthetiser(
     voulus = ReglagesSynthese(**reglages)
     if a_blanc:
         prevu = synthese.devis(fiches, voulus, bool(juge))
-        print(json.dumps(asdict(prevu), ensure_ascii=False) if en_json else prevu)
+        _montrer(asdict(prevu) if en_json else prevu)
         return
     fait = synthese.synthetiser_a_distance(
         fiches, sortie, adresse, model, voulus, juge, juge_model or model, ecraser
     )
-    print(json.dumps(fait.en_dictionnaire(), ensure_ascii=False) if en_json else fait)
+    _montrer(fait.en_dictionnaire() if en_json else fait)
 
 
 @corpus.command(cls=Commande)
@@ -825,7 +822,7 @@ def lire(
     bilan = chantier.lire_dossier(dossier, sortie, ReglagesLecture(**reglages), ecraser)
     if page:
         ecrire_signe(Path(page), bilan_documents.en_page(bilan))
-    print(json.dumps(bilan.en_dictionnaire(), ensure_ascii=False) if en_json else bilan)
+    _montrer(bilan.en_dictionnaire() if en_json else bilan)
 
 
 sources = _sous_groupe("sources", "Indexer des fiches où chercher, et apprendre à les chercher.")

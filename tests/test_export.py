@@ -33,6 +33,7 @@ from transformers import (
 import fabrique
 from fabrique.ligne_de_commande import principal
 from fabrique.modeles.chargement import couches_quatre_bits
+from fabrique.modeles.contrainte import grammaire_json
 from fabrique.modeles.fichier_gguf import TOKENIZER_ENTIER, FichierGguf
 from fabrique.modeles.gabarits import GABARIT_ALPACA, coder, texte_envoye
 from fabrique.modeles.generation import base_ou_affine
@@ -454,7 +455,9 @@ def test_un_schema_json_est_suivi(moteur):
         "additionalProperties": False,
     }
     ecrit = moteur.repondre(
-        [{"role": "user", "content": "Dites oui."}], schema=schema, max_new_tokens=60
+        [{"role": "user", "content": "Dites oui."}],
+        grammaire=grammaire_json(schema),
+        max_new_tokens=60,
     )
     assert set(json.loads(ecrit.texte)) == {"oui"}
 

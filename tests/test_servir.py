@@ -39,7 +39,7 @@ from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Fiche
 from fabrique.recherche.reponse import Motif, repondre
 from fabrique.recherche.sens import choisir_encodeur
-from fabrique.service import travaux as module_travaux
+from fabrique.service import annotations, ouverture, travaux as module_travaux
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.demandes import Hyperparametres
@@ -491,7 +491,8 @@ def test_une_reponse_sourcee_se_renvoie_dans_la_conversation(citant):
     """Comme le client officiel la garde, avec ses annotations et le reste."""
     api, debut = client(citant), conversation("Combien coûte l’amarrage d’une barque ?")
     recue = api.chat.completions.create(model=BASE, messages=debut).choices[0].message
-    suite = [*debut, recue.model_dump(), *conversation("Quand se déclare un vélo neuf ?")]
+    assez = 200  # tours, plus que la fenêtre du modèle n'en tient : chaque question est lue seule
+    suite = [*debut, recue.model_dump()] * assez + conversation("Quand se déclare un vélo neuf ?")
     dite = api.chat.completions.create(model=BASE, messages=suite).choices[0].message
     assert [a.url_citation.fiche for a in dite.annotations] == ["velo"]
 
@@ -545,7 +546,9 @@ def test_les_vecteurs_sont_ceux_de_l_encodeur_livre(api):
         ({"input": ""}, "input", 400),
         ({"input": []}, "input", 400),
         ({"input": ["oui", ""]}, "input.1", 400),
-        ({"input": [[1, 2]]}, "input", 400),
+        ({"input": [[1, 2]]}, "input.0", 400),
+        ({"input": ["oui", 3]}, "input.1", 400),
+        ({"input": 3}, "input", 400),
         ({"input": ["oui"] * 2049}, "input", 400),
         ({"autre": 1}, "autre", 400),
     ],
@@ -606,7 +609,8 @@ def refus_de(rendu: httpx.Response, statut: int = 400) -> dict:
     assert erreur.keys() == {"message", "type", "param", "code"}
     assert erreur["message"].endswith(".")
     sans_champ = re.sub("«[^»]*»", "", erreur["message"].lower())
-    assert not re.search(r"\b(the|input|should|valid|not found|or)\b", sans_champ)
+    anglais = r"\b(the|input|should|valid|not found|or|failed|unimplemented)\b"
+    assert not re.search(anglais, sans_champ)
     return erreur
 
 
@@ -1413,6 +1417,20 @@ def rien_a_charger(monkeypatch):
 
 
 @pytest.mark.usefixtures("rien_a_charger")
+def test_le_service_cite_sous_la_meme_regle_que_la_commande(monkeypatch, tmp_path):
+    """Le profil « poche » n'écrit rien autour des citations, quel que soit le modèle."""
+    index = Index.depuis(FICHES, sens="aucun").enregistrer(tmp_path / "index")
+    servis = []
+    monkeypatch.setenv("FABRIQUE_PROFIL", "poche")
+    monkeypatch.setattr(annotations, "calibration_gardee", lambda *_: None)
+    monkeypatch.setattr(ouverture, "choisir_fils", lambda _: None)
+    monkeypatch.setattr(ouverture, "_repondeur", lambda *_: FauxMoteur(finir))
+    monkeypatch.setattr(ouverture, "servir", lambda service, *_: servis.append(service))
+    reglages = ReglagesService(port=0, dossier=str(tmp_path / "service"))
+    ouverture.ouvrir("un-autre", [], reglages, Cle(""), index=index)
+    assert not servis[0].sources.texte_libre
+
+
 def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
     """Ouverte sans clé, port pris, dossier d'un autre ou déjà tenu, adaptateur absent."""
     for hote in ("0.0.0.0", "::", "mairie.example"):

@@ -2,6 +2,9 @@
 
 La référence dit tout. Ce qu'elle cite est ce qu'il fallait trouver ; si elle ne cite rien, il fallait
 se taire. Une réponse se relit avec le vérificateur, qui ne sait pas qui l'a écrite.
+
+Chaque question est posée seule : une suite (« Et pour un enfant ? ») n'y reprend rien, et une fiche
+périmée n'y cède pas sa place, ce que fait ``recherche.reponse.preparer`` devant une personne.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import JETONS, les_plus_proches
 from fabrique.socle.erreurs import ErreurFabrique
 
+#: Combien de réponses s'écrivent ensemble.
+LOT = 8
 #: Les parts de questions répondues où la courbe prend un point.
 PARTS = tuple(dixieme / 10 for dixieme in range(1, 11))
 
@@ -261,9 +266,7 @@ class Sources:
         tokenizer: PreTrainedTokenizerBase,
         nom: str,
         *,
-        adaptateur: bool = True,
         journal: Journal | None = None,
-        lot: int = 8,
     ) -> tuple[list[tuple[str, bool]], float]:
         """Les réponses d'un modèle à toutes les questions, sous la grammaire de ``repondre``."""
         posees = [{"instruction": un.question, "input": presenter(un.montres)} for un in self.cas]
@@ -274,7 +277,7 @@ class Sources:
             )
             for un in self.cas
         ]
-        options: dict[str, Any] = {"adaptateur": adaptateur, "max_new_tokens": JETONS, "lot": lot}
+        options = {"max_new_tokens": JETONS, "lot": LOT}
         nom = f"{nom}, fiches à l’appui"
         return faire_repondre(modele, tokenizer, posees, nom, options, journal, grammaires)
 

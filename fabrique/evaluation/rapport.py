@@ -302,18 +302,23 @@ def en_page(rapport: Rapport) -> str:
         courbe=rangees_des_modeles(rapport.courbe, RESUME),
         image_de_la_courbe=en_image(*dessiner_courbe(rapport.courbe)) if rapport.courbe else "",
         sources=rapport.sources,
-        colonnes_sourcees=colonnes_sourcees(rapport.sources) if rapport.sources else (),
-        rangees_sourcees=rangees_sourcees(rapport.sources) if rapport.sources else (),
-        mesures_sourcees=[MESURES[e.nom] for e in rapport.sources.ecarts]
-        if rapport.sources
-        else (),
-        image_des_seuils=en_image(*dessiner_seuils(rapport.sources)) if rapport.sources else "",
-        colonnes_des_seuils=COLONNES_DES_SEUILS,
-        rangees_des_seuils=rangees_des_seuils(rapport.sources) if rapport.sources else (),
+        **(_contenu_source(rapport.sources) if rapport.sources else {}),
         gagnes=gagnes,
         perdus=perdus,
         origine=_origine(rapport),
     )
+
+
+def _contenu_source(sources: EpreuveSourcee) -> dict[str, object]:
+    """Ce que la page nomme quand l'épreuve a eu des fiches à l'appui."""
+    return {
+        "colonnes_sourcees": colonnes_sourcees(sources),
+        "rangees_sourcees": rangees_sourcees(sources),
+        "mesures_sourcees": [MESURES[ecart.nom] for ecart in sources.ecarts],
+        "image_des_seuils": en_image(*dessiner_seuils(sources)),
+        "colonnes_des_seuils": COLONNES_DES_SEUILS,
+        "rangees_des_seuils": rangees_des_seuils(sources),
+    }
 
 
 def _image_des_ecarts(ecarts: Sequence[Ecart]) -> str:

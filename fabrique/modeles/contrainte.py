@@ -91,8 +91,9 @@ def _lecteur(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> LLMatcher:
         _pour_llguidance(tokenizer), LLMatcher.grammar_from_lark(grammaire), log_level=0
     )
     if lecteur.is_error():
+        raison = lecteur.get_error().splitlines()[0]
         raise ErreurFabrique(
-            f"la grammaire ne se comprend pas : {lecteur.get_error().splitlines()[0]}",
+            f"llguidance ne comprend pas la grammaire («\u00a0{raison}\u00a0»)",
             "Corrigez-la : elle s’écrit dans le langage de Lark",
         )
     return lecteur

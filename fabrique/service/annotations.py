@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fabrique.machine.profil import merite_le_texte_libre
 from fabrique.recherche.abstention import FAUSSES_REPONSES, Calibration
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import JETONS, Preparee, Reponse, preparer
@@ -33,13 +34,13 @@ class Sources:
     texte_libre: bool = False
 
     @classmethod
-    def lire(cls, dossier: Path) -> Sources:
-        """Relit un index de ``fabrique sources indexer``.
+    def lire(cls, dossier: Path, modele: str) -> Sources:
+        """Relit un index de ``fabrique sources indexer``, pour que ce modèle le cite.
 
         Raises:
             ErreurFabrique: ce n'est pas un index.
         """
-        return cls(Index.lire(dossier))
+        return cls(Index.lire(dossier), texte_libre=merite_le_texte_libre(modele))
 
     def preparer(self, question: str) -> Preparee:
         """Cherche, décide s'il faut répondre, et dit ce que le modèle pourra écrire."""

@@ -95,15 +95,16 @@ def routes(
         messages = [message.en_message() for message in corps.messages]
         decodages = corps.decodages(reglages.jetons_max)
         await run_in_threadpool(_verifier_le_format, moteur, corps)
-        question = await run_in_threadpool(moteur.lire, messages)
         if sources:
             verifier_pour_citer(corps)
+            # Trop longue, elle est refusée avant d'être cherchée ; ce qui la précède ne se lit pas.
+            await run_in_threadpool(moteur.lire, messages[-1:])
             prete = await run_in_threadpool(sources.preparer, messages[-1]["content"])
             if prete.motif:
                 return _en_un_bloc(Ecrit(corps, 0), conclure(prete, ""))
             messages = en_messages(prete.cherchee, prete.presentees)
             decodages = [decodage_pour_citer(corps, decodages[0], prete)]
-            question = await run_in_threadpool(moteur.lire, messages)
+        question = await run_in_threadpool(moteur.lire, messages)
         suite = Suite(len(decodages))
         demande = Demande(
             corps.model,
@@ -141,7 +142,7 @@ def _verifier_le_format(moteur: Repondeur, corps: Conversation) -> None:
             moteur.verifier_la_grammaire(corps.grammaire)
         except ErreurFabrique as cause:
             raise Refus(
-                f"« response_format » : {cause.message}",
+                f"« response_format » : ce schéma ne peut pas être suivi ; {cause.message}",
                 "Tenez-vous aux mots de JSON Schema que llguidance connaît",
                 champ="response_format",
             ) from cause
@@ -164,10 +165,9 @@ def _en_un_bloc(ecrit: Ecrit, reponse: Reponse) -> Response:
     """Une réponse sourcée ne part qu'une fois relue : au fil de l'eau aussi, elle vient d'un bloc."""
     message = en_message(reponse)
     if not ecrit.corps.stream:
-        return JSONResponse(ecrit.sourcee(message))
+        return JSONResponse(ecrit.complet(message))
     evenements = [
-        ecrit.ouverture(0),
-        ecrit.morceau([{"index": 0, "delta": message, "logprobs": None, "finish_reason": None}]),
+        ecrit.ouverture(0, message),
         ecrit.suite(0, Morceau("", fin=ecrit.fin(0))),
         *ecrit.compte_demande(),
     ]
@@ -259,19 +259,12 @@ class Ecrit:
         recus = self.recus[rang]
         return recus[-1].fin if recus else "stop"
 
-    def sourcee(self, message: dict[str, Any]) -> dict[str, Any]:
-        """La réponse entière, quand son message vient des sources."""
-        choix = {
-            "index": 0,
-            "message": {"role": "assistant", "refusal": None} | message,
-            "finish_reason": self.fin(0),
-            "logprobs": None,
-        }
-        objet = {"object": "chat.completion", "choices": [choix], "usage": self.compte()}
-        return self.entete | objet
+    def complet(self, relu: dict[str, Any] | None = None) -> dict[str, Any]:
+        """La réponse entière.
 
-    def complet(self) -> dict[str, Any]:
-        """La réponse entière."""
+        Args:
+            relu: ce que les sources en font, à la place du texte du modèle.
+        """
         choix = [
             {
                 "index": rang,
@@ -279,7 +272,8 @@ class Ecrit:
                     "role": "assistant",
                     "content": self.texte(rang),
                     "refusal": None,
-                },
+                }
+                | (relu or {}),
                 "finish_reason": self.fin(rang),
                 "logprobs": self._mesures([j for morceau in recus for j in morceau.jetons]),
             }
@@ -292,9 +286,9 @@ class Ecrit:
         """Un évènement du fil de l'eau."""
         return self.entete | {"object": "chat.completion.chunk", "choices": choix}
 
-    def ouverture(self, rang: int) -> dict[str, Any]:
-        """Le premier évènement d'une réponse : qui parle."""
-        qui = {"role": "assistant", "content": ""}
+    def ouverture(self, rang: int, relu: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Le premier évènement d'une réponse : qui parle, et d'un coup ce que les sources en font."""
+        qui = {"role": "assistant", "content": ""} | (relu or {})
         return self.morceau(
             [{"index": rang, "delta": qui, "logprobs": None, "finish_reason": None}]
         )

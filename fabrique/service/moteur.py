@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from fabrique.modeles.contrainte import SANS_BLANCS
 from fabrique.modeles.fichier_gguf import SANS_GGUF, FichierGguf
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import place_dans
@@ -128,7 +127,6 @@ class Moteur:
         fins: Sequence[str] = (),
         top_p: float = 1.0,
         probabilites: int = 0,
-        schema: dict | None = None,
         grammaire: str = "",
         impose: int | None = None,
         au_fil: AuFil | None = None,
@@ -142,7 +140,6 @@ class Moteur:
             fins: textes qui arrêtent l'écriture, et n'y figurent pas.
             top_p: ne tire que parmi les jetons les plus probables qui font ensemble cette part.
             probabilites: combien de jetons probables rendre à chaque pas.
-            schema: schéma JSON que la réponse suit.
             grammaire: ce que la réponse peut être, dans le langage de Lark ; vide, tout.
             impose: le jeton à écrire, quelles que soient les probabilités, qui restent celles du modèle.
             au_fil: reçoit les mots à mesure ; rendre True arrête.
@@ -164,7 +161,6 @@ class Moteur:
             "cache_prompt": not self.exact,
             **({"logit_bias": [[impose, 1e4]]} if impose is not None else {}),
             "stream": True,
-            **({"json_schema": schema | SANS_BLANCS} if schema else {}),
             **({"grammar": f"{LLGUIDANCE}{grammaire}"} if grammaire else {}),
         }
         morceaux, pas, raisons, refus = [], [], [], []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from fabrique.machine.fils import choisir_fils
@@ -50,15 +49,13 @@ def ouvrir(
     for dossier in adaptateurs:
         verifier_adaptateur(dossier)
     with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
-        sources = Sources.lire(index) if index else None
+        sources = Sources.lire(index, nom_servi(modele)) if index else None
         machine = examiner(racine)
         choisir_fils(machine)
         moteur = _repondeur(modele, quantification, revision, reglages.lot)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
         profil = profil_du_modele(nom_servi(modele), machine)
-        if sources:
-            sources = replace(sources, texte_libre=profil.texte_libre)
         cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
         servir(Service(moteur, cadre, reglages, racine, sources), cle, prise)
 

@@ -48,9 +48,8 @@ class Plume:
             return 0
         permises = notes
         if self._regle:
-            permises = self._regle(torch.tensor([self.ids], dtype=torch.long), notes.clone()[None])[
-                0
-            ]
+            ecrits = torch.tensor([self.ids], dtype=torch.long)
+            [permises] = self._regle(ecrits, notes.clone()[None])
         if reglages.temperature == 0:
             jeton = int(permises.argmax())
         else:

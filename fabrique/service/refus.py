@@ -129,9 +129,14 @@ def _lieu(erreur: Mapping[str, Any]) -> str:
 
 
 def _de_validation(erreurs: Sequence[Mapping[str, Any]]) -> Refus:
-    """Un refus de pydantic, en une phrase ; d'un champ à plusieurs types, celui du bon type."""
-    precises = [erreur for erreur in erreurs if not erreur["type"].endswith("_type")]
-    premiere = (precises or erreurs)[0]
+    """Un refus de pydantic, en une phrase ; d'un champ à plusieurs types, celui du bon type.
+
+    Le bon type est celui qui a lu le plus loin : d'une liste de textes, il dit lequel ne va pas.
+    """
+    retenues = [e for e in erreurs if not e["type"].endswith("_type")] or erreurs
+    champ = retenues[0]["loc"][:2]
+    meme_champ = [e for e in retenues if e["loc"][:2] == champ]
+    premiere = max(meme_champ, key=lambda erreur: len(erreur["loc"]))
     phrase = PHRASES.get(premiere["type"], "la valeur ne convient pas")
     contexte = premiere.get("ctx") or {}
     try:
