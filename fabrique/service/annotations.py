@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fabrique.machine.profil import merite_le_texte_libre
-from fabrique.recherche.abstention import FAUSSES_REPONSES, Calibration
+from fabrique.recherche.abstention import FAUSSES_REPONSES
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import JETONS, Preparee, Reponse, preparer
 from fabrique.service.demandes import Conversation
@@ -24,12 +24,10 @@ class Sources:
     """D'après quoi répondre.
 
     Args:
-        calibration: ce qui décide de s'abstenir ; None, celle du cours.
         fausses_reponses, texte_libre: ceux de ``recherche.reponse.repondre``.
     """
 
     index: Index
-    calibration: Calibration | None = None
     fausses_reponses: float = FAUSSES_REPONSES
     texte_libre: bool = False
 
@@ -48,7 +46,6 @@ class Sources:
             question,
             self.index,
             fausses_reponses=self.fausses_reponses,
-            calibration=self.calibration,
             texte_libre=self.texte_libre,
         )
 
