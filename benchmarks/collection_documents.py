@@ -202,7 +202,6 @@ class Presse:
         police = f"{self.police}-Bold" if gras else self.police
         if self.police.startswith("Times") and gras:
             police = "Times-Bold"
-        largeur = self.format[0] - 2 * self.marge if large else self.larges[self.colonne]
         self._place(taille * 1.2 + 4 * self.corps)
         largeur = self.format[0] - 2 * self.marge if large else self.larges[self.colonne]
         self.y -= 0.9 * self.corps
@@ -240,7 +239,7 @@ class Presse:
         self.notes.append(texte)
         self.verite.notes.append(texte)
 
-    def tableau(self, rangees: list[list[str]], filets: bool = True, par_page: int = 99) -> None:
+    def tableau(self, rangees: list[list[str]], par_page: int = 99) -> None:
         """Un tableau à filets ; au-delà de ``par_page`` rangées, il continue à la page suivante."""
         self.verite.tableaux.append(rangees)
         entete, suite = rangees[0], rangees[1:]
@@ -304,8 +303,8 @@ class Presse:
                     self.verite.coupures.append(" ".join(contexte))
                     reste = reste[len(debut) :]
                 lignes.append(ligne)
-                ligne, prise, coupe_ = [], 0.0, debut
-                if not coupe_ and self._largeur(reste, taille, police) > largeur:
+                ligne, prise = [], 0.0
+                if not debut and self._largeur(reste, taille, police) > largeur:
                     ligne, prise = [reste], largeur
                     break
         return [*lignes, ligne]
@@ -472,7 +471,6 @@ def notes(chemin: Path, graine: int, nombre: int = 1) -> Verite:
     presse = Presse(chemin, colonnes=nombre, reserve=70, courant=_page_simple)
     presse.titre(plume.titre(5), 18, large=nombre > 1)
     for rang in range(10 * nombre):
-        appel = rang % 3
         texte = plume.paragraphe(3)
         if len(presse.notes) < 3 and rang % 2 == 0:
             mots = texte.split(" ")
@@ -480,7 +478,7 @@ def notes(chemin: Path, graine: int, nombre: int = 1) -> Verite:
             presse.note(f"{len(presse.notes) + 1}. {plume.paragraphe(1)}")
             texte = " ".join(mots)
         presse.paragraphe(texte)
-        if appel == 2:
+        if rang % 3 == 2:
             presse.titre(plume.titre(4), 13)
     presse.paragraphe(plume.paragraphe(2))
     return presse.finir()
@@ -492,7 +490,7 @@ def tableaux(chemin: Path, graine: int, **options) -> Verite:
     for _ in range(2):
         presse.titre(plume.titre(4), 13)
         presse.paragraphe(plume.paragraphe())
-        presse.tableau([[f"{c}" for c in rangee] for rangee in TARIFS])
+        presse.tableau(TARIFS)
         presse.paragraphe(plume.paragraphe())
     return presse.finir()
 
@@ -650,7 +648,7 @@ def en_html(chemin: Path, graine: int, principal: str = "main") -> Verite:
 
 
 def en_txt(chemin: Path, graine: int) -> Verite:
-    """Un texte à lignes de 68 signes, mots coupés, deux pages."""
+    """Un texte à lignes de 55 signes, mots coupés."""
     plume = Plume(graine)
     presse = Presse(chemin.with_suffix(".tmp.pdf"))
     verite, sortie = presse.verite, []
