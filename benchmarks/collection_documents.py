@@ -10,7 +10,7 @@ import json
 import random
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
@@ -520,27 +520,34 @@ def long_document(chemin: Path, graine: int, pages: int = 24) -> Verite:
 # ---------------------------------------------------------------- les autres formats
 
 
+def _rubriques(
+    plume: Plume, verite: Verite, *niveaux: int
+) -> Iterator[tuple[int, str, list[str], list[str]]]:
+    """Par niveau, un titre, deux paragraphes et trois éléments de liste, notés dans la vérité."""
+    for niveau in niveaux:
+        titre = plume.titre(5)
+        textes = [plume.paragraphe() for _ in range(2)]
+        elements = [plume.paragraphe(1) for _ in range(3)]
+        verite.titres.append(titre)
+        verite.paragraphes += [*textes, *elements]
+        yield niveau, titre, textes, elements
+
+
 def en_docx(chemin: Path, graine: int, courant: bool = False) -> Verite:
     plume, verite, ecrit = Plume(graine), Verite(), docx.Document()
     if courant:
         ecrit.sections[0].header.paragraphs[0].text = "Commune de Valbrume"
         ecrit.sections[0].footer.paragraphs[0].text = "Document de travail"
         verite.courants += ["Commune de Valbrume", "Document de travail"]
-    for niveau in (0, 1, 2, 1, 2):
-        titre = plume.titre(5)
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 0, 1, 2, 1, 2):
         ecrit.add_heading(titre, niveau)
-        verite.titres.append(titre)
-        for _ in range(2):
-            texte = plume.paragraphe()
+        for texte in textes:
             paragraphe = ecrit.add_paragraph()
             coupe = len(texte) // 2
             paragraphe.add_run(texte[:coupe]).bold = True  # une phrase en deux morceaux
             paragraphe.add_run(texte[coupe:])
-            verite.paragraphes.append(texte)
-        for _ in range(3):
-            texte = plume.paragraphe(1)
-            ecrit.add_paragraph(texte, style="List Bullet")
-            verite.paragraphes.append(texte)
+        for element in elements:
+            ecrit.add_paragraph(element, style="List Bullet")
     table = ecrit.add_table(rows=len(TARIFS), cols=3)
     for rangee, cellules in zip(table.rows, TARIFS, strict=True):
         for cellule, texte in zip(rangee.cells, cellules, strict=True):
@@ -573,19 +580,13 @@ ODT = (
 
 def en_odt(chemin: Path, graine: int) -> Verite:
     plume, verite, morceaux = Plume(graine), Verite(), []
-    for niveau in (1, 2, 2, 1):
-        titre = plume.titre(5)
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 1, 2, 2, 1):
         morceaux.append(f'<text:h text:outline-level="{niveau}">{escape(titre)}</text:h>')
-        verite.titres.append(titre)
-        for _ in range(2):
-            texte = plume.paragraphe()
+        for texte in textes:
             debut, fin = texte.split(" ", 1)
             morceaux.append(
                 f"<text:p><text:span>{escape(debut)}</text:span> {escape(fin)}</text:p>"
             )
-            verite.paragraphes.append(texte)
-        elements = [plume.paragraphe(1) for _ in range(3)]
-        verite.paragraphes += elements
         morceaux.append(
             "<text:list>"
             + "".join(
@@ -618,18 +619,12 @@ def en_odt(chemin: Path, graine: int) -> Verite:
 def en_html(chemin: Path, graine: int, principal: str = "main") -> Verite:
     plume, verite = Plume(graine), Verite()
     corps = []
-    for niveau in (1, 2, 3, 2):
-        titre = plume.titre(5)
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 1, 2, 3, 2):
         corps.append(f"<h{niveau}>{escape(titre)}</h{niveau}>")
-        verite.titres.append(titre)
-        for _ in range(2):
-            texte = plume.paragraphe()
+        for texte in textes:
             debut, milieu, fin = texte.split(" ", 2)
             corps.append(f"<p>{escape(debut)} <em>{escape(milieu)}</em> {escape(fin)}</p>")
-            verite.paragraphes.append(texte)
-        elements = [plume.paragraphe(1) for _ in range(3)]
         corps.append("<ul>" + "".join(f"<li>{escape(e)}</li>" for e in elements) + "</ul>")
-        verite.paragraphes += elements
     rangees = "".join(
         "<tr>" + "".join(f"<td>{c}</td>" for c in rangee) + "</tr>" for rangee in TARIFS
     )
@@ -667,17 +662,9 @@ def en_txt(chemin: Path, graine: int) -> Verite:
 
 def en_md(chemin: Path, graine: int) -> Verite:
     plume, verite, sortie = Plume(graine), Verite(), []
-    for niveau in (1, 2, 3, 2):
-        titre = plume.titre(5)
-        verite.titres.append(titre)
-        sortie.append(f"{'#' * niveau} {titre}")
-        for _ in range(2):
-            texte = plume.paragraphe()
-            verite.paragraphes.append(texte)
-            sortie.append(texte)
-        elements = [plume.paragraphe(1) for _ in range(3)]
-        verite.paragraphes += elements
-        sortie.append("\n".join(f"- {e}" for e in elements))
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 1, 2, 3, 2):
+        liste = "\n".join(f"- {element}" for element in elements)
+        sortie += [f"{'#' * niveau} {titre}", *textes, liste]
     entete, *suite = [" | ".join(rangee) for rangee in TARIFS]
     sortie.append("\n".join([f"| {entete} |", "|---|---|---|", *(f"| {r} |" for r in suite)]))
     verite.tableaux.append(TARIFS)
