@@ -33,7 +33,7 @@ from fabrique.corpus.documents.mise_en_fiches import en_fiches, fichier_des_lieu
 from fabrique.corpus.documents.numerisation import tesseract_present
 from fabrique.socle.emplacements import ecrire_json, mettre_en_place, verifier_sortie
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.nombres import MO, en_duree
+from fabrique.socle.nombres import MO, accorder, en_duree
 from fabrique.socle.suivi import Barre, ecran_vivant
 
 JOURNAL = logging.getLogger(__name__)
@@ -71,8 +71,11 @@ def lire_dossier(
     travail.mkdir(parents=True, exist_ok=True)
     etapes = {nom: _etape(travail, chemin, nom, reglages) for nom, chemin in fichiers}
     a_lire = [(nom, chemin) for nom, chemin in fichiers if not etapes[nom].is_file()]
-    if len(a_lire) < len(fichiers):
-        JOURNAL.info(f"{len(fichiers) - len(a_lire)} fichiers déjà lus, repris tels quels.")
+    if deja := len(fichiers) - len(a_lire):
+        repris = accorder(
+            deja, "fichier déjà lu, repris tel quel", "fichiers déjà lus, repris tels quels"
+        )
+        JOURNAL.info(f"{repris}.")
     _lire_tout(a_lire, etapes, reglages)
     bilan = BilanDossier(str(dossier), str(sortie), _assembler(etapes, sorties))
     for etape in etapes.values():
@@ -168,9 +171,13 @@ def _lire_tout(
         context=multiprocessing.get_context("spawn"),
     ) as ouvriers:
         lances = [
-            (nom, ouvriers.schedule(lire_un, [nom, chemin, etapes[nom], reglages], timeout=delai))
+            (
+                nom,
+                ouvriers.schedule(
+                    lire_un, [nom, chemin, etapes[nom], reglages], timeout=reglages.delai
+                ),
+            )
             for nom, chemin in documents
-            for delai in [reglages.delai]
         ]
         for rang, (nom, promesse) in enumerate(lances, 1):
             try:
