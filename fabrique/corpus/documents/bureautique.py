@@ -21,10 +21,10 @@ from fabrique.corpus.documents.blocs import (
     ReglagesLecture,
     Retrait,
     aerer,
+    en_exposant,
     tableau,
 )
 
-_EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NIVEAU = re.compile(r"(?:heading|titre|header)\s*(\d)", re.IGNORECASE)
 _TITRE_PRINCIPAL = re.compile(r"(?:title|titre)$", re.IGNORECASE)
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -62,13 +62,15 @@ def lire_docx(chemin: Path, reglages: ReglagesLecture) -> Document:
         if aerer(texte):
             genre, niveau = _genre_docx(objet)
             lu.blocs += _morceaux(genre, niveau, texte, page)
-        lu.blocs += [Bloc(NOTE, f"{_appel(n)} {notes[n]}", page=page) for n in appels if n in notes]
+        lu.blocs += [
+            Bloc(NOTE, f"{en_exposant(n)} {notes[n]}", page=page) for n in appels if n in notes
+        ]
     lu.blocs = [bloc for bloc in lu.blocs if bloc.texte]
     if not compteur.vues:
         lu.blocs = [_sans_page(bloc) for bloc in lu.blocs]
     lu.pages = [PageLue(n, 0, 0) for n in range(1, compteur.page + 1)] if compteur.vues else []
     lu.retraits = list(_courants_docx(ouvert)) if "entetes" not in reglages.etapes_gardees else []
-    lu.titre = _titre(lu, ouvert.core_properties.title or "")
+    lu.titre = lu.plus_haut_titre() or (ouvert.core_properties.title or "").strip() or lu.nom
     return lu
 
 
@@ -106,12 +108,8 @@ def _texte_docx(element: Any) -> tuple[str, list[str]]:
             morceaux.append("-")
         elif noeud.tag in (f"{_W}footnoteReference", f"{_W}endnoteReference"):
             appels.append(noeud.get(f"{_W}id"))
-            morceaux.append(_appel(noeud.get(f"{_W}id")))
+            morceaux.append(en_exposant(noeud.get(f"{_W}id")))
     return "".join(morceaux), appels
-
-
-def _appel(numero: str) -> str:
-    return numero.translate(_EXPOSANTS)
 
 
 def _genre_docx(paragraphe: Any) -> tuple[str, int]:
@@ -201,7 +199,7 @@ def lire_odt(chemin: Path, reglages: ReglagesLecture) -> Document:
     if styles and "entetes" not in reglages.etapes_gardees:
         lu.retraits = list(_courants_odt(styles))
     declare = etree.fromstring(meta, _analyseur()).findtext(f".//{_META}title") if meta else ""
-    lu.titre = _titre(lu, declare or "")
+    lu.titre = lu.plus_haut_titre() or (declare or "").strip() or lu.nom
     return lu
 
 
@@ -242,7 +240,7 @@ def _texte_odt(noeud: Any) -> str:
         elif enfant.tag == f"{_TEXTE}line-break":
             morceaux.append("\n")
         elif enfant.tag == f"{_TEXTE}note":
-            morceaux.append(_appel(enfant.findtext(f"{_TEXTE}note-citation") or ""))
+            morceaux.append(en_exposant(enfant.findtext(f"{_TEXTE}note-citation") or ""))
         elif isinstance(enfant.tag, str) and enfant.tag != f"{_BUREAU}annotation":
             morceaux.append(_texte_odt(enfant))
         morceaux.append(enfant.tail or "")
@@ -251,7 +249,7 @@ def _texte_odt(noeud: Any) -> str:
 
 def _notes_odt(paragraphe: Any) -> Iterator[Bloc]:
     for note in paragraphe.iter(f"{_TEXTE}note"):
-        appel = _appel(note.findtext(f"{_TEXTE}note-citation") or "")
+        appel = en_exposant(note.findtext(f"{_TEXTE}note-citation") or "")
         corps = note.find(f"{_TEXTE}note-body")
         if corps is not None:
             dits = [_texte_odt(p) for p in corps.iter(f"{_TEXTE}p")]
@@ -278,11 +276,3 @@ def _courants_odt(styles: bytes) -> Iterator[Retrait]:
         texte = aerer(" ".join(_texte_odt(p) for p in partie.iter(f"{_TEXTE}p")))
         if texte:
             yield Retrait("entetes", texte)
-
-
-def _titre(lu: Document, declare: str) -> str:
-    """Le premier titre du plus haut niveau ; à défaut celui que le fichier déclare, ou son nom."""
-    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
-    if titres:
-        return min(titres, key=lambda bloc: bloc.niveau).texte
-    return declare.strip() or lu.chemin.stem.replace("_", " ").strip()

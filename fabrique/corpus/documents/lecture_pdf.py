@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fabrique.corpus.documents.blocs import (
-    TITRE,
     Bloc,
     Document,
     Lieu,
@@ -55,26 +54,26 @@ def lire_pdf(chemin: Path, reglages: ReglagesLecture) -> Document:
     with SourcePdf(chemin) as source:
         if not len(source):
             raise ErreurFabrique("ce PDF n’a aucune page", "Reprenez-le à sa source", chemin)
-        declare = source.titre
+        declare = _declare(source.titre)
         feuilles = [_feuille(page, reglages) for page in source.pages()]
-    lu = _nettoyer(chemin, "pdf", feuilles, reglages)
-    lu.titre = _premier_titre(lu) or _declare(declare) or _nom(chemin)
-    return lu
+    return _nettoyer(chemin, "pdf", feuilles, reglages, declare)
 
 
 def lire_images(chemin: Path, reglages: ReglagesLecture) -> Document:
     """Lit une image, ou les pages d'un TIFF, par la reconnaissance."""
     from fabrique.corpus.documents.numerisation import reconnaitre_fichier
 
-    lu = _nettoyer(chemin, "image", list(reconnaitre_fichier(chemin, reglages)), reglages)
-    lu.titre = _premier_titre(lu) or _nom(chemin)
-    return lu
+    return _nettoyer(chemin, "image", list(reconnaitre_fichier(chemin, reglages)), reglages)
 
 
 def _nettoyer(
-    chemin: Path, format: str, feuilles: list[Feuille], reglages: ReglagesLecture
+    chemin: Path, format: str, feuilles: list[Feuille], reglages: ReglagesLecture, declare: str = ""
 ) -> Document:
-    """Le document de ces pages : titres courants ôtés, lignes rejointes, titres reconnus."""
+    """Le document de ces pages : titres courants ôtés, lignes rejointes, titres reconnus.
+
+    Args:
+        declare: le titre que déclare le fichier, s'il n'en porte pas sur ses deux premières pages.
+    """
     gardees = reglages.etapes_gardees
     pages = [(feuille.page, feuille.traits) for feuille in feuilles]
     retraits = [retrait for feuille in feuilles for retrait in feuille.retraits]
@@ -90,7 +89,7 @@ def _nettoyer(
     blocs, coupures = en_blocs(
         lignes, tableaux, reparer="cesures" not in gardees, noter="notes" not in gardees
     )
-    return Document(
+    lu = Document(
         chemin,
         format,
         pages=[feuille.page for feuille in feuilles],
@@ -98,6 +97,8 @@ def _nettoyer(
         retraits=retraits + coupures,
         alertes=list(_alertes(feuilles, reglages)),
     )
+    lu.titre = lu.plus_haut_titre(1) or lu.plus_haut_titre(2) or declare or lu.nom
+    return lu
 
 
 def _alertes(feuilles: list[Feuille], reglages: ReglagesLecture) -> Iterator[str]:
@@ -125,19 +126,6 @@ def enumerer(pages: list[int]) -> str:
     dites = ", ".join(map(str, pages[:10]))
     reste = f" et {accorder(len(pages) - 10, 'autre')}" if len(pages) > 10 else ""
     return f"pages {dites}{reste}"
-
-
-def _premier_titre(lu: Document) -> str:
-    """Le plus grand titre de la première page qui en a, parmi les deux premières."""
-    for page in (1, 2):
-        titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE and bloc.page == page]
-        if titres:
-            return min(titres, key=lambda bloc: bloc.niveau).texte
-    return ""
-
-
-def _nom(chemin: Path) -> str:
-    return chemin.stem.replace("_", " ").replace("-", " ").strip() or chemin.name
 
 
 def _declare(titre: str) -> str:

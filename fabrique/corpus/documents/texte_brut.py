@@ -68,8 +68,7 @@ def lire_txt(chemin: Path, reglages: ReglagesLecture) -> Document:
         for lignes in _paragraphes(page):
             lu.blocs += _blocs_txt(lignes, rang, lexique, reglages, lu.retraits)
     lu.pages = [PageLue(n, 0, 0) for n in range(1, len(pages) + 1)] if len(pages) > 1 else []
-    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
-    lu.titre = titres[0].texte if titres else chemin.stem.replace("_", " ")
+    lu.titre = next((bloc.texte for bloc in lu.blocs if bloc.genre == TITRE), lu.nom)
     return lu
 
 
@@ -142,9 +141,7 @@ def lire_md(chemin: Path, reglages: ReglagesLecture) -> Document:
 
     jetons = MarkdownIt("commonmark").enable("table").parse(_corps(chemin))
     lu = Document(chemin, "md", blocs=[b for b in _blocs_md(jetons) if b.texte])
-    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
-    premier = min(titres, key=lambda bloc: bloc.niveau, default=None)
-    lu.titre = premier.texte if premier else chemin.stem.replace("_", " ")
+    lu.titre = lu.plus_haut_titre() or lu.nom
     return lu
 
 
