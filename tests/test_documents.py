@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,8 @@ from reportlab.lib.utils import ImageReader  # noqa: E402
 from reportlab.pdfgen.canvas import Canvas  # noqa: E402
 
 from benchmarks import documents as mesures  # noqa: E402
-from benchmarks.collection_documents import COLLECTION, ODT, Verite, composer  # noqa: E402
-from fabrique.corpus.documents import (  # noqa: E402  # noqa: E402
+from benchmarks.collection_documents import ODT, Verite, composer  # noqa: E402
+from fabrique.corpus.documents import (  # noqa: E402
     ReglagesLecture,
     chantier,
     en_fiches,
@@ -79,9 +79,9 @@ def somme(notes: dict[str, mesures.Mesure]) -> mesures.Mesure:
 
 
 def test_la_collection_est_assez_grande(collection: tuple[Path, dict[str, Verite]]):
-    """Vingt-cinq documents au moins, de six formats, avec de quoi mesurer chaque chose."""
+    """Trente-six documents, de six formats, avec de quoi mesurer chaque chose."""
     _, verites = collection
-    assert len(verites) >= 25
+    assert len(verites) == 36
     assert len({Path(nom).suffix for nom in verites}) == 6
     for champ in ("titres", "paragraphes", "courants", "coupures", "tableaux", "notes"):
         assert sum(len(getattr(v, champ)) for v in verites.values()) >= 10, champ
@@ -143,6 +143,26 @@ def test_ce_qui_est_ote_se_garde_a_la_demande(collection: tuple[Path, dict[str, 
     assert [r.texte for r in ote.retraits if r.etape == "entetes"] == verites[
         "courants.pdf"
     ].courants
+
+
+def test_une_cellule_se_repare_et_le_dit(tmp_path: Path):
+    """Un mot coupé dans un tableau est dans les retraits, et se garde à la demande."""
+    chemin = tmp_path / "tableau.pdf"
+    toile = Canvas(str(chemin))
+    for x, y in product((60, 160), (600, 640)):
+        toile.rect(x, y, 100, 40)
+    for y, gauche in ((660, "Service"), (620, "admi-"), (606, "nistration")):
+        toile.drawString(70, y, gauche)
+    toile.drawString(170, 660, "Lieu")
+    toile.drawString(170, 620, "le bourg")
+    toile.save()
+    repare = lire_document(chemin)
+    (tableau,) = repare.blocs
+    assert tableau.rangees[1] == ("administration", "le bourg")
+    assert [r.texte for r in repare.retraits] == ["admi-/nistration"]
+    garde = lire_document(chemin, ReglagesLecture(garder="cesures"))
+    assert garde.blocs[0].rangees[1] == ("admi- nistration", "le bourg")
+    assert garde.retraits == []
 
 
 def test_une_etape_inconnue_est_refusee():
@@ -647,7 +667,3 @@ def test_sans_tesseract_les_autres_pages_sont_lues(tmp_path: Path, monkeypatch: 
     (alerte,) = document.alertes
     assert alerte.startswith("pages 1 à 2 : numérisée")
     assert "apt install tesseract-ocr tesseract-ocr-fra" in alerte
-
-
-def test_les_documents_de_la_collection_ont_leur_nom():
-    assert len(COLLECTION) == 36

@@ -16,7 +16,7 @@ from fabrique.corpus.documents.blocs import (
     Retrait,
     tableau,
 )
-from fabrique.corpus.documents.cesures import Lexique, raccorder
+from fabrique.corpus.documents.cesures import Lexique, reunir_les_lignes
 from fabrique.corpus.documents.courants import sans_les_courants, sans_les_sommaires
 from fabrique.corpus.documents.mots_pdf import REPERE, Mot, Trait, accentuer
 from fabrique.corpus.documents.ordre_de_lecture import ordonner
@@ -154,11 +154,12 @@ def _lire(page: PagePdf, vue: PageLue, reglages: ReglagesLecture) -> Feuille:
         from fabrique.corpus.documents.numerisation import reconnaitre_page
 
         return reconnaitre_page(page, vue, mots, reglages)
-    blocs = list(_tableaux(page))
+    retraits = [Retrait("tourne", tournes, vue.numero)] if tournes else []
+    lexique = None if "cesures" in reglages.etapes_gardees else Lexique()
+    blocs = list(_tableaux(page, lexique, retraits))
     hors = [m for m in mots if not any(_dans(m, bloc.lieux[0]) for bloc in blocs)]
     reperes = {f"{REPERE}{vue.numero}-{rang}": bloc for rang, bloc in enumerate(blocs)}
     places = [m for repere, bloc in reperes.items() for m in _reperes(repere, bloc.lieux[0])]
-    retraits = [Retrait("tourne", tournes, vue.numero)] if tournes else []
     return Feuille(vue, ordonner([*hors, *places], vue.numero), reperes, retraits)
 
 
@@ -169,21 +170,25 @@ def _a_reconnaitre(mots: list[Mot]) -> bool:
     return lettres == 0 or sans_nom > SANS_NOM_MAX * lettres
 
 
-def _tableaux(page: PagePdf) -> Iterator[Bloc]:
+def _tableaux(page: PagePdf, lexique: Lexique | None, retraits: list[Retrait]) -> Iterator[Bloc]:
     """Les tableaux à filets d'une page : deux rangées et deux colonnes, au moins."""
     for boite, cellules in page.tableaux():
-        rangees = [[_cellule(cellule) for cellule in rangee] for rangee in cellules]
+        coupures: list[Retrait] = []
+        rangees = [
+            [_cellule(cellule, page.numero, lexique, coupures) for cellule in rangee]
+            for rangee in cellules
+        ]
         pleines = [rangee for rangee in rangees if sum(map(bool, rangee)) > 1]
         if len(pleines) >= 2:
+            retraits += coupures
             yield tableau(rangees, page.numero, (Lieu(page.numero, *boite),))
 
 
-def _cellule(texte: str | None) -> str:
+def _cellule(texte: str | None, page: int, lexique: Lexique | None, retraits: list[Retrait]) -> str:
     """Une cellule, ses lignes réunies."""
-    lignes = accentuer(texte or "").splitlines()
-    reuni, lexique = (lignes or [""])[0], Lexique()
-    for ligne in lignes[1:]:
-        reuni = raccorder(reuni, ligne, lexique).texte
+    lignes = ((ligne, page) for ligne in accentuer(texte or "").splitlines())
+    reuni, coupures = reunir_les_lignes(lignes, lexique)
+    retraits += coupures
     return reuni
 
 
