@@ -10,7 +10,7 @@ import json
 import random
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
@@ -202,7 +202,6 @@ class Presse:
         police = f"{self.police}-Bold" if gras else self.police
         if self.police.startswith("Times") and gras:
             police = "Times-Bold"
-        largeur = self.format[0] - 2 * self.marge if large else self.larges[self.colonne]
         self._place(taille * 1.2 + 4 * self.corps)
         largeur = self.format[0] - 2 * self.marge if large else self.larges[self.colonne]
         self.y -= 0.9 * self.corps
@@ -240,7 +239,7 @@ class Presse:
         self.notes.append(texte)
         self.verite.notes.append(texte)
 
-    def tableau(self, rangees: list[list[str]], filets: bool = True, par_page: int = 99) -> None:
+    def tableau(self, rangees: list[list[str]], par_page: int = 99) -> None:
         """Un tableau à filets ; au-delà de ``par_page`` rangées, il continue à la page suivante."""
         self.verite.tableaux.append(rangees)
         entete, suite = rangees[0], rangees[1:]
@@ -304,8 +303,8 @@ class Presse:
                     self.verite.coupures.append(" ".join(contexte))
                     reste = reste[len(debut) :]
                 lignes.append(ligne)
-                ligne, prise, coupe_ = [], 0.0, debut
-                if not coupe_ and self._largeur(reste, taille, police) > largeur:
+                ligne, prise = [], 0.0
+                if not debut and self._largeur(reste, taille, police) > largeur:
                     ligne, prise = [reste], largeur
                     break
         return [*lignes, ligne]
@@ -472,7 +471,6 @@ def notes(chemin: Path, graine: int, nombre: int = 1) -> Verite:
     presse = Presse(chemin, colonnes=nombre, reserve=70, courant=_page_simple)
     presse.titre(plume.titre(5), 18, large=nombre > 1)
     for rang in range(10 * nombre):
-        appel = rang % 3
         texte = plume.paragraphe(3)
         if len(presse.notes) < 3 and rang % 2 == 0:
             mots = texte.split(" ")
@@ -480,7 +478,7 @@ def notes(chemin: Path, graine: int, nombre: int = 1) -> Verite:
             presse.note(f"{len(presse.notes) + 1}. {plume.paragraphe(1)}")
             texte = " ".join(mots)
         presse.paragraphe(texte)
-        if appel == 2:
+        if rang % 3 == 2:
             presse.titre(plume.titre(4), 13)
     presse.paragraphe(plume.paragraphe(2))
     return presse.finir()
@@ -492,7 +490,7 @@ def tableaux(chemin: Path, graine: int, **options) -> Verite:
     for _ in range(2):
         presse.titre(plume.titre(4), 13)
         presse.paragraphe(plume.paragraphe())
-        presse.tableau([[f"{c}" for c in rangee] for rangee in TARIFS])
+        presse.tableau(TARIFS)
         presse.paragraphe(plume.paragraphe())
     return presse.finir()
 
@@ -522,27 +520,34 @@ def long_document(chemin: Path, graine: int, pages: int = 24) -> Verite:
 # ---------------------------------------------------------------- les autres formats
 
 
+def _rubriques(
+    plume: Plume, verite: Verite, *niveaux: int
+) -> Iterator[tuple[int, str, list[str], list[str]]]:
+    """Par niveau, un titre, deux paragraphes et trois éléments de liste, notés dans la vérité."""
+    for niveau in niveaux:
+        titre = plume.titre(5)
+        textes = [plume.paragraphe() for _ in range(2)]
+        elements = [plume.paragraphe(1) for _ in range(3)]
+        verite.titres.append(titre)
+        verite.paragraphes += [*textes, *elements]
+        yield niveau, titre, textes, elements
+
+
 def en_docx(chemin: Path, graine: int, courant: bool = False) -> Verite:
     plume, verite, ecrit = Plume(graine), Verite(), docx.Document()
     if courant:
         ecrit.sections[0].header.paragraphs[0].text = "Commune de Valbrume"
         ecrit.sections[0].footer.paragraphs[0].text = "Document de travail"
         verite.courants += ["Commune de Valbrume", "Document de travail"]
-    for niveau in (0, 1, 2, 1, 2):
-        titre = plume.titre(5)
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 0, 1, 2, 1, 2):
         ecrit.add_heading(titre, niveau)
-        verite.titres.append(titre)
-        for _ in range(2):
-            texte = plume.paragraphe()
+        for texte in textes:
             paragraphe = ecrit.add_paragraph()
             coupe = len(texte) // 2
             paragraphe.add_run(texte[:coupe]).bold = True  # une phrase en deux morceaux
             paragraphe.add_run(texte[coupe:])
-            verite.paragraphes.append(texte)
-        for _ in range(3):
-            texte = plume.paragraphe(1)
-            ecrit.add_paragraph(texte, style="List Bullet")
-            verite.paragraphes.append(texte)
+        for element in elements:
+            ecrit.add_paragraph(element, style="List Bullet")
     table = ecrit.add_table(rows=len(TARIFS), cols=3)
     for rangee, cellules in zip(table.rows, TARIFS, strict=True):
         for cellule, texte in zip(rangee.cells, cellules, strict=True):
@@ -575,19 +580,13 @@ ODT = (
 
 def en_odt(chemin: Path, graine: int) -> Verite:
     plume, verite, morceaux = Plume(graine), Verite(), []
-    for niveau in (1, 2, 2, 1):
-        titre = plume.titre(5)
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 1, 2, 2, 1):
         morceaux.append(f'<text:h text:outline-level="{niveau}">{escape(titre)}</text:h>')
-        verite.titres.append(titre)
-        for _ in range(2):
-            texte = plume.paragraphe()
+        for texte in textes:
             debut, fin = texte.split(" ", 1)
             morceaux.append(
                 f"<text:p><text:span>{escape(debut)}</text:span> {escape(fin)}</text:p>"
             )
-            verite.paragraphes.append(texte)
-        elements = [plume.paragraphe(1) for _ in range(3)]
-        verite.paragraphes += elements
         morceaux.append(
             "<text:list>"
             + "".join(
@@ -620,18 +619,12 @@ def en_odt(chemin: Path, graine: int) -> Verite:
 def en_html(chemin: Path, graine: int, principal: str = "main") -> Verite:
     plume, verite = Plume(graine), Verite()
     corps = []
-    for niveau in (1, 2, 3, 2):
-        titre = plume.titre(5)
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 1, 2, 3, 2):
         corps.append(f"<h{niveau}>{escape(titre)}</h{niveau}>")
-        verite.titres.append(titre)
-        for _ in range(2):
-            texte = plume.paragraphe()
+        for texte in textes:
             debut, milieu, fin = texte.split(" ", 2)
             corps.append(f"<p>{escape(debut)} <em>{escape(milieu)}</em> {escape(fin)}</p>")
-            verite.paragraphes.append(texte)
-        elements = [plume.paragraphe(1) for _ in range(3)]
         corps.append("<ul>" + "".join(f"<li>{escape(e)}</li>" for e in elements) + "</ul>")
-        verite.paragraphes += elements
     rangees = "".join(
         "<tr>" + "".join(f"<td>{c}</td>" for c in rangee) + "</tr>" for rangee in TARIFS
     )
@@ -650,7 +643,7 @@ def en_html(chemin: Path, graine: int, principal: str = "main") -> Verite:
 
 
 def en_txt(chemin: Path, graine: int) -> Verite:
-    """Un texte à lignes de 68 signes, mots coupés, deux pages."""
+    """Un texte à lignes de 55 signes, mots coupés."""
     plume = Plume(graine)
     presse = Presse(chemin.with_suffix(".tmp.pdf"))
     verite, sortie = presse.verite, []
@@ -669,17 +662,9 @@ def en_txt(chemin: Path, graine: int) -> Verite:
 
 def en_md(chemin: Path, graine: int) -> Verite:
     plume, verite, sortie = Plume(graine), Verite(), []
-    for niveau in (1, 2, 3, 2):
-        titre = plume.titre(5)
-        verite.titres.append(titre)
-        sortie.append(f"{'#' * niveau} {titre}")
-        for _ in range(2):
-            texte = plume.paragraphe()
-            verite.paragraphes.append(texte)
-            sortie.append(texte)
-        elements = [plume.paragraphe(1) for _ in range(3)]
-        verite.paragraphes += elements
-        sortie.append("\n".join(f"- {e}" for e in elements))
+    for niveau, titre, textes, elements in _rubriques(plume, verite, 1, 2, 3, 2):
+        liste = "\n".join(f"- {element}" for element in elements)
+        sortie += [f"{'#' * niveau} {titre}", *textes, liste]
     entete, *suite = [" | ".join(rangee) for rangee in TARIFS]
     sortie.append("\n".join([f"| {entete} |", "|---|---|---|", *(f"| {r} |" for r in suite)]))
     verite.tableaux.append(TARIFS)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,15 +19,18 @@ pytest.importorskip("pebble")
 reportlab = pytest.importorskip("reportlab")
 
 import docx  # noqa: E402
+from docx.enum.style import WD_STYLE_TYPE  # noqa: E402
+from docx.oxml.ns import qn  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 from reportlab.lib.pdfencrypt import StandardEncryption  # noqa: E402
 from reportlab.lib.utils import ImageReader  # noqa: E402
 from reportlab.pdfgen.canvas import Canvas  # noqa: E402
 
 from benchmarks import documents as mesures  # noqa: E402
-from benchmarks.collection_documents import COLLECTION, ODT, Verite, composer  # noqa: E402
-from fabrique.corpus.documents import (  # noqa: E402  # noqa: E402
+from benchmarks.collection_documents import ODT, Verite, composer  # noqa: E402
+from fabrique.corpus.documents import (  # noqa: E402
     ReglagesLecture,
+    bureautique,
     chantier,
     en_fiches,
     lire_document,
@@ -79,9 +81,9 @@ def somme(notes: dict[str, mesures.Mesure]) -> mesures.Mesure:
 
 
 def test_la_collection_est_assez_grande(collection: tuple[Path, dict[str, Verite]]):
-    """Vingt-cinq documents au moins, de six formats, avec de quoi mesurer chaque chose."""
+    """Trente-six documents, de six formats, avec de quoi mesurer chaque chose."""
     _, verites = collection
-    assert len(verites) >= 25
+    assert len(verites) == 36
     assert len({Path(nom).suffix for nom in verites}) == 6
     for champ in ("titres", "paragraphes", "courants", "coupures", "tableaux", "notes"):
         assert sum(len(getattr(v, champ)) for v in verites.values()) >= 10, champ
@@ -143,6 +145,26 @@ def test_ce_qui_est_ote_se_garde_a_la_demande(collection: tuple[Path, dict[str, 
     assert [r.texte for r in ote.retraits if r.etape == "entetes"] == verites[
         "courants.pdf"
     ].courants
+
+
+def test_une_cellule_se_repare_et_le_dit(tmp_path: Path):
+    """Un mot coupé dans un tableau est dans les retraits, et se garde à la demande."""
+    chemin = tmp_path / "tableau.pdf"
+    toile = Canvas(str(chemin))
+    for x, y in product((60, 160), (600, 640)):
+        toile.rect(x, y, 100, 40)
+    for y, gauche in ((660, "Service"), (620, "admi-"), (606, "nistration")):
+        toile.drawString(70, y, gauche)
+    toile.drawString(170, 660, "Lieu")
+    toile.drawString(170, 620, "le bourg")
+    toile.save()
+    repare = lire_document(chemin)
+    (tableau,) = repare.blocs
+    assert tableau.rangees[1] == ("administration", "le bourg")
+    assert [r.texte for r in repare.retraits] == ["admi-/nistration"]
+    garde = lire_document(chemin, ReglagesLecture(garder="cesures"))
+    assert garde.blocs[0].rangees[1] == ("admi- nistration", "le bourg")
+    assert garde.retraits == []
 
 
 def test_une_etape_inconnue_est_refusee():
@@ -491,43 +513,44 @@ def test_sans_l_extension_une_phrase(tmp_path: Path, monkeypatch: pytest.MonkeyP
         lire_dossier(tmp_path / "entree", tmp_path / "f.jsonl", SANS_OCR)
 
 
-def test_tuee_la_lecture_reprend(tmp_path: Path):
-    """kill -9 au milieu : la suite ne relit que ce qui manque, et le résultat est le même."""
-    entree = tmp_path / "entree"
+#: Lit trois fichiers d'un dossier, et meurt.
+MOURIR_APRES_TROIS = """
+import os, signal, sys
+from fabrique.corpus.documents import ReglagesLecture, chantier
+
+lire_tout = chantier._lire_tout
+
+def mourir(a_lire, *reste):
+    lire_tout(a_lire[:3], *reste)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+chantier._lire_tout = mourir
+chantier.lire_dossier(*sys.argv[1:], ReglagesLecture(sans_ocr=True))
+"""
+
+
+def test_tuee_la_lecture_reprend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """kill -9 après trois fichiers : la suite ne relit que les autres, et tout y est."""
+    entree, sortie = tmp_path / "entree", tmp_path / "fiches.jsonl"
     entree.mkdir()
-    for rang in range(40):
-        (entree / f"{rang:02d}.txt").write_text(f"Le lavoir numéro {rang} est ouvert.", "utf-8")
-    sortie = tmp_path / "fiches.jsonl"
-    commande = [sys.executable, "-m", "fabrique", "documents", "lire", str(entree)]
-    lance = subprocess.Popen(
-        [*commande, "--sortie", str(sortie), "--processus", "1", "--sans_ocr"],
-        cwd=RACINE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    travail = tmp_path / "fiches.jsonl.travail"
-    limite = time.monotonic() + 60
-    while time.monotonic() < limite and len(list(travail.glob("*.json"))) < 3:
-        time.sleep(0.005)
-    os.killpg(lance.pid, signal.SIGKILL)
-    lance.wait()
-    deja = {f: f.stat().st_mtime_ns for f in travail.glob("*.json")}
-    if sortie.exists():  # la machine était trop rapide : tout était fini
-        pytest.skip("la lecture était finie avant d’être tuée")
-    assert len(deja) >= 3
+    textes = [f"Le lavoir numéro {rang} est ouvert." for rang in range(8)]
+    for rang, texte in enumerate(textes):
+        (entree / f"{rang}.txt").write_text(texte, "utf-8")
+    tuee = subprocess.run([sys.executable, "-c", MOURIR_APRES_TROIS, entree, sortie], cwd=RACINE)
+    assert tuee.returncode == -signal.SIGKILL
+    assert not sortie.exists()
+    assert len(list((tmp_path / "fiches.jsonl.travail").iterdir())) == 3
     relus: list[str] = []
-    monkeypatch = pytest.MonkeyPatch()
-    ancien = chantier._lire_tout
+    lire_tout = chantier._lire_tout
     monkeypatch.setattr(
         chantier,
         "_lire_tout",
-        lambda a_lire, *r: (relus.extend(n for n, _ in a_lire), ancien(a_lire, *r)),
+        lambda a_lire, *reste: (relus.extend(nom for nom, _ in a_lire), lire_tout(a_lire, *reste)),
     )
-    lire_dossier(entree, sortie, ReglagesLecture(processus=1, sans_ocr=True))
-    monkeypatch.undo()
-    assert len(relus) == 40 - len(deja)
+    lire_dossier(entree, sortie, SANS_OCR)
+    assert relus == [f"{rang}.txt" for rang in range(3, 8)]
     fiches = [json.loads(ligne) for ligne in sortie.read_text("utf-8").splitlines()]
-    assert [f["texte"] for f in fiches] == [f"Le lavoir numéro {r} est ouvert." for r in range(40)]
+    assert [fiche["texte"] for fiche in fiches] == textes
 
 
 # ---------------------------------------------------------------- des blocs aux fiches
@@ -590,6 +613,68 @@ def test_les_listes_et_les_insertions_d_un_docx(lus: dict[str, Document]):
     assert [bloc.niveau for bloc in document.blocs if bloc.genre == TITRE] == [1, 1, 2, 1, 2]
 
 
+def test_ce_qu_un_docx_range_a_part(tmp_path: Path):
+    """Un champ à remplir et un passage déplacé se lisent une fois ; en-tête et sommaire partent, et se gardent."""
+    ecrit = docx.Document()
+    ecrit.add_paragraph("Le lavoir", style=ecrit.styles.add_style("toc 1", WD_STYLE_TYPE.PARAGRAPH))
+    ecrit.add_heading("Le lavoir", 1)
+    demande = ecrit.add_paragraph("Demandé par la confrérie.")._p
+    champ = demande.makeelement(qn("w:sdt"), {})
+    demande.addprevious(champ)
+    champ.append(champ.makeelement(qn("w:sdtContent"), {}))
+    champ[0].append(demande)
+    deplace = ecrit.add_paragraph("Il ouvre à l’aube.")._p
+    origine = deplace.makeelement(qn("w:moveFrom"), {})
+    origine.append(ecrit.add_paragraph("Il ouvre à l’aube.").runs[0]._r)
+    deplace.append(origine)
+    entete = ecrit.sections[0].header.add_table(1, 1, docx.shared.Inches(2))
+    entete.cell(0, 0).text = "Commune de Valbrume"
+    ecrit.save(str(tmp_path / "demande.docx"))
+    document = lire_document(tmp_path / "demande.docx")
+    lus = [bloc.texte for bloc in document.blocs]
+    assert lus == ["Le lavoir", "Demandé par la confrérie.", "Il ouvre à l’aube."]
+    otes = [(retrait.etape, retrait.texte) for retrait in document.retraits]
+    assert otes == [("sommaires", "Le lavoir"), ("entetes", "Commune de Valbrume")]
+    garde = lire_document(tmp_path / "demande.docx", ReglagesLecture(garder="entetes,sommaires"))
+    assert [bloc.texte for bloc in garde.blocs] == ["Commune de Valbrume", "Le lavoir", *lus]
+    assert garde.retraits == []
+
+
+def test_les_notes_d_un_docx_ont_deux_numerotations():
+    """La note de bas de page 2 et la note de fin 2 ne se confondent pas."""
+    espace = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    notes = [
+        SimpleNamespace(
+            is_external=False,
+            reltype=f"relationships/{genre}s",
+            target_part=SimpleNamespace(
+                blob=f'<w:{genre}s {espace}><w:{genre} w:id="2"><w:p><w:r><w:t>{genre}</w:t></w:r></w:p>'
+                f"</w:{genre}></w:{genre}s>".encode()
+            ),
+        )
+        for genre in ("footnote", "endnote")
+    ]
+    ouvert = SimpleNamespace(part=SimpleNamespace(rels=dict(enumerate(notes))))
+    assert bureautique._notes_docx(ouvert) == {
+        (qn("w:footnote"), "2"): "footnote",
+        (qn("w:endnote"), "2"): "endnote",
+    }
+
+
+def test_le_sommaire_d_un_odt_est_dit_et_se_garde(tmp_path: Path):
+    sommaire = (
+        "<text:table-of-content><text:index-body><text:p>Le lavoir 3</text:p></text:index-body>"
+        "</text:table-of-content>"
+    )
+    contenu = ODT.format(f"{sommaire}<text:p>Le lavoir est ouvert.</text:p>")
+    un_zip(tmp_path / "guide.odt", {"content.xml": contenu.encode()})
+    document = lire_document(tmp_path / "guide.odt")
+    assert document.texte == "Le lavoir est ouvert."
+    assert [(r.etape, r.texte) for r in document.retraits] == [("sommaires", "Le lavoir 3")]
+    garde = lire_document(tmp_path / "guide.odt", ReglagesLecture(garder="sommaires"))
+    assert [bloc.texte for bloc in garde.blocs] == ["Le lavoir 3", "Le lavoir est ouvert."]
+
+
 def test_les_donnees_personnelles_sont_comptees(tmp_path: Path):
     """Un téléphone et un courriel inventés sont dits, sans être montrés."""
     (tmp_path / "entree").mkdir()
@@ -647,7 +732,3 @@ def test_sans_tesseract_les_autres_pages_sont_lues(tmp_path: Path, monkeypatch: 
     (alerte,) = document.alertes
     assert alerte.startswith("pages 1 à 2 : numérisée")
     assert "apt install tesseract-ocr tesseract-ocr-fra" in alerte
-
-
-def test_les_documents_de_la_collection_ont_leur_nom():
-    assert len(COLLECTION) == 36

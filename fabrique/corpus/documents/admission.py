@@ -51,11 +51,7 @@ def lire_document(chemin: str | Path, reglages: ReglagesLecture | None = None) -
     except ErreurFabrique:
         raise
     except ModuleNotFoundError as cause:
-        raise ErreurFabrique(
-            f"la bibliothèque {cause.name} n’est pas installée",
-            "Installez ce qui lit les documents : pip install 'fabrique[documents]'",
-            code=MACHINE,
-        ) from cause
+        raise a_installer(cause.name) from cause
     except (MemoryError, RecursionError) as cause:
         raise ErreurFabrique(
             "ce fichier demande plus de mémoire qu’un document n’en a besoin",
@@ -70,6 +66,21 @@ def lire_document(chemin: str | Path, reglages: ReglagesLecture | None = None) -
             f"aucun texte à lire{pourquoi}", "Vérifiez que c’est le bon fichier", chemin
         )
     return document
+
+
+def a_installer(bibliotheque: str | None) -> ErreurFabrique:
+    """Ce qu'on dit d'une bibliothèque absente."""
+    return ErreurFabrique(
+        f"la bibliothèque {bibliotheque} n’est pas installée",
+        "Installez ce qui lit les documents : pip install 'fabrique[documents]'",
+        code=MACHINE,
+    )
+
+
+def format_non_lu(chemin: Path) -> str:
+    """Pourquoi un fichier de ce nom n'est pas un document."""
+    suffixe = chemin.suffix.lower()
+    return f"le format « {suffixe} » n’est pas lu" if suffixe else "son nom n’a pas d’extension"
 
 
 def _abime(chemin: Path) -> ErreurFabrique:
@@ -97,7 +108,7 @@ def _lecteur(chemin: Path) -> Lecteur:
     suffixe, taille = chemin.suffix.lower(), chemin.stat().st_size
     if suffixe not in LECTEURS:
         raise ErreurFabrique(
-            f"le format « {suffixe or 'sans extension'} » n’est pas lu",
+            format_non_lu(chemin),
             VOISINS.get(suffixe, "Donnez un PDF, un DOCX, un ODT, une page HTML ou un texte"),
             chemin,
         )

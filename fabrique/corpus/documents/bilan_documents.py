@@ -137,9 +137,9 @@ class BilanDossier:
 
 def rangee(bilan: BilanFichier) -> tuple[str, str, str, str, str]:
     """La rangée d'un fichier dans un tableau."""
-    comptes = (bilan.pages, bilan.mots, bilan.fiches) if bilan.etat == LU else ("", "", "")
-    nombres = [en_francais(n) if n != "" else "" for n in comptes]  # type: ignore[arg-type]
-    return bilan.fichier, bilan.etat, nombres[0], nombres[1], nombres[2]
+    comptes = map(en_francais, (bilan.pages, bilan.mots, bilan.fiches))
+    pages, mots, fiches = comptes if bilan.etat == LU else ("", "", "")
+    return bilan.fichier, bilan.etat, pages, mots, fiches
 
 
 def en_page(bilan: BilanDossier) -> str:

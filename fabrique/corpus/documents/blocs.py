@@ -123,6 +123,16 @@ class Document:
         """Les mots gardés."""
         return sum(len(bloc.texte.split()) for bloc in self.blocs)
 
+    @property
+    def nom(self) -> str:
+        """Le nom du fichier, sans son extension, comme un titre."""
+        return re.sub("[_-]", " ", self.chemin.stem).strip() or self.chemin.name
+
+    def plus_haut_titre(self, page: int | None = None) -> str:
+        """Le premier titre du plus haut niveau, de cette page ou de toutes ; vide s'il n'y en a pas."""
+        titres = [b for b in self.blocs if b.genre == TITRE and page in (None, b.page)]
+        return min(titres, key=lambda bloc: bloc.niveau).texte if titres else ""
+
 
 def en_texte(bloc: Bloc) -> str:
     """Un bloc tel qu'une fiche l'écrit."""
@@ -160,6 +170,14 @@ _INVISIBLES = re.compile(r"[\u200b\u200c\u200d\u2060\ufeff\x00-\x08\x0e-\x1f\ud8
 def aerer(texte: str) -> str:
     """Le texte d'un bloc : une seule espace entre deux mots, rien d'invisible."""
     return _BLANCS.sub(" ", _INVISIBLES.sub("", texte)).strip()
+
+
+_EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def en_exposant(chiffres: str) -> str:
+    """Un appel de note tel qu'on le garde dans le texte : « 12 » devient « ¹² »."""
+    return chiffres.translate(_EXPOSANTS)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ from fabrique.corpus.documents.blocs import (
     ReglagesLecture,
     Retrait,
     aerer,
+    en_exposant,
     tableau,
 )
 
-_EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NIVEAU = re.compile(r"(?:heading|titre|header)\s*(\d)", re.IGNORECASE)
 _TITRE_PRINCIPAL = re.compile(r"(?:title|titre)$", re.IGNORECASE)
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_REPLI = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+#: Ce qui redit un autre texte : une zone, pour d'anciens logiciels ; un passage, là d'où il a été déplacé.
+_REDITES = (
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
+    f"{_W}moveFrom",
+)
 #: Ce que la structure d'un texte ouvert met autour de ses noms.
 _TEXTE = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
@@ -50,8 +55,8 @@ def lire_docx(chemin: Path, reglages: ReglagesLecture) -> Document:
     ouvert = docx.Document(str(chemin))
     lu = Document(chemin, "docx")
     notes = _notes_docx(ouvert)
-    compteur = _Pages()
-    for objet in ouvert.iter_inner_content():
+    compteur, ote_les_sommaires = _Pages(), "sommaires" not in reglages.etapes_gardees
+    for objet in _objets_docx(ouvert.element.body, ouvert):
         if isinstance(objet, Table):
             lu.blocs.append(tableau(_rangees_docx(objet), compteur.page))
             compteur.voir(objet._tbl)
@@ -59,21 +64,57 @@ def lire_docx(chemin: Path, reglages: ReglagesLecture) -> Document:
         page = compteur.page
         texte, appels = _texte_docx(objet._p)
         compteur.voir(objet._p)
-        if aerer(texte):
+        if ote_les_sommaires and _est_d_un_sommaire(objet):
+            lu.retraits.append(Retrait("sommaires", aerer(texte), page))
+        elif aerer(texte):
             genre, niveau = _genre_docx(objet)
             lu.blocs += _morceaux(genre, niveau, texte, page)
-        lu.blocs += [Bloc(NOTE, f"{_appel(n)} {notes[n]}", page=page) for n in appels if n in notes]
+        lu.blocs += [
+            Bloc(NOTE, f"{en_exposant(appel[1])} {notes[appel]}", page=page)
+            for appel in appels
+            if appel in notes
+        ]
     lu.blocs = [bloc for bloc in lu.blocs if bloc.texte]
-    if not compteur.vues:
-        lu.blocs = [_sans_page(bloc) for bloc in lu.blocs]
-    lu.pages = [PageLue(n, 0, 0) for n in range(1, compteur.page + 1)] if compteur.vues else []
-    lu.retraits = list(_courants_docx(ouvert)) if "entetes" not in reglages.etapes_gardees else []
-    lu.titre = _titre(lu, ouvert.core_properties.title or "")
+    lu.retraits = [retrait for retrait in lu.retraits if retrait.texte]
+    if compteur.vues:
+        lu.pages = [PageLue(n, 0, 0) for n in range(1, compteur.page + 1)]
+    else:
+        lu.blocs = [replace(bloc, page=None) for bloc in lu.blocs]
+        lu.retraits = [replace(retrait, page=None) for retrait in lu.retraits]
+    _ranger_les_courants(lu, list(_courants_docx(ouvert)), reglages)
+    lu.titre = lu.plus_haut_titre() or (ouvert.core_properties.title or "").strip() or lu.nom
     return lu
 
 
-def _sans_page(bloc: Bloc) -> Bloc:
-    return Bloc(bloc.genre, bloc.texte, bloc.niveau, None, (), bloc.rangees)
+def _objets_docx(element: Any, parent: Any) -> Iterator[Any]:
+    """Les paragraphes et les tableaux, dans l'ordre, ceux des champs à remplir compris.
+
+    python-docx ne descend pas dans un champ (« contrôle de contenu », w:sdt).
+    """
+    from docx.table import Table
+    from docx.text.paragraph import Paragraph
+
+    for enfant in element:
+        if enfant.tag == f"{_W}p":
+            yield Paragraph(enfant, parent)
+        elif enfant.tag == f"{_W}tbl":
+            yield Table(enfant, parent)
+        else:
+            yield from _objets_docx(enfant, parent)
+
+
+def _est_d_un_sommaire(paragraphe: Any) -> bool:
+    """Vrai pour une ligne de table des matières, que les titres redisent : style « toc 1 »."""
+    return paragraphe.style is not None and (paragraphe.style.name or "").lower().startswith("toc ")
+
+
+def _ranger_les_courants(lu: Document, courants: list[Retrait], reglages: ReglagesLecture) -> None:
+    """Met les en-têtes et les pieds de page parmi les retraits, ou en tête du texte à la demande."""
+    if "entetes" in reglages.etapes_gardees:
+        page = 1 if lu.pages else None
+        lu.blocs[:0] = [Bloc(PARAGRAPHE, courant.texte, page=page) for courant in courants]
+    else:
+        lu.retraits += courants
 
 
 class _Pages:
@@ -89,13 +130,17 @@ class _Pages:
                 self.page, self.vues = self.page + 1, True
 
 
-def _texte_docx(element: Any) -> tuple[str, list[str]]:
+#: Une note : son genre, de bas de page ou de fin, qui ont chacun leur numérotation ; et son numéro.
+Appel = tuple[str, str]
+
+
+def _texte_docx(element: Any) -> tuple[str, list[Appel]]:
     """Le texte d'un paragraphe, insertions et zones de texte comprises, et ses appels de note."""
     morceaux: list[str] = []
-    appels: list[str] = []
+    appels: list[Appel] = []
     for noeud in element.iter():
-        if any(parent.tag == _REPLI for parent in noeud.iterancestors()):
-            continue  # la même zone de texte, pour les anciens logiciels
+        if any(parent.tag in _REDITES for parent in noeud.iterancestors()):
+            continue
         if noeud.tag == f"{_W}t":
             morceaux.append(noeud.text or "")
         elif noeud.tag == f"{_W}tab":
@@ -105,13 +150,9 @@ def _texte_docx(element: Any) -> tuple[str, list[str]]:
         elif noeud.tag == f"{_W}noBreakHyphen":
             morceaux.append("-")
         elif noeud.tag in (f"{_W}footnoteReference", f"{_W}endnoteReference"):
-            appels.append(noeud.get(f"{_W}id"))
-            morceaux.append(_appel(noeud.get(f"{_W}id")))
+            appels.append((noeud.tag.removesuffix("Reference"), noeud.get(f"{_W}id")))
+            morceaux.append(en_exposant(appels[-1][1]))
     return "".join(morceaux), appels
-
-
-def _appel(numero: str) -> str:
-    return numero.translate(_EXPOSANTS)
 
 
 def _genre_docx(paragraphe: Any) -> tuple[str, int]:
@@ -160,28 +201,31 @@ def _texte_cellule(cellule: Any) -> str:
     return "\n".join(_texte_docx(p)[0] for p in cellule._tc.iter(f"{_W}p"))
 
 
-def _notes_docx(ouvert: Any) -> dict[str, str]:
-    """Les notes de bas de page et de fin, par leur numéro."""
-    notes: dict[str, str] = {}
+def _notes_docx(ouvert: Any) -> dict[Appel, str]:
+    """Les notes de bas de page et de fin, par leur appel."""
+    return {
+        (note.tag, note.get(f"{_W}id")): aerer(_texte_docx(note)[0])
+        for racine in _parties_docx(ouvert, "/footnotes", "/endnotes")
+        for note in racine
+        if note.get(f"{_W}type") in (None, "normal")
+    }
+
+
+def _parties_docx(ouvert: Any, *genres: str) -> Iterator[Any]:
+    """La racine de chaque partie d'un genre, que le format range à côté du corps."""
     for relation in ouvert.part.rels.values():
-        if relation.is_external or not relation.reltype.endswith(("/footnotes", "/endnotes")):
-            continue
-        racine = etree.fromstring(relation.target_part.blob, _analyseur())
-        for note in racine:
-            if note.get(f"{_W}type") in (None, "normal"):
-                notes[note.get(f"{_W}id")] = aerer(_texte_docx(note)[0])
-    return notes
+        if not relation.is_external and relation.reltype.endswith(genres):
+            yield etree.fromstring(relation.target_part.blob, _analyseur())
 
 
 def _courants_docx(ouvert: Any) -> Iterator[Retrait]:
-    """Les en-têtes et les pieds de page, que le format range à part."""
-    dits: set[str] = set()
-    for section in ouvert.sections:
-        for partie in (section.header, section.footer):
-            texte = aerer(" ".join(_texte_docx(p._p)[0] for p in partie.paragraphs))
-            if texte and texte not in dits:
-                dits.add(texte)
-                yield Retrait("entetes", texte)
+    """Les en-têtes et les pieds de page, première page et tableaux compris, chacun une fois."""
+    textes = (
+        aerer(" ".join(_texte_docx(p)[0] for p in racine.iter(f"{_W}p")))
+        for racine in _parties_docx(ouvert, "/header", "/footer")
+    )
+    for texte in dict.fromkeys(filter(None, textes)):
+        yield Retrait("entetes", texte)
 
 
 # ---------------------------------------------------------------- ODT
@@ -197,11 +241,13 @@ def lire_odt(chemin: Path, reglages: ReglagesLecture) -> Document:
     lu = Document(chemin, "odt")
     corps = contenu.find(f".//{_BUREAU}text")
     if corps is not None:
+        if "sommaires" not in reglages.etapes_gardees:
+            lu.retraits += _sans_les_sommaires(corps)
         lu.blocs = [bloc for bloc in _blocs_odt(corps, PARAGRAPHE) if bloc.texte]
-    if styles and "entetes" not in reglages.etapes_gardees:
-        lu.retraits = list(_courants_odt(styles))
+    if styles:
+        _ranger_les_courants(lu, list(_courants_odt(styles)), reglages)
     declare = etree.fromstring(meta, _analyseur()).findtext(f".//{_META}title") if meta else ""
-    lu.titre = _titre(lu, declare or "")
+    lu.titre = lu.plus_haut_titre() or (declare or "").strip() or lu.nom
     return lu
 
 
@@ -210,11 +256,20 @@ def _analyseur() -> etree.XMLParser:
     return etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
 
 
+def _sans_les_sommaires(corps: Any) -> list[Retrait]:
+    """Retire du corps ses tables des matières, que les titres redisent, et rend leurs lignes."""
+    lignes = []
+    for sommaire in list(corps.iter(f"{_TEXTE}table-of-content")):
+        lignes += [aerer(_texte_odt(p)) for p in sommaire.iter(f"{_TEXTE}p")]
+        sommaire.getparent().remove(sommaire)
+    return [Retrait("sommaires", ligne) for ligne in lignes if ligne]
+
+
 def _blocs_odt(element: Any, genre: str) -> Iterator[Bloc]:
     """Les blocs d'un élément, dans l'ordre."""
     for noeud in element:
-        if noeud.tag in (f"{_TEXTE}tracked-changes", f"{_TEXTE}table-of-content"):
-            continue
+        if noeud.tag == f"{_TEXTE}tracked-changes":
+            continue  # ce que le suivi des modifications a supprimé
         if noeud.tag == f"{_TEXTE}h":
             niveau = int(noeud.get(f"{_TEXTE}outline-level", "1"))
             yield Bloc(TITRE, aerer(_texte_odt(noeud)), niveau)
@@ -242,7 +297,7 @@ def _texte_odt(noeud: Any) -> str:
         elif enfant.tag == f"{_TEXTE}line-break":
             morceaux.append("\n")
         elif enfant.tag == f"{_TEXTE}note":
-            morceaux.append(_appel(enfant.findtext(f"{_TEXTE}note-citation") or ""))
+            morceaux.append(en_exposant(enfant.findtext(f"{_TEXTE}note-citation") or ""))
         elif isinstance(enfant.tag, str) and enfant.tag != f"{_BUREAU}annotation":
             morceaux.append(_texte_odt(enfant))
         morceaux.append(enfant.tail or "")
@@ -251,7 +306,7 @@ def _texte_odt(noeud: Any) -> str:
 
 def _notes_odt(paragraphe: Any) -> Iterator[Bloc]:
     for note in paragraphe.iter(f"{_TEXTE}note"):
-        appel = _appel(note.findtext(f"{_TEXTE}note-citation") or "")
+        appel = en_exposant(note.findtext(f"{_TEXTE}note-citation") or "")
         corps = note.find(f"{_TEXTE}note-body")
         if corps is not None:
             dits = [_texte_odt(p) for p in corps.iter(f"{_TEXTE}p")]
@@ -278,11 +333,3 @@ def _courants_odt(styles: bytes) -> Iterator[Retrait]:
         texte = aerer(" ".join(_texte_odt(p) for p in partie.iter(f"{_TEXTE}p")))
         if texte:
             yield Retrait("entetes", texte)
-
-
-def _titre(lu: Document, declare: str) -> str:
-    """Le premier titre du plus haut niveau ; à défaut celui que le fichier déclare, ou son nom."""
-    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
-    if titres:
-        return min(titres, key=lambda bloc: bloc.niveau).texte
-    return declare.strip() or lu.chemin.stem.replace("_", " ").strip()

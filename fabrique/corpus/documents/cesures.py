@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from fabrique.corpus.documents.blocs import Retrait
 from fabrique.socle.emplacements import dossier_data
 
 #: Le trait d'union, sa forme Unicode, le trait conditionnel des traitements de texte, « ¬ ».
@@ -186,3 +187,22 @@ def _garde_son_trait(debut: re.Match, fin: re.Match, lexique: Lexique) -> bool:
     if len(gauche) < 3 or len(droite) < 4 or droite.lower() in _SUFFIXES:
         return False
     return lexique.connait(gauche) and lexique.connait(droite)
+
+
+def reunir_les_lignes(
+    lignes: Iterable[tuple[str, int | None]], lexique: Lexique | None
+) -> tuple[str, list[Retrait]]:
+    """Les lignes d'un paragraphe réunies, et les coupures réparées.
+
+    Args:
+        lignes: chacune avec sa page.
+        lexique: les mots connus ; None laisse les coupures telles quelles.
+    """
+    suite, coupures = iter(lignes), []
+    texte, _ = next(suite, ("", None))
+    for ligne, page in suite:
+        raccord = raccorder(texte, ligne, lexique) if lexique else Raccord(f"{texte} {ligne}")
+        texte = raccord.texte
+        if raccord.coupure:
+            coupures.append(Retrait("cesures", raccord.coupure, page))
+    return texte, coupures

@@ -15,11 +15,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
 from fabrique import __version__
-from fabrique.corpus.documents.admission import A_COTE, LECTEURS, VOISINS, lire_document
+from fabrique.corpus.documents.admission import (
+    A_COTE,
+    LECTEURS,
+    VOISINS,
+    a_installer,
+    format_non_lu,
+    lire_document,
+)
 from fabrique.corpus.documents.bilan_documents import (
     EXEMPLES,
     IGNORE,
@@ -32,8 +40,8 @@ from fabrique.corpus.documents.blocs import ReglagesLecture, Retrait
 from fabrique.corpus.documents.mise_en_fiches import en_fiches, fichier_des_lieux
 from fabrique.corpus.documents.numerisation import tesseract_present
 from fabrique.socle.emplacements import ecrire_json, mettre_en_place, verifier_sortie
-from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.nombres import MO, en_duree
+from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import MO, accorder, en_duree
 from fabrique.socle.suivi import Barre, ecran_vivant
 
 JOURNAL = logging.getLogger(__name__)
@@ -71,8 +79,11 @@ def lire_dossier(
     travail.mkdir(parents=True, exist_ok=True)
     etapes = {nom: _etape(travail, chemin, nom, reglages) for nom, chemin in fichiers}
     a_lire = [(nom, chemin) for nom, chemin in fichiers if not etapes[nom].is_file()]
-    if len(a_lire) < len(fichiers):
-        JOURNAL.info(f"{len(fichiers) - len(a_lire)} fichiers déjà lus, repris tels quels.")
+    if deja := len(fichiers) - len(a_lire):
+        repris = accorder(
+            deja, "fichier déjà lu, repris tel quel", "fichiers déjà lus, repris tels quels"
+        )
+        JOURNAL.info(f"{repris}.")
     _lire_tout(a_lire, etapes, reglages)
     bilan = BilanDossier(str(dossier), str(sortie), _assembler(etapes, sorties))
     for etape in etapes.values():
@@ -116,14 +127,8 @@ def _verifier(
     for sortie in sorties:
         verifier_sortie(sortie, *(chemin for _, chemin in fichiers), ecraser=ecraser)
     for module in ("pdfplumber", "docx", "lxml", "markdown_it", "simplemma", "pebble"):
-        try:
-            __import__(module)
-        except ImportError as cause:
-            raise ErreurFabrique(
-                f"la bibliothèque {module} n’est pas installée",
-                "Installez ce qui lit les documents : pip install 'fabrique[documents]'",
-                code=MACHINE,
-            ) from cause
+        if find_spec(module) is None:
+            raise a_installer(module)
 
 
 def _etape(travail: Path, chemin: Path, nom: str, reglages: ReglagesLecture) -> Path:
@@ -168,9 +173,13 @@ def _lire_tout(
         context=multiprocessing.get_context("spawn"),
     ) as ouvriers:
         lances = [
-            (nom, ouvriers.schedule(lire_un, [nom, chemin, etapes[nom], reglages], timeout=delai))
+            (
+                nom,
+                ouvriers.schedule(
+                    lire_un, [nom, chemin, etapes[nom], reglages], timeout=reglages.delai
+                ),
+            )
             for nom, chemin in documents
-            for delai in [reglages.delai]
         ]
         for rang, (nom, promesse) in enumerate(lances, 1):
             try:
@@ -242,13 +251,8 @@ def _ecrire(etape: Path, bilan: BilanFichier, *listes: list[dict]) -> None:
 
 
 def _ignore(nom: str, chemin: Path) -> BilanFichier:
-    suffixe = chemin.suffix.lower()
-    return BilanFichier(
-        nom,
-        IGNORE,
-        erreur=f"le format « {suffixe or 'sans extension'} » n’est pas lu",
-        remede=VOISINS.get(suffixe, ""),
-    )
+    remede = VOISINS.get(chemin.suffix.lower(), "")
+    return BilanFichier(nom, IGNORE, erreur=format_non_lu(chemin), remede=remede)
 
 
 def _tombe(nom: str, cause: Exception, delai: int) -> BilanFichier:

@@ -60,17 +60,11 @@ def _revenues(pages: Sequence[tuple[PageLue, list[Trait]]]) -> set[Cle]:
 def _candidats(page: PageLue, traits: Sequence[Trait]) -> Iterator[tuple[Trait, Cle]]:
     """Les lignes des bords de la page, chacune avec tout ce qui la ferait reconnaître ailleurs."""
     par_hauteur = sorted((t for t in traits if not t.tient_un_tableau), key=lambda t: t.haut)
-    haut = [
-        t for r, t in _bord(par_hauteur) if t.bas < (BANDE if r else BANDE_DU_BORD) * page.hauteur
-    ]
-    bas = [
-        t
-        for r, t in _bord(par_hauteur[::-1])
-        if t.haut > (1 - (BANDE if r else BANDE_DU_BORD)) * page.hauteur
-    ]
-    for bord, lignes in (("haut", haut), ("bas", bas)):
-        for trait in lignes:
+    for bord, lignes in (("haut", par_hauteur), ("bas", par_hauteur[::-1])):
+        for rang, trait in _bord(lignes):
             place = trait.haut if bord == "haut" else page.hauteur - trait.bas
+            if place + trait.hauteur >= (BANDE if rang else BANDE_DU_BORD) * page.hauteur:
+                continue
             for forme in _formes(trait.texte, page.numero):
                 for cran in (0, 1):  # deux grilles décalées : 71,9 et 72,1 ne se séparent pas
                     yield trait, (bord, 2 * round(place / ECART + cran / 2) + cran, forme)

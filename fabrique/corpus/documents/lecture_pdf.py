@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fabrique.corpus.documents.blocs import (
-    TITRE,
     Bloc,
     Document,
     Lieu,
@@ -17,7 +16,7 @@ from fabrique.corpus.documents.blocs import (
     Retrait,
     tableau,
 )
-from fabrique.corpus.documents.cesures import Lexique, raccorder
+from fabrique.corpus.documents.cesures import Lexique, reunir_les_lignes
 from fabrique.corpus.documents.courants import sans_les_courants, sans_les_sommaires
 from fabrique.corpus.documents.mots_pdf import REPERE, Mot, Trait, accentuer
 from fabrique.corpus.documents.ordre_de_lecture import ordonner
@@ -55,26 +54,26 @@ def lire_pdf(chemin: Path, reglages: ReglagesLecture) -> Document:
     with SourcePdf(chemin) as source:
         if not len(source):
             raise ErreurFabrique("ce PDF n’a aucune page", "Reprenez-le à sa source", chemin)
-        declare = source.titre
+        declare = _declare(source.titre)
         feuilles = [_feuille(page, reglages) for page in source.pages()]
-    lu = _nettoyer(chemin, "pdf", feuilles, reglages)
-    lu.titre = _premier_titre(lu) or _declare(declare) or _nom(chemin)
-    return lu
+    return _nettoyer(chemin, "pdf", feuilles, reglages, declare)
 
 
 def lire_images(chemin: Path, reglages: ReglagesLecture) -> Document:
     """Lit une image, ou les pages d'un TIFF, par la reconnaissance."""
     from fabrique.corpus.documents.numerisation import reconnaitre_fichier
 
-    lu = _nettoyer(chemin, "image", list(reconnaitre_fichier(chemin, reglages)), reglages)
-    lu.titre = _premier_titre(lu) or _nom(chemin)
-    return lu
+    return _nettoyer(chemin, "image", list(reconnaitre_fichier(chemin, reglages)), reglages)
 
 
 def _nettoyer(
-    chemin: Path, format: str, feuilles: list[Feuille], reglages: ReglagesLecture
+    chemin: Path, format: str, feuilles: list[Feuille], reglages: ReglagesLecture, declare: str = ""
 ) -> Document:
-    """Le document de ces pages : titres courants ôtés, lignes rejointes, titres reconnus."""
+    """Le document de ces pages : titres courants ôtés, lignes rejointes, titres reconnus.
+
+    Args:
+        declare: le titre que déclare le fichier, s'il n'en porte pas sur ses deux premières pages.
+    """
     gardees = reglages.etapes_gardees
     pages = [(feuille.page, feuille.traits) for feuille in feuilles]
     retraits = [retrait for feuille in feuilles for retrait in feuille.retraits]
@@ -90,7 +89,7 @@ def _nettoyer(
     blocs, coupures = en_blocs(
         lignes, tableaux, reparer="cesures" not in gardees, noter="notes" not in gardees
     )
-    return Document(
+    lu = Document(
         chemin,
         format,
         pages=[feuille.page for feuille in feuilles],
@@ -98,6 +97,8 @@ def _nettoyer(
         retraits=retraits + coupures,
         alertes=list(_alertes(feuilles, reglages)),
     )
+    lu.titre = lu.plus_haut_titre(1) or lu.plus_haut_titre(2) or declare or lu.nom
+    return lu
 
 
 def _alertes(feuilles: list[Feuille], reglages: ReglagesLecture) -> Iterator[str]:
@@ -127,19 +128,6 @@ def enumerer(pages: list[int]) -> str:
     return f"pages {dites}{reste}"
 
 
-def _premier_titre(lu: Document) -> str:
-    """Le plus grand titre de la première page qui en a, parmi les deux premières."""
-    for page in (1, 2):
-        titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE and bloc.page == page]
-        if titres:
-            return min(titres, key=lambda bloc: bloc.niveau).texte
-    return ""
-
-
-def _nom(chemin: Path) -> str:
-    return chemin.stem.replace("_", " ").replace("-", " ").strip() or chemin.name
-
-
 def _declare(titre: str) -> str:
     """Le titre que déclare le fichier, s'il n'est pas celui d'un logiciel."""
     lisible = sum(s.isalpha() for s in titre) > 3 and not _TITRE_DE_LOGICIEL.search(titre)
@@ -166,11 +154,12 @@ def _lire(page: PagePdf, vue: PageLue, reglages: ReglagesLecture) -> Feuille:
         from fabrique.corpus.documents.numerisation import reconnaitre_page
 
         return reconnaitre_page(page, vue, mots, reglages)
-    blocs = list(_tableaux(page))
+    retraits = [Retrait("tourne", tournes, vue.numero)] if tournes else []
+    lexique = None if "cesures" in reglages.etapes_gardees else Lexique()
+    blocs = list(_tableaux(page, lexique, retraits))
     hors = [m for m in mots if not any(_dans(m, bloc.lieux[0]) for bloc in blocs)]
     reperes = {f"{REPERE}{vue.numero}-{rang}": bloc for rang, bloc in enumerate(blocs)}
     places = [m for repere, bloc in reperes.items() for m in _reperes(repere, bloc.lieux[0])]
-    retraits = [Retrait("tourne", tournes, vue.numero)] if tournes else []
     return Feuille(vue, ordonner([*hors, *places], vue.numero), reperes, retraits)
 
 
@@ -181,21 +170,25 @@ def _a_reconnaitre(mots: list[Mot]) -> bool:
     return lettres == 0 or sans_nom > SANS_NOM_MAX * lettres
 
 
-def _tableaux(page: PagePdf) -> Iterator[Bloc]:
+def _tableaux(page: PagePdf, lexique: Lexique | None, retraits: list[Retrait]) -> Iterator[Bloc]:
     """Les tableaux à filets d'une page : deux rangées et deux colonnes, au moins."""
     for boite, cellules in page.tableaux():
-        rangees = [[_cellule(cellule) for cellule in rangee] for rangee in cellules]
+        coupures: list[Retrait] = []
+        rangees = [
+            [_cellule(cellule, page.numero, lexique, coupures) for cellule in rangee]
+            for rangee in cellules
+        ]
         pleines = [rangee for rangee in rangees if sum(map(bool, rangee)) > 1]
         if len(pleines) >= 2:
+            retraits += coupures
             yield tableau(rangees, page.numero, (Lieu(page.numero, *boite),))
 
 
-def _cellule(texte: str | None) -> str:
+def _cellule(texte: str | None, page: int, lexique: Lexique | None, retraits: list[Retrait]) -> str:
     """Une cellule, ses lignes réunies."""
-    lignes = accentuer(texte or "").splitlines()
-    reuni, lexique = (lignes or [""])[0], Lexique()
-    for ligne in lignes[1:]:
-        reuni = raccorder(reuni, ligne, lexique).texte
+    lignes = ((ligne, page) for ligne in accentuer(texte or "").splitlines())
+    reuni, coupures = reunir_les_lignes(lignes, lexique)
+    retraits += coupures
     return reuni
 
 

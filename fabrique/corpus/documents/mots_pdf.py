@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from fabrique.corpus.documents.blocs import Lieu
+from fabrique.corpus.documents.blocs import Lieu, en_exposant
 
 #: La part de lettres grasses d'une ligne grasse.
 GRASSES = 0.85
@@ -18,8 +18,6 @@ REPERE = "\x00"
 #: Les accents qu'une vieille police imprime à côté de leur lettre, et ceux qui se composent avec elle.
 _ACCENTS = dict(zip("´`ˆ¨¸", "\u0301\u0300\u0302\u0308\u0327", strict=True))
 _DEVANT, _DERRIERE = re.compile(r"([´`ˆ¨¸])([a-zA-Zı])"), re.compile(r"([a-zA-Z])([`ˆ¨])")
-#: Un chiffre en exposant, appel de note, tel qu'on le garde.
-_EXPOSANTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def accentuer(texte: str) -> str:
@@ -157,7 +155,7 @@ def _texte(rangee: list[Mot], taille: float) -> str:
     for rang, mot in enumerate(rangee):
         texte = mot.texte
         if mot.taille < 0.8 * taille and mot.bas < base - 0.1 * taille and texte.isdecimal():
-            texte = texte.translate(_EXPOSANTS)
+            texte = en_exposant(texte)
         if rang and mot.x0 - rangee[rang - 1].x1 > 0.12 * min(mot.taille, rangee[rang - 1].taille):
             morceaux.append(" ")
         morceaux.append(texte)

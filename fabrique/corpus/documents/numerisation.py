@@ -45,16 +45,17 @@ class Reconnaissance:
     """Ce que tesseract lit d'une image.
 
     Args:
-        texte: une ligne par ligne de l'image, dans l'ordre de lecture.
         confiance: la moyenne de celle des mots, pesée par leur longueur, de 0 à 1.
         mots: chacun avec sa boîte, dans l'unité demandée.
-        confiances: celle de chaque mot, de 0 à 1.
     """
 
-    texte: str
     confiance: float
     mots: tuple[Mot, ...]
-    confiances: tuple[float, ...]
+
+    @property
+    def texte(self) -> str:
+        """Une ligne par ligne de l'image, dans l'ordre de lecture."""
+        return "\n".join(trait.texte for trait in ordonner(self.mots, 1))
 
 
 @lru_cache
@@ -96,14 +97,13 @@ def reconnaitre_image(
     mots, confiances = _mots(lu, echelle)
     poids = sum(len(mot.texte) for mot in mots)
     moyenne = sum(len(m.texte) * c for m, c in zip(mots, confiances, strict=True)) / max(1, poids)
-    texte = "\n".join(trait.texte for trait in ordonner(mots, 1))
-    return Reconnaissance(texte, moyenne, tuple(mots), tuple(confiances))
+    return Reconnaissance(moyenne, tuple(mots))
 
 
 def _tesseract(fichier: Path, langue: str) -> str:
     """Le tableau de tesseract : une ligne par mot, sa boîte et sa confiance.
 
-    Source : documentation de tesseract 5, sortie « tsv » ; --psm 1 : page entière, orientation comprise.
+    Source : documentation de tesseract 5, sortie « tsv ».
     """
     commande = ["tesseract", str(fichier), "-", "-l", langue, "--dpi", str(FINESSE), "tsv"]
     seul = {"OMP_THREAD_LIMIT": "1"}  # deux fichiers se lisent déjà en même temps

@@ -103,8 +103,8 @@ def lire_html(chemin: Path, reglages: ReglagesLecture) -> Document:
     else:
         principal = racine
     lu.blocs = [bloc for bloc in _blocs(principal) if bloc.texte]
-    premiers = [bloc.texte for bloc in lu.blocs if bloc.genre == TITRE and bloc.niveau == 1]
-    lu.titre = (premiers or [titre])[0] or chemin.stem
+    premiers = (bloc.texte for bloc in lu.blocs if bloc.genre == TITRE and bloc.niveau == 1)
+    lu.titre = next(premiers, titre) or lu.nom
     return lu
 
 

@@ -25,7 +25,7 @@ from fabrique.corpus.documents.blocs import (
     reunir,
     tableau,
 )
-from fabrique.corpus.documents.cesures import TRAITS, Lexique, raccorder
+from fabrique.corpus.documents.cesures import TRAITS, Lexique, reunir_les_lignes
 from fabrique.corpus.documents.mots_pdf import Trait
 
 #: Un titre est plus grand que le corps d'au moins tant ; une note, plus petite.
@@ -78,7 +78,7 @@ class Allure:
 
 @dataclass
 class Ebauche:
-    """Un bloc en cours : son genre, ses lignes, et ce qui le distingue des autres titres."""
+    """Un bloc en cours : son genre, ses lignes, et son tableau s'il en est un."""
 
     genre: str
     traits: list[Trait] = field(default_factory=list)
@@ -113,10 +113,10 @@ def en_blocs(
             else:
                 ebauches.append(Ebauche(NOTE, [trait]))
     ebauches = _rejoindre(ebauches)
-    lexique = Lexique.de(t.texte for traits in pages for t in traits)
+    lexique = Lexique.de(t.texte for traits in pages for t in traits) if reparer else None
     retraits: list[Retrait] = []
     niveaux = _niveaux(ebauches)
-    blocs = [_bloc(ebauche, lexique, niveaux, reparer, retraits) for ebauche in ebauches]
+    blocs = [_bloc(ebauche, lexique, niveaux, retraits) for ebauche in ebauches]
     return _fondre_les_tableaux([bloc for bloc in blocs if bloc.texte]), retraits
 
 
@@ -176,7 +176,7 @@ def _est_titre(trait: Trait, page: list[Trait], allure: Allure) -> bool:
     texte = trait.texte
     if len(texte) > TITRE_MAX or sum(s.isalpha() for s in texte) < 3 or _PUCE.match(texte):
         return False
-    numerote = bool(_NOMME.match(texte) or _ETAGE.match(texte) or _CHIFFRE.match(texte))
+    numerote = _numerote(texte)
     if trait.taille >= PLUS_GRAND * allure.taille:
         return numerote or texte[-1:] not in ",;"
     if trait.taille < 0.95 * allure.taille or (texte[-1:] in ".,;" and not numerote):
@@ -190,6 +190,11 @@ def _est_titre(trait: Trait, page: list[Trait], allure: Allure) -> bool:
     if texte.isupper() and len(texte) > 5:
         return seul and court
     return bool(_CHIFFRE.match(texte)) and seul and court and texte[-1:] not in ".,;:"
+
+
+def _numerote(texte: str) -> bool:
+    """Vrai si une ligne commence comme un titre numéroté : « Article 3 », « 2.1 … », « IV. … »."""
+    return any(motif.match(texte) for motif in (_NOMME, _ETAGE, _CHIFFRE))
 
 
 def _est_seul(trait: Trait, page: list[Trait], allure: Allure) -> bool:
@@ -230,8 +235,7 @@ def _meme_titre(dernier: Trait, trait: Trait) -> bool:
     """Vrai si deux lignes de titre n'en font qu'un : même allure, serrées, la seconde sans numéro."""
     if trait.page != dernier.page or trait.gras != dernier.gras:
         return False
-    numerote = _NOMME.match(trait.texte) or _ETAGE.match(trait.texte) or _CHIFFRE.match(trait.texte)
-    return not numerote and 0 < trait.bas - dernier.bas < 1.5 * trait.taille
+    return not _numerote(trait.texte) and 0 < trait.bas - dernier.bas < 1.5 * trait.taille
 
 
 def _enjambe(ebauche: Ebauche, trait: Trait) -> bool:
@@ -293,24 +297,16 @@ def _allure_du_titre(ebauche: Ebauche) -> tuple[float, bool, int]:
 
 def _bloc(
     ebauche: Ebauche,
-    lexique: Lexique,
+    lexique: Lexique | None,
     niveaux: dict[tuple[float, bool, int], int],
-    reparer: bool,
     retraits: list[Retrait],
 ) -> Bloc:
     """Le bloc d'une ébauche, ses lignes réunies."""
     premier = ebauche.traits[0]
     if ebauche.tableau:
         return ebauche.tableau
-    texte = premier.texte
-    for trait in ebauche.traits[1:]:
-        if not reparer:
-            texte = f"{texte} {trait.texte}"
-            continue
-        raccord = raccorder(texte, trait.texte, lexique)
-        texte = raccord.texte
-        if raccord.coupure:
-            retraits.append(Retrait("cesures", raccord.coupure, trait.page))
+    texte, coupures = reunir_les_lignes(((t.texte, t.page) for t in ebauche.traits), lexique)
+    retraits += coupures
     if ebauche.genre == LISTE:
         texte = _PUCE.sub("", texte, count=1) if _PUCE.match(texte) else texte
     return Bloc(

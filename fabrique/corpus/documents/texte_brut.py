@@ -21,7 +21,7 @@ from fabrique.corpus.documents.blocs import (
     aerer,
     tableau,
 )
-from fabrique.corpus.documents.cesures import Lexique, raccorder
+from fabrique.corpus.documents.cesures import Lexique, reunir_les_lignes
 from fabrique.socle.erreurs import ErreurFabrique
 
 _PUCE = re.compile(r"\s*(?:[•●▪*–-]|\d{1,3}[.)])\s+")
@@ -62,14 +62,15 @@ def lire_txt(chemin: Path, reglages: ReglagesLecture) -> Document:
     if len(pages) > 1 and not pages[-1].strip():
         pages.pop()
     lu = Document(chemin, "txt")
-    lexique = Lexique.de(ligne for page in pages for ligne in page.splitlines())
+    lexique = None
+    if "cesures" not in reglages.etapes_gardees:
+        lexique = Lexique.de(ligne for page in pages for ligne in page.splitlines())
     for numero, page in enumerate(pages, 1):
         rang = numero if len(pages) > 1 else None
         for lignes in _paragraphes(page):
-            lu.blocs += _blocs_txt(lignes, rang, lexique, reglages, lu.retraits)
+            lu.blocs += _blocs_txt(lignes, rang, lexique, lu.retraits)
     lu.pages = [PageLue(n, 0, 0) for n in range(1, len(pages) + 1)] if len(pages) > 1 else []
-    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
-    lu.titre = titres[0].texte if titres else chemin.stem.replace("_", " ")
+    lu.titre = next((bloc.texte for bloc in lu.blocs if bloc.genre == TITRE), lu.nom)
     return lu
 
 
@@ -87,8 +88,7 @@ def _paragraphes(page: str) -> Iterator[list[str]]:
 def _blocs_txt(
     lignes: list[str],
     page: int | None,
-    lexique: Lexique,
-    reglages: ReglagesLecture,
+    lexique: Lexique | None,
     retraits: list[Retrait],
 ) -> Iterator[Bloc]:
     if len(lignes) >= 2 and _SOULIGNE.fullmatch(lignes[1]):
@@ -107,15 +107,8 @@ def _blocs_txt(
         else:
             groupes[-1].append(ligne)
     for groupe in groupes:
-        texte = groupe[0]
-        for suite in groupe[1:]:
-            if "cesures" in reglages.etapes_gardees:
-                texte = f"{texte} {suite}"
-                continue
-            raccord = raccorder(texte, suite, lexique)
-            texte = raccord.texte
-            if raccord.coupure:
-                retraits.append(Retrait("cesures", raccord.coupure, page))
+        texte, coupures = reunir_les_lignes(((ligne, page) for ligne in groupe), lexique)
+        retraits += coupures
         puce = re.match(r"\s*[•●▪*–-]\s+", texte)
         genre = LISTE if _PUCE.match(groupe[0]) else PARAGRAPHE
         yield Bloc(genre, aerer(texte[puce.end() :] if puce else texte), 0, page)
@@ -142,9 +135,7 @@ def lire_md(chemin: Path, reglages: ReglagesLecture) -> Document:
 
     jetons = MarkdownIt("commonmark").enable("table").parse(_corps(chemin))
     lu = Document(chemin, "md", blocs=[b for b in _blocs_md(jetons) if b.texte])
-    titres = [bloc for bloc in lu.blocs if bloc.genre == TITRE]
-    premier = min(titres, key=lambda bloc: bloc.niveau, default=None)
-    lu.titre = premier.texte if premier else chemin.stem.replace("_", " ")
+    lu.titre = lu.plus_haut_titre() or lu.nom
     return lu
 
 
