@@ -292,6 +292,21 @@ def test_les_textes_se_lisent_dans_tous_leurs_formats(tmp_path, caplog):
         lire_documents(tmp_path / "vide")
 
 
+def test_une_extension_en_capitales_reste_un_document_par_ligne(tmp_path):
+    """Et la marque d’ordre des octets, que Windows met en tête, ne s’apprend pas."""
+    (tmp_path / "A.JSONL").write_bytes(b'\xef\xbb\xbf{"texte": "Un."}\n{"texte": "Deux."}\n')
+    (tmp_path / "B.TXT").write_bytes(b"\xef\xbb\xbfTrois.")
+    assert lire_documents(tmp_path) == [Document("Un."), Document("Deux."), Document("Trois.")]
+
+
+@pytest.mark.parametrize("nom", ["a.txt.gz", "a.jsonl.gz"])
+def test_une_archive_coupee_se_dit(tmp_path, nom):
+    archive = gzip.compress(b'{"texte": "Un."}\n' * 50)
+    (tmp_path / nom).write_bytes(archive[: len(archive) // 2])
+    with pytest.raises(ErreurFabrique, match="archive est incomplète"):
+        lire_documents(tmp_path / nom)
+
+
 def test_un_corpus_de_fiches_livre_se_nomme():
     assert len(lire_documents(lire_source("fiches").chemin)) == 170
     assert textes_generaux("encyclopedie")
