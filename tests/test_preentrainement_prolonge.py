@@ -251,10 +251,13 @@ def test_le_jumeau_lit_un_domaine_en_4_bits_et_son_adaptateur_repond(
         (["--model", "falcon-poche", "--calendrier", "au hasard"], "« au hasard » n’existe pas"),
         (["--model", "falcon-poche", "--part", "2"], "dépasse le tout"),
         (["--model", "falcon-poche", "--longueur", "4096"], "dépassent la fenêtre"),
+        (["--model", "falcon-poche", "--part", "0,5"], "moins de deux textes"),
         (["--lora"], "ne va qu’avec --model"),
     ],
 )
 def test_des_options_qui_ne_vont_pas_ensemble(textes, tmp_path, capsys, options, message):
+    """Dit avant de rien lire ; quinze documents n’en mettent qu’un de côté : trop peu pour un essai."""
+    textes.write_text("\n".join(textes.read_text("utf-8").splitlines()[:15]), "utf-8")
     commande = ["preentrainer", "--texte", str(textes), "--sortie", str(tmp_path / "s"), *options]
     assert principal(commande) == DONNEES
     assert message in capsys.readouterr().err
@@ -311,6 +314,9 @@ def test_un_corpus_de_fiches_livre_se_nomme():
     assert len(lire_documents(lire_source("fiches").chemin)) == 170
     assert textes_generaux("encyclopedie")
     assert textes_generaux("") == []
+    assert len(textes_generaux("fiches")) == 170
+    with pytest.raises(ErreurFabrique, match="fichier introuvable"):
+        textes_generaux("absent.txt")
 
 
 def test_l_empreinte_d_un_dossier_suit_ses_fichiers(tmp_path):
