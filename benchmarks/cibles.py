@@ -24,15 +24,13 @@ from fabrique.entrainement import Reglages, entrainer
 from fabrique.evaluation import pertes
 from fabrique.machine.profil import POCHE, T4
 from fabrique.modeles.chargement import charger
-from fabrique.recettes.cout import compter
+from fabrique.recettes.cout import OCTETS_PAR_POIDS_APPRIS, compter
 from fabrique.socle.nombres import en_francais, en_mo, en_scientifique
 
 SEULE, TOUTES = ("query_key_value",), "all-linear"
 #: Couches et rang. Les deux paires apprennent autant de nombres : 6 = 1 × 6, 48 = 8 × 6.
 FACONS = ((SEULE, 6), (TOUTES, 1), (SEULE, 8), (SEULE, 48), (TOUTES, 8))
 TAUX = (5e-3, 1e-2)
-#: Chaque nombre appris a sa valeur, son gradient et deux moments, en 32 bits.
-OCTETS_PAR_NOMBRE = 16
 
 
 def apprendre(appris: Dataset, evalues: Dataset, reglages: Reglages) -> tuple[float, int, int]:
@@ -67,8 +65,8 @@ def ligne(
         f"| {'toutes les couches' if cibles == TOUTES else cibles[0]} | {rang} "
         f"| {en_francais(nombres)} | {en_scientifique(meilleur)} "
         f"| {en_francais(float(np.mean(notes)), 3)} "
-        f"| {en_mo(OCTETS_PAR_NOMBRE * nombres)} | {en_mo(gardees)} "
-        f"| {en_mo(OCTETS_PAR_NOMBRE * du_7b.adaptateur)} |"
+        f"| {en_mo(OCTETS_PAR_POIDS_APPRIS * nombres)} | {en_mo(gardees)} "
+        f"| {en_mo(OCTETS_PAR_POIDS_APPRIS * du_7b.adaptateur)} |"
     )
 
 

@@ -38,7 +38,7 @@ EXEMPLES = 48
 #: Ce qu'on mesure de chaque texte mis de côté.
 SIGNES = 1000
 LECTURE = ReglagesProlongement(
-    longueur=256, lot=4, fenetres_ensemble=4, passages=1, learning_rate=5e-4, pas_mesure=10_000
+    longueur=256, lot=4, fenetres_ensemble=4, learning_rate=5e-4, pas_mesure=10_000
 )
 
 

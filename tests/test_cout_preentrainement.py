@@ -1,6 +1,7 @@
 """Le coût d'une lecture : à la main, et l'exemple de 2023."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +24,7 @@ def nuit_de_2023(reglages=COMPLET):
 
 
 def test_l_exemple_de_2023_se_recompte_a_la_main():
-    """542 millions de jetons, 6 calculs par poids ; 5 h au mieux, 40 au rendement de 2023, 560 $."""
+    """542 millions de jetons, 6 calculs par poids ; 5 h au mieux, 40 au rendement de 2023, 561 $."""
     nuit = nuit_de_2023()
     jetons = 2e9 / 3.69
     assert nuit.jetons == pytest.approx(jetons, abs=1)
@@ -31,7 +32,7 @@ def test_l_exemple_de_2023_se_recompte_a_la_main():
     assert nuit.plancher == pytest.approx(plancher)
     assert nuit.prudent == pytest.approx(8 * plancher)
     assert nuit.prix == pytest.approx(14 * 8 * plancher)
-    assert (round(nuit.plancher), round(nuit.prudent)) == (5, 40)
+    assert (round(nuit.plancher), round(nuit.prudent), round(nuit.prix)) == (5, 40, 561)
     assert nuit.part_payee(500) == pytest.approx(500 / nuit.prix)
     assert 0.85 < nuit.part_payee(500) < 0.95
     assert nuit.part_payee(10_000) == 1
@@ -70,7 +71,7 @@ def test_la_memoire_d_un_modele_entier_dit_combien_de_cartes():
     nuit = nuit_de_2023()
     marche = COMPLET.de_la_marche()
     plan = compter("falcon-7b", marche)
-    activations = estimer_memoire(plan, marche, True) - (
+    activations = estimer_memoire(plan, replace(marche, methode="lora"), True) - (
         plan.blocs * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + 4 * plan.autres + 16 * plan.adaptateur
     )
     assert nuit.memoire == pytest.approx(16 * POIDS + activations, abs=2)
@@ -82,8 +83,9 @@ def test_la_memoire_d_un_modele_entier_dit_combien_de_cartes():
 def test_sans_prix_on_ne_sait_pas_ce_qu_un_budget_paie():
     nuit = estimer_la_lecture("falcon-poche", "cpu", LORA, 60_000)
     assert nuit.prix is None
-    with pytest.raises(ErreurFabrique, match="prix à l’heure"):
-        nuit.part_payee(500)
+    for sans_prix in (nuit, replace(nuit, prix=0.0)):
+        with pytest.raises(ErreurFabrique, match="prix à l’heure"):
+            sans_prix.part_payee(500)
 
 
 def test_la_commande_estime_une_lecture(capsys):

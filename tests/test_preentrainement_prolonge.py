@@ -251,10 +251,13 @@ def test_le_jumeau_lit_un_domaine_en_4_bits_et_son_adaptateur_repond(
         (["--model", "falcon-poche", "--calendrier", "au hasard"], "« au hasard » n’existe pas"),
         (["--model", "falcon-poche", "--part", "2"], "dépasse le tout"),
         (["--model", "falcon-poche", "--longueur", "4096"], "dépassent la fenêtre"),
+        (["--model", "falcon-poche", "--part", "0,5"], "moins de deux textes"),
         (["--lora"], "ne va qu’avec --model"),
     ],
 )
 def test_des_options_qui_ne_vont_pas_ensemble(textes, tmp_path, capsys, options, message):
+    """Dit avant de rien lire ; quinze documents n’en mettent qu’un de côté : trop peu pour un essai."""
+    textes.write_text("\n".join(textes.read_text("utf-8").splitlines()[:15]), "utf-8")
     commande = ["preentrainer", "--texte", str(textes), "--sortie", str(tmp_path / "s"), *options]
     assert principal(commande) == DONNEES
     assert message in capsys.readouterr().err
@@ -292,10 +295,28 @@ def test_les_textes_se_lisent_dans_tous_leurs_formats(tmp_path, caplog):
         lire_documents(tmp_path / "vide")
 
 
+def test_une_extension_en_capitales_reste_un_document_par_ligne(tmp_path):
+    """Et la marque d’ordre des octets, que Windows met en tête, ne s’apprend pas."""
+    (tmp_path / "A.JSONL").write_bytes(b'\xef\xbb\xbf{"texte": "Un."}\n{"texte": "Deux."}\n')
+    (tmp_path / "B.TXT").write_bytes(b"\xef\xbb\xbfTrois.")
+    assert lire_documents(tmp_path) == [Document("Un."), Document("Deux."), Document("Trois.")]
+
+
+@pytest.mark.parametrize("nom", ["a.txt.gz", "a.jsonl.gz"])
+def test_une_archive_coupee_se_dit(tmp_path, nom):
+    archive = gzip.compress(b'{"texte": "Un."}\n' * 50)
+    (tmp_path / nom).write_bytes(archive[: len(archive) // 2])
+    with pytest.raises(ErreurFabrique, match="archive est incomplète"):
+        lire_documents(tmp_path / nom)
+
+
 def test_un_corpus_de_fiches_livre_se_nomme():
     assert len(lire_documents(lire_source("fiches").chemin)) == 170
     assert textes_generaux("encyclopedie")
     assert textes_generaux("") == []
+    assert len(textes_generaux("fiches")) == 170
+    with pytest.raises(ErreurFabrique, match="fichier introuvable"):
+        textes_generaux("absent.txt")
 
 
 def test_l_empreinte_d_un_dossier_suit_ses_fichiers(tmp_path):

@@ -39,7 +39,7 @@ from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Fiche
 from fabrique.recherche.reponse import Motif, repondre
 from fabrique.recherche.sens import choisir_encodeur
-from fabrique.service import annotations, ouverture, travaux as module_travaux
+from fabrique.service import ouverture, travaux as module_travaux
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.demandes import Hyperparametres
@@ -1422,7 +1422,6 @@ def test_le_service_cite_sous_la_meme_regle_que_la_commande(monkeypatch, tmp_pat
     index = Index.depuis(FICHES, sens="aucun").enregistrer(tmp_path / "index")
     servis = []
     monkeypatch.setenv("FABRIQUE_PROFIL", "poche")
-    monkeypatch.setattr(annotations, "calibration_gardee", lambda *_: None)
     monkeypatch.setattr(ouverture, "choisir_fils", lambda _: None)
     monkeypatch.setattr(ouverture, "_repondeur", lambda *_: FauxMoteur(finir))
     monkeypatch.setattr(ouverture, "servir", lambda service, *_: servis.append(service))

@@ -38,7 +38,7 @@ class MemoireInsuffisante(Exception):
 
 
 class EntraineurParLongueur(Trainer):
-    """Le Trainer de transformers, qui range par longueurs, sauvegarde sans risque et se surveille."""
+    """Le Trainer de transformers, dans l'ordre de la lecture, qui sauvegarde sans risque et se surveille."""
 
     #: Où s'écrit le point en cours ; rien hors d'une sauvegarde.
     a_cote: Path | None = None

@@ -38,28 +38,24 @@ def en_fenetres(
     Raises:
         ErreurFabrique: aucun texte.
     """
-    ids, numeros, rangs = [], [], []
+    ids: list[np.ndarray] = []
+    numeros: list[np.ndarray] = []
+    rangs: list[int] = []
     for rang, documents in enumerate(sources):
         codes = [np.array(code, dtype=np.int32) for code in _codes(documents, tokenizer)]
-        if not codes:
-            continue
-        manque = -sum(map(len, codes)) % longueur
-        ids.append([*codes, np.full(manque, tokenizer.eos_token_id, dtype=np.int32)])
-        numeros.append(
-            [np.full(len(code), n, dtype=np.int32) for n, code in enumerate(codes)]
-            + [np.full(manque, REMPLISSAGE, dtype=np.int32)]
-        )
-        rangs += [rang] * (sum(map(len, ids[-1])) // longueur)
-    if not ids:
+        jetons = sum(map(len, codes))
+        manque = -jetons % longueur
+        ids += [*codes, np.full(manque, tokenizer.eos_token_id, dtype=np.int32)]
+        numeros += [np.full(len(code), n, dtype=np.int32) for n, code in enumerate(codes)]
+        numeros.append(np.full(manque, REMPLISSAGE, dtype=np.int32))
+        rangs += [rang] * ((jetons + manque) // longueur)
+    if not rangs:
         raise ErreurFabrique("aucun texte à lire", "Donnez des fichiers qui ne sont pas vides")
     colonnes = {
-        nom: np.concatenate([morceau for suite in suites for morceau in suite])
-        for nom, suites in (("input_ids", ids), ("documents", numeros))
+        nom: list(np.concatenate(morceaux).reshape(-1, longueur))
+        for nom, morceaux in (("input_ids", ids), ("documents", numeros))
     }
-    return Dataset.from_dict(
-        {nom: list(colonne.reshape(-1, longueur)) for nom, colonne in colonnes.items()}
-        | {"source": rangs}
-    )
+    return Dataset.from_dict(colonnes | {"source": rangs})
 
 
 def _codes(

@@ -78,10 +78,7 @@ class ReglagesProlongement:
 
     @classmethod
     def du_profil(cls, profil: Profil, **changements: Any) -> ReglagesProlongement:
-        """Ceux de la machine du profil : ses longueurs, ses petits lots, le 4 bits quand elle l'emploie.
-
-        Le taux est celui de la dataclass : on lit bien plus de textes que d'exemples.
-        """
+        """Un adaptateur, aux longueurs, aux lots et au taux éprouvés sur la machine du profil."""
         communs: dict[str, Any] = {
             "longueur": profil.cutoff_len,
             "lora": True,

@@ -25,8 +25,9 @@ class ResultatEntrainement:
     """Ce qu'un apprentissage a donné, et de quoi le continuer.
 
     ``historique`` porte, à chaque relevé, le pas, l'époque, la perte (nats par jeton de
-    réponse), le taux d'apprentissage et, si on l'a demandée, la perte de ``validation``. ``pas`` les compte tous ; ``pas_faits`` et ``duree_s``, ceux
-    du dernier lancement seulement, quand il a repris où un autre s'était arrêté. Les comptes d'exemples sont ceux de ``Compte`` :
+    réponse), le taux d'apprentissage et, si on l'a demandée, la perte de ``validation``. ``pas``
+    compte tous les pas ; ``pas_faits`` et ``duree_s``, ceux du dernier lancement seulement, quand il
+    a repris où un autre s'était arrêté. Les comptes d'exemples sont ceux de ``Compte`` :
     ``exemples`` sont appris, dont ``exemples_coupes`` ; avec ``exemples_ecartes``, ils font
     ``exemples_lus`` (0 pour un apprentissage d'avant ces comptes).
     """

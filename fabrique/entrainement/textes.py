@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import json
 import logging
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fabrique.corpus.fichiers import lire_lignes
+from fabrique.corpus.fichiers import Ligne, lire_lignes
 from fabrique.modeles.gabarits import ASSISTANT, UTILISATEUR
 from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data, empreinte
 from fabrique.socle.erreurs import ErreurFabrique
@@ -66,30 +66,24 @@ LUS = (".txt", ".md", ".jsonl", ".parquet")
 
 
 def lire_documents(chemin: Path) -> list[Document]:
-    """Lit un ``.txt`` (un document), un ``.jsonl`` ou un ``.parquet`` (un par ligne), un dossier.
+    """Lit un ``.jsonl`` ou un ``.parquet`` (un document par ligne), un dossier, ou un texte.
 
     Une ligne a un ``texte`` et, si l'on veut, un ``titre`` et une ``description``, qui répond au
     titre en une phrase ou deux ; à défaut, l'introduction du texte en tient lieu. Un ``.txt`` ou un
     ``.jsonl`` peut être compressé (``.gz``).
 
     Raises:
-        ErreurFabrique: une ligne n'est pas un objet JSON qui porte un ``texte``, ou le fichier
-            n'est pas un texte en UTF-8.
+        ErreurFabrique: une ligne n'est pas un objet JSON qui porte un ``texte``, une archive est
+            incomplète, ou le fichier n'est pas un texte en UTF-8.
     """
     if chemin.is_dir():
         return [document for fichier in fichiers_de(chemin) for document in lire_documents(fichier)]
-    if chemin.suffix == ".parquet":
-        return [_document(ligne.contenu, chemin, ligne.numero) for ligne in lire_lignes(chemin)]
+    if _extension(chemin) in (".jsonl", ".parquet"):
+        return [_document(ligne, chemin) for ligne in lire_lignes(chemin)]
     ouvrir = gzip.open if chemin.suffix == ".gz" else open
     try:
-        with ouvrir(chemin, "rt", encoding="utf-8") as flux:
-            if ".jsonl" not in chemin.suffixes:
-                return [Document(flux.read())]
-            return [
-                _document(ligne, chemin, numero)
-                for numero, ligne in enumerate(flux, 1)
-                if ligne.strip()
-            ]
+        with ouvrir(chemin, "rt", encoding="utf-8-sig") as flux:
+            return [Document(flux.read())]
     except UnicodeDecodeError:
         raise ErreurFabrique(
             "ce n’est pas un texte en UTF-8",
@@ -97,6 +91,15 @@ def lire_documents(chemin: Path) -> list[Document]:
             "des fiches",
             chemin,
         ) from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as cause:
+        raise ErreurFabrique(
+            "l’archive est incomplète", "Copiez-la ou téléchargez-la de nouveau", chemin
+        ) from cause
+
+
+def _extension(chemin: Path) -> str:
+    """Ce que dit le nom d'un fichier, compressé ou non."""
+    return Path(chemin.name.removesuffix(".gz")).suffix.lower()
 
 
 def fichiers_de(dossier: Path) -> list[Path]:
@@ -106,7 +109,7 @@ def fichiers_de(dossier: Path) -> list[Path]:
         ErreurFabrique: aucun ne se lit.
     """
     tous = [f for f in sorted(dossier.rglob("*")) if f.is_file() and not f.name.startswith(".")]
-    lus = [f for f in tous if Path(f.name.removesuffix(".gz")).suffix.lower() in LUS]
+    lus = [f for f in tous if _extension(f) in LUS]
     laisses = [str(f.relative_to(dossier)) for f in tous if f not in lus]
     remede = "« fabrique documents lire » en fait des fiches"
     if not lus:
@@ -124,21 +127,22 @@ def fichiers_de(dossier: Path) -> list[Path]:
     return lus
 
 
-def _document(lu: Any, chemin: Path, numero: int) -> Document:
-    """Args: ``lu`` est un objet, ou la ligne de JSON qui l'écrit."""
+def _document(ligne: Ligne, chemin: Path) -> Document:
+    if ligne.erreur:
+        raise ligne.erreur
     try:
-        lu = json.loads(lu) if isinstance(lu, str) else lu
+        lu: Any = ligne.contenu
         return Document(
             lu["texte"],
             lu.get("titre") or "",
             lu.get("description") or introduction(lu["texte"]),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError):
         raise ErreurFabrique(
             "ce n’est pas un objet JSON avec un champ « texte »",
             "Écrivez un objet par ligne, avec texte et, si l’on veut, titre et description",
             chemin,
-            ligne=numero,
+            ligne=ligne.numero,
         ) from None
 
 
@@ -189,11 +193,13 @@ def _couper_la_fin(document: Document, un_sur: int) -> tuple[Document, Document 
 def echantillon(documents: list[Document], part: float, graine: int) -> list[Document]:
     """Une part des documents, petits et grands dans leurs proportions ; toujours la même.
 
-    Rangés par longueur, on en prend un tous les ``1 / part``, à partir d'un rang tiré au hasard : c'est
-    le tirage systématique, qui stratifie sans compter de strates. Source : Cochran, 1977, *Sampling Techniques*, ch. 8.
+    Rangés par longueur, on en prend un tous les ``1 / part``, à partir d'un rang tiré au hasard :
+    c'est le tirage systématique, qui stratifie sans compter de strates.
 
     Args:
         part: de 0 (exclu) à 1 ; un document au moins est gardé.
+
+    Source : Cochran, 1977, *Sampling Techniques*, ch. 8.
     """
     combien = max(1, round(part * len(documents)))
     ranges = sorted(range(len(documents)), key=lambda rang: (len(documents[rang].texte), rang))

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fabrique.corpus import jeu, lire_corpus
 from fabrique.entrainement.reglages import Reglages
-from fabrique.machine.cartes import CARTES, CO2_FRANCE
+from fabrique.machine.cartes import CARTES, CO2_FRANCE, Carte
 from fabrique.modeles.catalogue import CATALOGUE, trouver
 from fabrique.modeles.gabarits import exemple_en_jetons
 from fabrique.modeles.tokenizer import charger_tokenizer
@@ -47,6 +47,10 @@ COUCHES_DU_7B = ("multi_query", "parallel_attn", "bias", "alibi", "new_decoder_a
 #: poids), 2 de plus quand les activations sont recalculées. Source : Kaplan et al., 2020
 #: (arXiv:2001.08361), 2 par poids à l'aller, 4 au retour dont la moitié pour les poids.
 CALCULS, CALCULS_AVEC_RECALCUL = 4, 6
+#: Calculs de plus quand tous les poids s'apprennent : 2 par poids et par jeton, pour leur gradient.
+CALCULS_DU_GRADIENT = 2
+#: Octets en mémoire par poids appris : sa valeur, son gradient et deux moments d'Adam, en 32 bits.
+OCTETS_PAR_POIDS_APPRIS = 16
 #: Bits par poids en NF4 à échelles doubles (QLoRA, arXiv:2305.14314).
 BITS_NF4 = 4 + 8 / 64 + 32 / (64 * 256)
 #: Octets d'activations par jeton, par bloc et par nombre de la couche, en 16 bits ; le double en 32.
@@ -66,6 +70,11 @@ class Plan:
     largeur: int
     tetes: int
     vocabulaire: int
+
+    @property
+    def poids(self) -> int:
+        """Les poids du modèle, sans l'adaptateur."""
+        return self.blocs + self.autres
 
 
 @dataclass(frozen=True)
@@ -208,21 +217,18 @@ def estimer(
     Raises:
         ErreurFabrique: machine inconnue, ni corpus ni jetons, configuration introuvable.
     """
-    if machine not in CARTES:
-        raise ErreurFabrique(
-            f"la machine « {machine} » est inconnue", f"Choisissez entre {', '.join(CARTES)}"
-        )
+    carte = carte_connue(machine)
     if not corpus and not jetons:
         raise ErreurFabrique(
             "il faut un corpus ou un nombre de jetons", "Donnez --dataset ou --jetons"
         )
-    carte, plan = CARTES[machine], compter(modele, reglages)
+    plan = compter(modele, reglages)
     compteur = ""
     if jetons is None:
         tokenizer, compteur = _tokenizer(modele)
         jetons = compter_jetons(corpus, tokenizer, reglages)
-    calculs = CALCULS_AVEC_RECALCUL if reglages.recalcul else CALCULS
-    total = calculs * (plan.blocs + plan.autres) * jetons * reglages.epochs
+    calculs = calculs_par_poids(reglages)
+    total = calculs * plan.poids * jetons * reglages.epochs
     plancher = total / (carte.tflops * 1e12) / 60
     prudent = plancher / carte.rendement
     memoire = estimer_memoire(plan, reglages, seize_bits=machine != "cpu")
@@ -231,7 +237,7 @@ def estimer(
         compteur,
         f"{calculs} calculs par poids et par jeton (Kaplan et al., 2020)"
         + (", activations recalculées" if reglages.recalcul else ""),
-        f"{machine}\u00a0: {en_francais(carte.tflops, 3 if carte.tflops < 1 else 0)} TFLOPS, "
+        f"{machine}\u00a0: {puissance(carte)}, "
         f"{en_francais(carte.watts, 1 if carte.watts % 1 else 0)} W ({carte.source})",
         f"rendement prudent {en_pourcent(carte.rendement, 1)}"
         + (" (journal de 2023 sur A100, un exemple à la fois)" if carte.rendement < 1 else ""),
@@ -257,14 +263,43 @@ def estimer(
     )
 
 
+def carte_connue(machine: str) -> Carte:
+    """La carte de ce nom.
+
+    Raises:
+        ErreurFabrique: machine inconnue.
+    """
+    if machine not in CARTES:
+        raise ErreurFabrique(
+            f"la machine « {machine} » est inconnue", f"Choisissez entre {', '.join(CARTES)}"
+        )
+    return CARTES[machine]
+
+
+def puissance(carte: Carte) -> str:
+    """« 312 TFLOPS »."""
+    return f"{en_francais(carte.tflops, 3 if carte.tflops < 1 else 0)} TFLOPS"
+
+
+def calculs_par_poids(reglages: Reglages) -> int:
+    """Calculs par jeton et par poids, à l'aller et au retour."""
+    calculs = CALCULS_AVEC_RECALCUL if reglages.recalcul else CALCULS
+    return calculs + (CALCULS_DU_GRADIENT if reglages.methode == "complet" else 0)
+
+
 def estimer_memoire(plan: Plan, reglages: Reglages, seize_bits: bool) -> int:
     """Octets au plus haut : poids, adaptateur et Adam en 32 bits, activations, logits.
 
-    Le reste du modèle (plongements) passe en 32 bits pour apprendre.
+    Sous un adaptateur, les blocs sont en NF4, et le reste du modèle (plongements) passe en 32 bits ;
+    sinon, tous les poids s'apprennent.
     """
     octets = 2 if seize_bits else 4
     jetons = reglages.mbatch_size * reglages.cutoff_len
-    poids = plan.blocs * BITS_NF4 / 8 + 4 * plan.autres
+    if reglages.methode == "complet":
+        poids: float = OCTETS_PAR_POIDS_APPRIS * plan.poids
+    else:
+        base = plan.blocs * BITS_NF4 / 8 + 4 * plan.autres
+        poids = base + OCTETS_PAR_POIDS_APPRIS * plan.adaptateur
     par_nombre = (
         ACTIVATIONS + ACTIVATIONS_ATTENTION * plan.tetes * reglages.cutoff_len / plan.largeur
     )
@@ -273,7 +308,7 @@ def estimer_memoire(plan: Plan, reglages: Reglages, seize_bits: bool) -> int:
     blocs = plan.couches if not reglages.recalcul else 1
     entrees = plan.couches * octets * plan.largeur * jetons if reglages.recalcul else 0
     logits = 2 * 4 * jetons * plan.vocabulaire
-    return round(poids + 16 * plan.adaptateur + blocs * par_bloc + entrees + logits)
+    return round(poids + blocs * par_bloc + entrees + logits)
 
 
 def prix_api(jetons: float, prix_1000: float, epoques: float = 1) -> float:

@@ -13,13 +13,12 @@ from pathlib import Path
 from rich.table import Table
 
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
-from fabrique.machine.cartes import CARTES
 from fabrique.recettes.cout import (
-    BITS_NF4,
-    CALCULS,
-    CALCULS_AVEC_RECALCUL,
+    calculs_par_poids,
+    carte_connue,
     compter,
     estimer_memoire,
+    puissance,
 )
 from fabrique.socle.colonnes import en_texte
 from fabrique.socle.erreurs import ErreurFabrique
@@ -29,10 +28,6 @@ from fabrique.socle.nombres import GO, en_francais, en_go, en_minutes, en_pource
 OCTETS_PAR_JETON = 3.69
 #: Octets par poids entraîné d'un point de reprise : le poids et les deux moments d'Adam, en 32 bits.
 OCTETS_PAR_POIDS_D_UN_POINT = 12
-#: Octets par poids entraîné en mémoire : les mêmes, et le gradient.
-OCTETS_PAR_POIDS_APPRIS = 16
-#: Calculs de plus quand tous les poids s'apprennent : 2 par poids et par jeton, pour leur gradient.
-CALCULS_DU_GRADIENT = 2
 #: Octets d'une fenêtre préparée, par jeton : son identifiant et le numéro de son document.
 OCTETS_PREPARES = 8
 
@@ -72,7 +67,7 @@ class Nuit:
         Raises:
             ErreurFabrique: sans prix à l'heure.
         """
-        if self.prix is None:
+        if not self.prix:
             raise ErreurFabrique("il faut un prix à l’heure", "Donnez --prix_heure")
         return min(1.0, budget / self.prix)
 
@@ -116,31 +111,19 @@ def estimer_la_lecture(
     Raises:
         ErreurFabrique: machine inconnue, configuration introuvable.
     """
-    if machine not in CARTES:
-        raise ErreurFabrique(
-            f"la machine « {machine} » est inconnue", f"Choisissez entre {', '.join(CARTES)}"
-        )
-    carte, marche = CARTES[machine], reglages.de_la_marche()
-    plan = compter(modele, marche)
-    total = plan.blocs + plan.autres
-    appris = plan.adaptateur if reglages.lora else total
-    calculs = CALCULS_AVEC_RECALCUL if reglages.recalcul else CALCULS
-    calculs += 0 if reglages.lora else CALCULS_DU_GRADIENT
+    carte, marche = carte_connue(machine), reglages.de_la_marche()
+    plan, calculs = compter(modele, marche), calculs_par_poids(marche)
+    appris = plan.adaptateur if reglages.lora else plan.poids
     lus = round(jetons * reglages.passages)
-    plancher = calculs * total * lus / (carte.tflops * 1e12 * cartes) / 3600
+    plancher = calculs * plan.poids * lus / (carte.tflops * 1e12 * cartes) / 3600
     prudent = plancher / carte.rendement
     memoire = estimer_memoire(plan, marche, seize_bits=machine != "cpu")
-    if not reglages.lora:
-        # Au lieu d'une base en 4 bits et d'un adaptateur : tous les poids, appris.
-        en_4_bits = plan.blocs * BITS_NF4 / 8 + 4 * plan.autres
-        memoire += round(OCTETS_PAR_POIDS_APPRIS * (total - plan.adaptateur) - en_4_bits)
     point = OCTETS_PAR_POIDS_D_UN_POINT * appris
     prepares = OCTETS_PREPARES * jetons
     disque = prepares + (reglages.points_gardes + 1) * point + 4 * appris
     hypotheses = (
         f"{calculs} calculs par poids et par jeton (Kaplan et al., 2020)",
-        f"{machine}\u00a0: {en_francais(carte.tflops, 3 if carte.tflops < 1 else 0)} TFLOPS "
-        f"({carte.source}), par carte\u00a0; rendement prudent {en_pourcent(carte.rendement, 1)}",
+        f"{machine}\u00a0: {puissance(carte)} ({carte.source}), par carte\u00a0; rendement prudent {en_pourcent(carte.rendement, 1)}",
         f"disque\u00a0: {en_francais(reglages.points_gardes)} points de reprise gardés et un de plus, "
         f"{en_francais(OCTETS_PAR_POIDS_D_UN_POINT)} octets par poids entraîné, et les textes préparés",
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from fabrique.entrainement.textes import (
     Source,
     echantillon,
     lire_documents,
+    lire_source,
     mettre_de_cote,
 )
 from fabrique.modeles.chargement import charger, squelette
@@ -47,15 +49,17 @@ class Domaine:
     def lire(cls, sources: Sequence[Source], un_sur: int) -> Domaine:
         """Lit des sources, et met de côté un document sur ``un_sur`` ; d'un texte seul, sa fin."""
         cotes = [mettre_de_cote(lire_documents(source.chemin), un_sur) for source in sources]
+        # Un texte de chaque source tour à tour : le début les représente toutes.
+        tours = zip_longest(*(cote for _, cote in cotes))
         return cls(
             [appris for appris, _ in cotes],
-            list(_tour_a_tour([[d.texte for d in cote] for _, cote in cotes])),
+            [document.texte for tour in tours for document in tour if document],
         )
 
     def part(self, part: float, graine: int) -> Domaine:
         """Une part de chaque source, la validation restant entière."""
         tires = [echantillon(documents, part, graine) for documents in self.sources]
-        return replace(self, sources=tires if part < 1 else self.sources)
+        return replace(self, sources=tires)
 
     @property
     def octets(self) -> int:
@@ -63,23 +67,20 @@ class Domaine:
         return sum(len(d.texte.encode()) for documents in self.sources for d in documents)
 
 
-def _tour_a_tour(suites: list[list[str]]) -> Iterator[str]:
-    """Un élément de chaque suite, puis un autre de chacune : le début les représente toutes."""
-    for rang in range(max(map(len, suites), default=0)):
-        yield from (suite[rang] for suite in suites if rang < len(suite))
-
-
 def textes_generaux(nom: str) -> list[str]:
     """Des textes d'autre chose que le domaine, où l'oubli se voit ; vide : aucun.
 
     Args:
-        nom: un corpus livré, dont on lit les réponses, ou un fichier de textes.
+        nom: un corpus livré, dont on lit les réponses ou les fiches, ou un fichier de textes.
+
+    Raises:
+        ErreurFabrique: fichier absent ou illisible.
     """
     if not nom:
         return []
     if nom in CORPUS_LIVRES and "output" in (lu := lire_corpus(nom)).column_names:
         return list(lu["output"])
-    return [document.texte for document in lire_documents(Path(nom))]
+    return [document.texte for document in lire_documents(lire_source(nom).chemin)]
 
 
 @seul_le_premier_parle()
@@ -103,7 +104,8 @@ def lire_un_domaine(
 
     Raises:
         ErreurFabrique: réglages que le modèle ne permet pas, dossier de sortie qui n'est pas à
-            nous, textes illisibles ; tout cela avant de charger les poids.
+            nous, textes illisibles, trop peu de textes mis de côté pour un essai ; tout cela avant de
+            charger les poids.
     """
     vide = squelette(modele, revision)
     verifier_modele(vide, reglages.de_la_marche())
@@ -112,21 +114,29 @@ def lire_un_domaine(
             verifier_a_nous(dossier, vide.config._name_or_path)
     domaine = Domaine.lire(sources, reglages.validation_un_sur)
     temoins = {VALIDATION: domaine.validation, GENERAL: textes_generaux(general)}
-    fractions = FRACTIONS if reglages.part < 1 else (1.0,)
+    essai = reglages.part < 1
+    if essai:
+        _verifier_la_validation(domaine.validation)
     lectures = []
-    for fraction in fractions:
+    for fraction in FRACTIONS if essai else (1.0,):
         tokenizer, reseau = _charger(modele, reglages, revision)
         ou = sortie if fraction == 1 else sortie / DOSSIER_DES_FRACTIONS / f"{fraction:g}"
         tire = domaine.part(fraction * reglages.part, reglages.graine)
-        reglee = replace(reglages, part=fraction * reglages.part)
-        lectures.append(prolonger(reseau, tokenizer, tire.sources, reglee, ou, temoins))
+        lectures.append(prolonger(reseau, tokenizer, tire.sources, reglages, ou, temoins))
     faite = lectures[-1]
     print(faite.resultat)
     print(bilan(faite))
-    if len(lectures) > 1:
-        tire = domaine.part(reglages.part, reglages.graine)
+    if essai:
         print(dire_le_tout(lectures, domaine.octets / tire.octets))
     return faite
+
+
+def _verifier_la_validation(textes: Sequence) -> None:
+    if len(textes) < 2:
+        raise ErreurFabrique(
+            "moins de deux textes sont mis de côté : ce que le tout donnerait ne s’estime pas",
+            "Donnez plus de documents, ou plus petits",
+        )
 
 
 def _charger(
@@ -166,15 +176,12 @@ def promesse(lectures: Sequence[Prolongement], facteur: float) -> Promesse:
     Raises:
         ErreurFabrique: moins de deux textes de validation.
     """
-    if any(len(lecture.octets.get(VALIDATION, ())) < 2 for lecture in lectures):
-        raise ErreurFabrique(
-            "moins de deux textes sont mis de côté : ce que le tout donnerait ne s’estime pas",
-            "Donnez plus de documents, ou plus petits",
-        )
+    octets = lectures[-1].octets.get(VALIDATION, np.empty(0))
+    _verifier_la_validation(octets)
     return promettre(
         [lecture.jetons for lecture in lectures],
         np.stack([lecture.bits[VALIDATION] for lecture in lectures]),
-        lectures[-1].octets[VALIDATION],
+        octets,
         lectures[-1].jetons * facteur,
     )
 
@@ -185,7 +192,11 @@ def dire_le_tout(lectures: Sequence[Prolongement], facteur: float) -> str:
     attendu = promesse(lectures, facteur)
     avant, apres = essai.change(VALIDATION)
     duree = essai.resultat.secondes_par_pas * essai.resultat.pas * facteur
-    cout = f"{en_duree(duree)} sur cette machine" if duree == duree else "une durée déjà mesurée"
+    cout = (
+        f"{en_duree(duree)} sur cette machine"
+        if duree == duree
+        else "une durée que ce lancement n’a pas mesurée"
+    )
     return (
         f"Le tout, {en_francais(facteur)} fois cette part\u00a0: {en_francais(attendu.jetons)} jetons, "
         f"{cout}.\n"
