@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -131,7 +131,7 @@ def lire_un_domaine(
     return faite
 
 
-def _verifier_la_validation(textes: Sequence) -> None:
+def _verifier_la_validation(textes: Sized) -> None:
     if len(textes) < 2:
         raise ErreurFabrique(
             "moins de deux textes sont mis de côté : ce que le tout donnerait ne s’estime pas",
