@@ -1,7 +1,7 @@
 """Ce qu'une page de PDF porte : PDFium en donne les mots et l'image, pdfplumber les tableaux.
 
-PDFium, le lecteur de Chrome, vient avec pdfplumber (paquet pypdfium2). Il lit une page plus vite et
-ouvre des fichiers plus abîmés ; pdfplumber ne lit que les pages où des filets se croisent.
+PDFium, le lecteur de Chrome, vient avec pdfplumber (paquet pypdfium2). pdfplumber ne lit que les
+pages où des filets se croisent.
 """
 
 from __future__ import annotations
