@@ -19,6 +19,7 @@ from fabrique import __version__
 from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
+from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
@@ -334,6 +335,7 @@ def repondre(
 
 
 @application.command(cls=Commande)
+@_reglee_par(ReglagesEpreuve)
 def evaluer(
     adaptateur: Adaptateur = "",
     dataset: Corpus = "",
@@ -343,30 +345,12 @@ def evaluer(
     rapport: Annotated[
         str, typer.Option("--rapport", help="Page .html à écrire ; .evaluation.json et .md à côté.")
     ] = "",
-    questions: Annotated[int, _nombre("--questions", COMPTE, "Questions posées, au plus.")] = 200,
-    exemples: Annotated[
-        int, _nombre("--exemples", RANG, "Exemples montrés à la base, en plus ; 0 : aucun.")
-    ] = 3,
-    general: Annotated[
-        str, typer.Option("--general", help="Corpus où chercher l’oubli ; vide : aucun.")
-    ] = "encyclopedie",
+    *,
+    reglages: dict,
     format: Annotated[
         list[str] | None,
         typer.Option("--format", help="Expression qu’une réponse doit contenir ; à répéter."),
     ] = None,
-    max_new_tokens: Longueur = 220,
-    courbe: Annotated[
-        str,
-        typer.Option(
-            "--courbe", help="Dossier où réapprendre 50, 100, 200… exemples ; vide : rien."
-        ),
-    ] = "",
-    index: Annotated[
-        str,
-        typer.Option(
-            "--index", help="Index où chercher de quoi répondre en citant ; vide : aucun."
-        ),
-    ] = "",
     rapports: Annotated[
         tuple[str, str],
         typer.Option("--comparer", help="Deux .evaluation.json : compare leurs modèles affinés."),
@@ -388,6 +372,7 @@ def evaluer(
                 "Donnez-la, ou --comparer A.json B.json",
                 champ=nom,
             )
+    choisis = ReglagesEpreuve(**reglages, parties=format or ())
     sortie = Path(rapport) if rapport else None
     if sortie:
         page.verifier(sortie, dataset, *epreuve.fichiers_de_l_adaptateur(adaptateur))
@@ -396,15 +381,9 @@ def evaluer(
             model,
             adaptateur,
             dataset,
+            choisis,
             quantification=quantification,
             revision=revision or None,
-            montres=exemples,
-            general=general,
-            questions=questions,
-            parties=format or (),
-            max_new_tokens=max_new_tokens,
-            courbe=courbe,
-            index=index,
             journal=garde,
         )
         if sortie:

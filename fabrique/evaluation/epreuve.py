@@ -7,15 +7,15 @@ import importlib.metadata
 import json
 import logging
 import platform
-import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique import __version__
 from fabrique.corpus import jeu, lire_corpus
@@ -32,7 +32,8 @@ from fabrique.evaluation.comparaison import (
     octets_des_poids,
 )
 from fabrique.evaluation.epreuve_sourcee import EpreuveSourcee, Sources
-from fabrique.evaluation.journal import Journal
+from fabrique.evaluation.journal import Journal, Reponse
+from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
 from fabrique.machine.cartes import CARTES, CO2_FRANCE, carte_de, co2_estime
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import merite_le_texte_libre
@@ -124,20 +125,114 @@ class Rapport:
         }
 
 
+@dataclass(frozen=True)
+class Questions:
+    """De quoi éprouver un modèle, lu et vérifié avant toute réponse.
+
+    Args:
+        appris: les exemples où prendre ceux qu'on montre, et ceux que la courbe réapprend.
+        test: les questions à poser, que l'adaptateur n'a pas apprises.
+        generales: du français général, pour voir l'oubli ; None s'en passe.
+        sources: les mêmes questions, devant un index ; None s'en passe.
+        a_refaire: les réglages de l'apprentissage que la courbe refait ; None s'en passe.
+        origine: ce que l'adaptateur dit de lui-même.
+    """
+
+    appris: Dataset
+    test: Dataset
+    generales: Dataset | None
+    sources: Sources | None
+    a_refaire: Reglages | None
+    origine: Origine | None
+
+    @classmethod
+    def lire(
+        cls, modele: str, adaptateur: str | Path, dataset: str, reglages: ReglagesEpreuve
+    ) -> Questions:
+        """Lit le corpus, l'index et ce que l'adaptateur dit de lui ; refuse ce qui ne va pas."""
+        verifier_adaptateur(adaptateur)
+        corpus, origine = lire_corpus(dataset), lire_origine(adaptateur)
+        a_refaire = _reglages_de_la_courbe(corpus, Path(adaptateur)) if reglages.courbe else None
+        appris, test = _appris_et_test(corpus, reglages.montres, origine, dataset)
+        test = au_plus(test, reglages.questions)
+        generales = _questions_generales(reglages.general, origine) if reglages.general else None
+        index = Index.lire(reglages.index) if reglages.index else None
+        sources = Sources(test, index, merite_le_texte_libre(modele)) if index else None
+        return cls(appris, test, generales, sources, a_refaire, origine)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Ce qu'un modèle a répondu aux questions, au français général, et fiches à l'appui."""
+
+    evaluation: Evaluation
+    generale: Evaluation | None
+    sourcees: tuple[list[Reponse], float]
+
+
+@dataclass(frozen=True)
+class Epreuve:
+    """Des questions, et la façon de les poser à un modèle puis à un autre."""
+
+    questions: Questions
+    reglages: ReglagesEpreuve
+    tokenizer: PreTrainedTokenizerBase
+    journal: Journal | None
+
+    def options(self) -> dict[str, Any]:
+        """Ce que toutes les réponses ont en commun."""
+        return {
+            "parties": self.reglages.parties,
+            "max_new_tokens": self.reglages.max_new_tokens,
+            "journal": self.journal,
+        }
+
+    def passer(self, modele: PreTrainedModel, nom: str, disque: int) -> Passage:
+        """Fait passer l'épreuve à un modèle.
+
+        Args:
+            disque: octets des poids sur le disque, pour le tableau.
+        """
+        posees, sources = self.questions, self.questions.sources
+        poser = partial(evaluer, modele, self.tokenizer)
+        return Passage(
+            poser(posees.test, nom=nom, disque=disque, **self.options()),
+            posees.generales
+            and poser(posees.generales, nom=f"{nom}, français général", journal=self.journal),
+            sources.repondre(modele, self.tokenizer, nom, journal=self.journal)
+            if sources
+            else ([], 0.0),
+        )
+
+    def montrer(self, modele: PreTrainedModel, disque: int) -> list[Evaluation]:
+        """Pose les questions après quelques exemples : cela aurait-il suffi ?"""
+        montres = choisir_exemples(self.questions.appris, self.reglages.montres)
+        poser = partial(evaluer, modele, self.tokenizer, self.questions.test, nom=MONTRE)
+        return [poser(montres=montres, disque=disque, **self.options())] if montres else []
+
+    def retracer(self, modele: PreTrainedModel) -> list[Evaluation]:
+        """Refait l'apprentissage sur de plus en plus d'exemples : où le gain s'essouffle-t-il ?"""
+        if self.questions.a_refaire is None:
+            return []
+        return courbe_d_apprentissage(
+            modele,
+            self.tokenizer,
+            self.questions.appris,
+            self.questions.test,
+            self.questions.a_refaire,
+            self.reglages.courbe,
+            **self.options(),
+        )
+
+
 def mettre_a_l_epreuve(
     modele: str,
     adaptateur: str | Path,
     dataset: str,
+    reglages: ReglagesEpreuve,
     *,
     quantification: str = "nf4",
     revision: str | None = None,
-    montres: int = 3,
-    general: str = "encyclopedie",
-    questions: int = 200,
-    parties: Sequence[str] = (),
-    max_new_tokens: int = 220,
-    courbe: str | Path = "",
-    index: str | Path = "",
     journal: Journal | None = None,
 ) -> Rapport:
     """Évalue un modèle avant et après son réglage fin, sur les mêmes questions.
@@ -148,107 +243,67 @@ def mettre_a_l_epreuve(
         modele: nom du catalogue, dossier ou identifiant du hub.
         adaptateur: dossier de l'adaptateur.
         dataset: corpus livré ou fichier ; son jeu de test, s'il en a un.
-        montres: exemples montrés à la base, pour savoir si cela aurait suffi ; 0 s'en passe.
-        general: corpus de français général, pour voir l'oubli ; vide s'en passe.
-        questions: au plus ; au-delà, elles sont prises à intervalles réguliers.
-        parties: expressions régulières qu'une réponse doit contenir.
-        courbe: dossier où refaire l'apprentissage, réglages de l'adaptateur gardés, sur de plus en
-            plus d'exemples ; vide s'en passe.
-        index: dossier d'un index où chercher de quoi répondre en citant ; vide s'en passe.
+        reglages: ce que l'épreuve demande, et combien.
         journal: où garder les réponses, pour reprendre après une interruption.
 
     Raises:
         ErreurFabrique: corpus, modèle ou adaptateur illisible ; questions toutes apprises, ou dont
-            on ignore si elles l'ont été ; expression qui ne se lit pas ; courbe demandée d'un
-            corpus non réparti, ou d'un adaptateur dont on ignore les réglages ; index illisible, ou
-            corpus dont aucune réponse ne cite.
+            on ignore si elles l'ont été ; courbe demandée d'un corpus non réparti, ou d'un
+            adaptateur dont on ignore les réglages ; index illisible, ou corpus dont aucune réponse
+            ne cite.
     """
     depart = time.monotonic()
-    _verifier_format(parties)
-    verifier_adaptateur(adaptateur)
-    corpus = lire_corpus(dataset)
-    reglages = _reglages_de_la_courbe(corpus, Path(adaptateur)) if courbe else None
-    origine = lire_origine(adaptateur)
-    appris, test = _appris_et_test(corpus, montres, origine, dataset)
-    test = au_plus(test, questions)
-    autres = _questions_generales(general, origine) if general else None
-    sources = Sources(test, Index.lire(index), merite_le_texte_libre(modele)) if index else None
-    tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
-    sans_adaptateur(charger_adaptateur(reseau, adaptateur))  # refusé avant toute réponse
+    questions = Questions.lire(modele, adaptateur, dataset, reglages)
+    tokenizer, base = charger(modele, quantification, revision=revision, silencieux=True)
+    sans_adaptateur(charger_adaptateur(base, adaptateur))  # refusé avant toute réponse
     depot = trouver(modele, revision).depot
-    empreinte_des_questions = empreinte_du_corpus(test)
-    empreintes = {f.name: empreinte(f) for f in fichiers_de_l_adaptateur(adaptateur)}
-    versions = {"python": platform.python_version(), "fabrique": __version__} | {
-        nom: importlib.metadata.version(nom) for nom in BIBLIOTHEQUES
-    }
+    origine = _origine(questions, adaptateur, quantification, revision)
     if journal:
-        journal.signer(
-            empreinte_de_la_base(reseau) or depot,
-            [quantification, revision, str(reseau.dtype), str(reseau.device)],
-            [empreinte_des_questions, empreintes, versions],
-        )
-    commun: dict[str, Any] = {
-        "parties": parties,
-        "max_new_tokens": max_new_tokens,
-        "journal": journal,
-    }
-    essais = {BASE: (), MONTRE: choisir_exemples(appris, montres)} if montres else {BASE: ()}
+        lus = [empreinte(fichier) for fichier in fichiers_de_l_adaptateur(adaptateur)]
+        la_base = [empreinte_de_la_base(base) or depot, str(base.dtype), str(base.device)]
+        journal.signer(la_base, lus, origine)
+    epreuve = Epreuve(questions, reglages, tokenizer, journal)
     place = octets_des_poids(depot)
-    evaluations = [
-        evaluer(reseau, tokenizer, test, nom=nom, montres=exemples, disque=place, **commun)
-        for nom, exemples in essais.items()
-    ]
-    ailleurs = partial(evaluer, tokenizer=tokenizer, corpus=autres, journal=journal)
-    avant = autres and ailleurs(reseau, nom=f"{BASE}, français général")
-    sourcees = {BASE: sources.repondre(reseau, tokenizer, BASE, journal=journal)} if sources else {}
-    affine = charger_adaptateur(reseau, adaptateur)
-    place = octets_des_poids(depot, adaptateur)
-    evaluations.append(evaluer(affine, tokenizer, test, nom=AFFINE, disque=place, **commun))
-    apres = autres and ailleurs(affine, nom=f"{AFFINE}, français général")
-    if sources:
-        sourcees[AFFINE] = sources.repondre(affine, tokenizer, AFFINE, journal=journal)
-    points = (
-        courbe_d_apprentissage(reseau, tokenizer, appris, test, reglages, courbe, **commun)
-        if reglages
-        else []
-    )
+    avant = epreuve.passer(base, BASE, place)
+    avec_exemples = epreuve.montrer(base, place)
+    affine = charger_adaptateur(base, adaptateur)
+    apres = epreuve.passer(affine, AFFINE, octets_des_poids(depot, adaptateur))
+    courbe = epreuve.retracer(base)
     duree_s = time.monotonic() - depart + (journal.secondes_relues if journal else 0)
     return Rapport(
         modele=nom_public(depot),
         adaptateur=Path(adaptateur).name,
         corpus=Path(dataset).name,
-        evaluations=evaluations,
-        ecarts=comparer(evaluations[0], evaluations[-1]),
-        oubli=comparer(avant, apres) if avant and apres else [],
-        courbe=points,
-        origine={
-            "questions": len(test),
-            "quantification": quantification,
-            "revision": revision,
-            "graine": 0,
-            "carbone_estimé": carbone(examiner().gpu, duree_s),
-            "jamais_apprises": "d’après l’adaptateur" if origine else "d’après la colonne « jeu »",
-            "empreinte_des_questions": empreinte_des_questions,
-            "empreinte_de_l_adaptateur": empreintes[FICHIERS_DE_L_ADAPTATEUR[1]],
-            "versions": versions,
-        },
+        evaluations=[avant.evaluation, *avec_exemples, apres.evaluation],
+        ecarts=comparer(avant.evaluation, apres.evaluation),
+        oubli=comparer(avant.generale, apres.generale) if avant.generale and apres.generale else [],
+        courbe=courbe,
+        origine=origine | {"carbone_estimé": carbone(examiner().gpu, duree_s)},
         duree_s=duree_s,
-        sources=sources.conclure(sourcees) if sources else None,
+        sources=questions.sources.conclure({BASE: avant.sourcees, AFFINE: apres.sourcees})
+        if questions.sources
+        else None,
     )
 
 
-def _verifier_format(parties: Sequence[str]) -> None:
-    """Refuse, avant tout chargement, une expression régulière qui ne se lit pas."""
-    for partie in parties:
-        try:
-            re.compile(partie)
-        except re.error as cause:
-            raise ErreurFabrique(
-                f"l’expression « {partie} » ne se lit pas",
-                f"Corrigez-la au caractère {(cause.pos or 0) + 1}, ou précédez d’une barre oblique "
-                "inverse les signes à prendre tels quels",
-                champ="format",
-            ) from None
+def _origine(
+    questions: Questions, adaptateur: str | Path, quantification: str, revision: str | None
+) -> dict:
+    """D'où viennent les mesures d'une épreuve : questions, adaptateur, versions."""
+    _, poids = fichiers_de_l_adaptateur(adaptateur)
+    return {
+        "questions": len(questions.test),
+        "quantification": quantification,
+        "revision": revision,
+        "graine": 0,
+        "jamais_apprises": (
+            "d’après l’adaptateur" if questions.origine else "d’après la colonne « jeu »"
+        ),
+        "empreinte_des_questions": empreinte_du_corpus(questions.test),
+        "empreinte_de_l_adaptateur": empreinte(poids),
+        "versions": {"python": platform.python_version(), "fabrique": __version__}
+        | {nom: importlib.metadata.version(nom) for nom in BIBLIOTHEQUES},
+    }
 
 
 def carbone(gpu: str | None, secondes: float) -> str | None:
