@@ -176,9 +176,13 @@ class ReglagesPreentrainement:
     learning_rate: float = reglage(
         3e-3, "Taux d’apprentissage.", Nombre(positive=True, exemple="0,003"), option="--lr"
     )
-    echauffement: int = 100
+    echauffement: int = reglage(100, "Pas où le taux monte.", COMPTE)
     part_descente: float = 0.55
-    inertie: float = 0.995
+    inertie: float = reglage(
+        0.995,
+        "Part que la moyenne des poids garde à chaque pas.",
+        Nombre(au_moins=0, moins_de=1, exemple="0,995"),
+    )
     graine: int = reglage(2026, "Graine du hasard.", RANG)
     validation_un_sur: int = 10
     pas_mesure: int = reglage(100, "Pas entre mesures.", COMPTE)
