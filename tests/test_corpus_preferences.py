@@ -6,7 +6,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
 from test_questions import FIN_DE_PHRASE, MAL_ECRIT, nombres
 
 from benchmarks.fuites import LECTURES_DE_PAIRES, aire, deviner_les_choix, lire_exemples
@@ -44,19 +46,17 @@ def fautives(paires: list[dict], juste: Callable[[dict], bool]) -> list[str]:
     return [paire["id"] for paire in paires if not juste(paire)]
 
 
-def suites(texte: str) -> set[str]:
-    dit = normaliser(texte)
-    return {dit[i : i + 5] for i in range(len(dit) - 4)}
-
-
-def redites(posees: dict[str, set[str]], autres: dict[str, set[str]]) -> list[tuple[str, str]]:
-    """Les questions des unes qui répètent une des autres."""
-    return [
-        (une, autre)
-        for une, a in posees.items()
-        for autre, b in autres.items()
-        if len(a & b) >= REDITE * len(a | b)
-    ]
+def redites(posees: dict[str, str], autres: dict[str, str]) -> list[tuple[str, str]]:
+    """Les questions des unes qui répètent une des autres, sauf elle-même."""
+    lecture = CountVectorizer(
+        analyzer="char", ngram_range=(5, 5), binary=True, preprocessor=normaliser
+    ).fit([*posees.values(), *autres.values()])
+    unes, voisines = (lecture.transform(textes.values()) for textes in (posees, autres))
+    communes = (unes @ voisines.T).toarray()
+    reunies = np.add.outer(unes.sum(axis=1).A1, voisines.sum(axis=1).A1) - communes
+    noms, noms_voisins = list(posees), list(autres)
+    trouvees = np.argwhere(communes >= REDITE * reunies)
+    return [(noms[i], noms_voisins[j]) for i, j in trouvees if noms[i] != noms_voisins[j]]
 
 
 def test_il_y_a_assez_de_paires_numerotees_dans_l_ordre(paires):
@@ -98,28 +98,26 @@ def test_une_fiche_ne_sert_qu_a_un_jeu_le_meme_que_dans_sources(paires, fiches):
 
 
 def test_aucune_question_n_en_repete_une_autre(paires):
-    posees = {p["id"]: suites(p["prompt"]) for p in paires}
-    assert [(a, b) for a, b in redites(posees, posees) if a < b] == []
+    posees = {p["id"]: p["prompt"] for p in paires}
+    assert redites(posees, posees) == []
 
 
 def test_aucune_question_tenue_a_l_ecart_ne_s_apprend_ailleurs(paires):
-    tenues = {p["id"]: suites(p["prompt"]) for p in paires if p["jeu"] != "entrainement"}
+    tenues = {p["id"]: p["prompt"] for p in paires if p["jeu"] != "entrainement"}
     apprises = {
-        exemple["id"]: suites(exemple["instruction"])
+        exemple["id"]: exemple["instruction"]
         for nom in ("questions", "demarches")
         for exemple in lire_corpus(nom)
         if exemple["jeu"] == "entrainement"
     }
-    apprises |= {
-        e["id"]: suites(e["question"]) for e in lire_exemples() if e["jeu"] == "entrainement"
-    }
+    apprises |= {e["id"]: e["question"] for e in lire_exemples() if e["jeu"] == "entrainement"}
     assert redites(tenues, apprises) == []
 
 
 def test_deux_questions_voisines_se_voient():
-    posees = {"a": suites("Combien de temps ai-je pour contester une amende ?")}
-    assert redites(posees, {"b": suites("Combien de temps ai-je pour contester l’amende ?")})
-    assert not redites(posees, {"b": suites("Qui peut contester une décision de la mairie ?")})
+    posees = {"a": "Combien de temps ai-je pour contester une amende ?"}
+    assert redites(posees, {"b": "Combien de temps ai-je pour contester l’amende ?"})
+    assert not redites(posees, {"b": "Qui peut contester une décision de la mairie ?"})
 
 
 def test_les_nombres_viennent_de_la_fiche(paires, fiches):
@@ -149,19 +147,22 @@ def test_des_reponses_courtes_et_bien_ecrites(paires):
 
 
 def test_aucune_donnee_personnelle(paires):
-    assert fautives(paires, lambda p: not any(reperer(p[champ]) for champ in CHAMPS[1:4])) == []
+    assert (
+        fautives(paires, lambda p: not any(list(reperer(p[champ])) for champ in CHAMPS[1:4])) == []
+    )
 
 
 @pytest.mark.parametrize("mesure", [len, lambda dit: len(dit.split())], ids=["signes", "mots"])
 def test_la_longueur_ne_dit_pas_laquelle_est_choisie(paires, mesure):
-    """Critère par critère, la réponse choisie est la plus longue quatre à six fois sur dix."""
+    """Critère par critère et jeu par jeu, la plus longue est choisie quatre à six fois sur dix."""
     plus_longues = defaultdict(list)
     for paire in paires:
         ecart = mesure(paire["chosen"]) - mesure(paire["rejected"])
         if ecart:
             plus_longues[paire["critere"]].append(ecart > 0)
-    parts = {critere: sum(vues) / len(vues) for critere, vues in plus_longues.items()}
-    assert {critere for critere, part in parts.items() if not 0.4 <= part <= 0.6} == set()
+            plus_longues[paire["jeu"]].append(ecart > 0)
+    parts = {groupe: sum(vues) / len(vues) for groupe, vues in plus_longues.items()}
+    assert {groupe for groupe, part in parts.items() if not 0.4 <= part <= 0.6} == set()
 
 
 def test_une_reponse_peut_etre_trop_longue_ou_trop_courte(paires):
