@@ -27,7 +27,8 @@ REDITE = 0.5
 FUITE = 0.6
 #: Dire qu'on ne sait pas.
 ABSTENTION = re.compile(
-    r"\b(ne (sais|saurais) |l’ignore|n’ai pas la réponse|ne (peux|pourrais) pas vous|pas répondre)"
+    r"\b(ne (sais|saurais|connais|suis) |l’ignore|n’ai pas la réponse|ne (peux|pourrais) pas vous"
+    r"|pas répondre)"
 )
 
 
@@ -173,10 +174,11 @@ def test_une_reponse_peut_etre_trop_longue_ou_trop_courte(paires):
 
 
 def test_s_abstenir_n_est_pas_toujours_la_bonne_reponse(paires):
-    """Sinon un modèle apprendrait à toujours dire qu'il ne sait pas."""
-    a_tort = [p for p in paires if p["critere"] == "question" and ABSTENTION.search(p["rejected"])]
-    assert len(a_tort) >= 12
-    assert [p["id"] for p in paires if p["critere"] == "abstention" and "«" in p["rejected"]] == []
+    """Sinon un modèle apprendrait à toujours dire qu'il ne sait pas : un tiers des réponses à côté
+    de la question sont des abstentions de trop."""
+    a_cote = [p for p in paires if p["critere"] == "question"]
+    assert sum(bool(ABSTENTION.search(p["rejected"])) for p in a_cote) >= 0.3 * len(a_cote)
+    assert fautives(a_cote, lambda p: not ABSTENTION.search(p["chosen"])) == []
 
 
 @pytest.mark.parametrize("lecture", ["longueur", "longueur et marques"])
