@@ -1494,6 +1494,41 @@ def test_un_gguf_repond_comme_transformers(dossier_par_coeur, cadre, tmp_path):
             api.fine_tuning.jobs.create(model=moteur.base, training_file=deposer(api, exemples()))
 
 
+def test_llama_cpp_sert_une_base_et_ses_adaptateurs(
+    api, dossier_par_coeur, modele, cadre, tmp_path, monkeypatch
+):
+    """Chacun par son nom, exporté quand on l'emploie, et comme le service de transformers."""
+    pytest.importorskip("xllamacpp", reason="l’extension [gguf] n’est pas installée")
+    from fabrique.service import export, repondeur_exporte
+
+    monkeypatch.setattr(export, "textes_d_epreuve", lambda: [QUESTION])
+    monkeypatch.setattr(repondeur_exporte, "OUVERTS", 1)
+    _, _, adaptateur = modele
+    reste = tmp_path / ".gguf-reste"
+    reste.mkdir()
+    moteur = repondeur_exporte.RepondeurExporte(
+        str(dossier_par_coeur), BASE, None, tmp_path, places=2
+    )
+    assert not reste.exists()
+    for nom in ("hasard", "encore"):
+        moteur.inscrire(nom, adaptateur)
+    with en_marche(Service(moteur, cadre, ReglagesService(lot=2), tmp_path)) as adresse:
+
+        def demander(nom: str, a: openai.OpenAI) -> str:
+            rendu = a.chat.completions.create(
+                model=nom, messages=conversation(), temperature=0, max_tokens=30
+            )
+            return rendu.choices[0].message.content.strip()
+
+        llama, attendu = client(adresse), demander("hasard", api)
+        assert demander(BASE, llama) == REPONSE != attendu
+        assert demander("hasard", llama)[:20] == attendu[:20]
+        assert len([*tmp_path.glob(".gguf-*")]) == 2
+        assert demander("encore", llama)[:20] == attendu[:20]
+        assert len([*tmp_path.glob(".gguf-*")]) == 2, "le plus ancien n’est pas fermé"
+        assert demander(BASE, llama) == REPONSE
+
+
 # ---------------------------------------------------------------- la commande
 
 
@@ -1525,7 +1560,7 @@ def test_le_service_cite_sous_la_meme_regle_que_la_commande(monkeypatch, tmp_pat
     assert not servis[0].sources.texte_libre
 
 
-def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
+def test_la_commande_refuse_avant_de_charger(capsys, monkeypatch, tmp_path):
     """Ouverte sans clé, port pris, dossier d'un autre ou déjà tenu, adaptateur absent."""
     for hote in ("0.0.0.0", "::", "mairie.example"):
         assert "une clé est obligatoire" in echouer(capsys, "--hote", hote)
@@ -1542,6 +1577,9 @@ def test_la_commande_refuse_avant_de_charger(capsys, tmp_path):
     neuf = [*libre, str(tmp_path / "neuf")]
     assert "index" in echouer(capsys, *neuf, "--index", str(tmp_path / "absent"))
     assert "l’option --port" in echouer(capsys, "--port", "70000")
+    assert "transformers ou llama.cpp" in echouer(capsys, "--moteur", "vllm")
+    monkeypatch.setattr(ouverture.Moteur, "disponible", lambda: False)
+    assert "fabrique[gguf]" in echouer(capsys, *neuf, "--moteur", "llama.cpp")
     for cle in ("clé", "deux mots"):
         assert "ni accent ni espace" in echouer(capsys, "--cle", cle)
 
