@@ -18,7 +18,7 @@ from fabrique.service.export import exporter_gguf
 from fabrique.service.repondeur import Ligne, verifier_l_inscription
 from fabrique.service.repondeur_gguf import RepondeurGguf
 
-#: En 16 bits, les réponses sont celles de transformers en 32 bits ; moins de bits en changeraient.
+#: En 16 bits, l'export vérifie un écart de 0,01 nat au plus ; avec moins de bits, des mots changent.
 TYPE = "f16"
 #: Modèles ouverts à la fois ; au-delà, le plus anciennement employé se ferme.
 OUVERTS = 4
@@ -53,7 +53,7 @@ class RepondeurExporte:
         for reste in racine.glob(f"{EXPORTS}*"):  # d'un service tué
             shutil.rmtree(reste)
         # La base lit pour tous : ses adaptateurs ont son tokenizer et sa fenêtre.
-        self._lecteur, _ = self._ouvrir(None)
+        self._lecteur, self._lieu = self._ouvrir(None)
 
     def noms(self) -> list[str]:
         """La base, puis les adaptateurs, dans l'ordre où ils sont venus."""
