@@ -1516,17 +1516,17 @@ def test_llama_cpp_sert_une_base_et_ses_adaptateurs(
 
         def demander(nom: str, a: openai.OpenAI) -> str:
             rendu = a.chat.completions.create(
-                model=nom, messages=conversation(), temperature=0, max_tokens=30
+                model=nom, messages=conversation("Merci."), temperature=0, max_tokens=12
             )
             return rendu.choices[0].message.content.strip()
 
-        llama, attendu = client(adresse), demander("hasard", api)
-        assert demander(BASE, llama) == REPONSE != attendu
-        assert demander("hasard", llama)[:20] == attendu[:20]
+        llama, base, affine = client(adresse), demander(BASE, api), demander("hasard", api)
+        assert demander(BASE, llama) == base != affine
+        assert demander("hasard", llama) == affine
         assert len([*tmp_path.glob(".gguf-*")]) == 2
-        assert demander("encore", llama)[:20] == attendu[:20]
+        assert demander("encore", llama) == affine
         assert len([*tmp_path.glob(".gguf-*")]) == 2, "le plus ancien n’est pas fermé"
-        assert demander(BASE, llama) == REPONSE
+        assert demander(BASE, llama) == base
 
 
 # ---------------------------------------------------------------- la commande
@@ -1658,7 +1658,7 @@ def test_aucune_demande_au_hasard_ne_casse_le_service(faux):
         for resultat in schema.get_all_operations():
             operation = resultat.ok()
             id = mene if "jobs" in operation.path else depose
-            connus = {"model": BASE, "nom": BASE, "training_file": depose, "id": id}
+            noms = {"model": BASE, "nom": BASE, "training_file": depose, "id": id}
 
             @settings(
                 max_examples=8,
@@ -1668,18 +1668,14 @@ def test_aucune_demande_au_hasard_ne_casse_le_service(faux):
                 derandomize=True,
                 database=None,
             )
-            @given(case=operation.as_strategy(), existe=strategies.booleans())
-            def essayer(case, existe, connus=connus):
-                for champs in filter(lambda c: existe and isinstance(c, dict), _champs(case)):
-                    champs.update({nom: connus[nom] for nom in connus.keys() & champs.keys()})
+            @given(case=operation.as_strategy(), connus=strategies.sampled_from([{}, noms]))
+            def essayer(case, connus):
+                for champs in (case.body, case.path_parameters):
+                    if isinstance(champs, dict):
+                        champs.update({nom: connus[nom] for nom in connus.keys() & champs.keys()})
                 rendu = case.call(base_url=adresse)
                 vus.add(rendu.status_code)
                 assert rendu.status_code != 500, rendu.text
 
             essayer()
     assert {200, 400, 404} <= vus
-
-
-def _champs(case) -> tuple:
-    """Ce que schemathesis a tiré pour une demande : son corps, et ce que nomme son adresse."""
-    return case.body, case.path_parameters
