@@ -4,11 +4,12 @@
     python -m benchmarks.service --clients 1 4 --jetons 32 --seul fabrique gguf
     python -m benchmarks.service --gguf sorties/gguf/falcon-poche-q8_0.gguf
 
-Les mêmes questions, au fil de l'eau, à température 0, par le client officiel d'OpenAI : à « fabrique
-servir » sur le Falcon de poche en 32 bits, puis sur son GGUF (extension [gguf] ; par défaut il est
-exporté en f16), puis à « transformers serve », l'un après l'autre. Le temps
-de calcul du serveur, en secondes de processeur, se compare même sur une machine occupée ; les débits
-et les délais, non. Les jetons sont ceux du texte reçu, comptés par le tokenizer du modèle.
+Les mêmes questions, au fil de l'eau, à température 0, par le client officiel d'OpenAI, à quatre
+serveurs l'un après l'autre : « fabrique servir » sur le Falcon de poche en 32 bits, puis sur son GGUF
+(extension [gguf] ; par défaut il est exporté en f16) ; le même fichier derrière le serveur de llama.cpp
+seul, que xllamacpp contient ; « transformers serve ». Le temps de calcul du serveur, en secondes de
+processeur, se compare même sur une machine occupée ; les débits et les délais, non. Les jetons sont
+ceux du texte reçu, comptés par le tokenizer du modèle.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +31,10 @@ from pathlib import Path
 
 import openai
 import psutil
+import torch
 
 from fabrique.corpus import lire_corpus
+from fabrique.modeles.fichier_gguf import FichierGguf
 from fabrique.modeles.tokenizer import charger_tokenizer
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.nombres import en_francais
@@ -46,7 +50,7 @@ class Serveur:
 
 
 def exporter(dossier: str) -> Path:
-    """Le Falcon de poche en GGUF, si l'extension [gguf] est là ; les autres serveurs s'en passent."""
+    """Le Falcon de poche en GGUF."""
     from fabrique.service.export import exporter_gguf
 
     return exporter_gguf("falcon-poche", dossier, type="f16").fichier
@@ -62,6 +66,29 @@ def serveur_gguf(fichier: Path) -> Serveur:
             *(f"--port={port}", f"--dossier={dossier}"),
         ],
     )
+
+
+def serveur_llama_cpp(fichier: Path) -> Serveur:
+    """Le serveur de llama.cpp, sans rien de nous : ce fichier-ci, relancé avec « --llama_cpp »."""
+    return Serveur(
+        f"llama.cpp, {fichier.name}",
+        fichier.stem,
+        lambda port, _: ["benchmarks.service", f"--gguf={fichier}", f"--llama_cpp={port}"],
+    )
+
+
+def servir_par_llama_cpp(fichier: Path, port: int, places: int) -> None:
+    """Ouvre le serveur de llama.cpp, et le laisse répondre jusqu'à ce qu'on le tue."""
+    import xllamacpp
+
+    reglages = xllamacpp.CommonParams()
+    reglages.model.path, reglages.port = str(fichier), port
+    reglages.n_parallel, reglages.n_ctx = places, places * FichierGguf.ouvrir(fichier).contexte
+    reglages.cpuparams.n_threads = reglages.cpuparams_batch.n_threads = torch.get_num_threads()
+    reglages.verbosity, reglages.warmup, reglages.ui, reglages.fit_params = -1, False, False, False
+    ouvert = xllamacpp.Server(reglages)
+    print(ouvert.listening_address, flush=True)
+    threading.Event().wait()
 
 
 SERVEURS = {
@@ -83,7 +110,9 @@ SERVEURS = {
     ),
 }
 
-NOMS = ("fabrique", "gguf", "transformers")
+#: Ceux qui répondent d'un GGUF, qu'il faut avoir exporté.
+SUR_GGUF = {"gguf": serveur_gguf, "llama_cpp": serveur_llama_cpp}
+NOMS = ("fabrique", *SUR_GGUF, "transformers")
 
 
 @contextmanager
@@ -98,21 +127,21 @@ def ouvrir(serveur: Serveur) -> Iterator[tuple[openai.OpenAI, psutil.Process]]:
                 base_url=f"http://127.0.0.1:{port}/v1", api_key="sans", timeout=600
             )
             try:
-                _attendre(client, serveur.modele)
+                _attendre(client, serveur, lance)
                 yield client, psutil.Process(lance.pid)
             finally:
                 lance.kill()
 
 
-def _attendre(client: openai.OpenAI, modele: str) -> None:
-    while True:
+def _attendre(client: openai.OpenAI, serveur: Serveur, lance: subprocess.Popen) -> None:
+    """Attend une réponse entière : le modèle se charge parfois à la première demande."""
+    while lance.poll() is None:
         try:
-            demander(
-                client, modele, "Bonjour", 1
-            )  # le modèle se charge parfois à la première demande
+            demander(client, serveur.modele, "Bonjour", 1)
             return
         except openai.APIConnectionError:
             time.sleep(1)
+    raise SystemExit(f"{serveur.nom} s’est arrêté avant de répondre.")
 
 
 def demander(client: openai.OpenAI, modele: str, question: str, jetons: int) -> tuple[float, str]:
@@ -165,13 +194,19 @@ def main() -> None:
     analyse.add_argument("--jetons", type=int, default=32)
     analyse.add_argument("--seul", choices=NOMS, nargs="+", default=list(NOMS))
     analyse.add_argument("--gguf", type=Path, help="fichier déjà exporté")
+    analyse.add_argument("--llama_cpp", type=int, help="sert --gguf sur ce port, et ne mesure rien")
     options = analyse.parse_args()
+    if options.llama_cpp:
+        servir_par_llama_cpp(options.gguf, options.llama_cpp, max(options.clients))
     questions = lire_corpus("questions")["instruction"][: options.questions]
     titres = ["serveur", "clients", "jetons/s", "premier mot (s)", "s de calcul / 1 000 jetons"]
     print(f"| {' | '.join(titres)} |", f"|{'---|' * len(titres)}", sep="\n")
     with tempfile.TemporaryDirectory() as dossier:
+        fichier = options.gguf
+        if not fichier and SUR_GGUF.keys() & set(options.seul):
+            fichier = exporter(dossier)
         for nom in options.seul:
-            serveur = SERVEURS.get(nom) or serveur_gguf(options.gguf or exporter(dossier))
+            serveur = SERVEURS.get(nom) or SUR_GGUF[nom](fichier)
             for ligne in mesurer(serveur, options.clients, questions, options.jetons):
                 print(ligne, flush=True)
 

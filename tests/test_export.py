@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import openai
 import pytest
 import torch
 from conftest import (
@@ -406,6 +407,20 @@ def test_le_moteur_lit_les_jetons_de_transformers(moteur, tokenizer):
     ecrit = moteur.repondre([{"role": "user", "content": question}], max_new_tokens=3)
     assert ecrit.jetons_lus == len(ids)
     assert moteur.decouper(["Où voter ?"]) == [coder("Où voter ?", tokenizer)]
+
+
+@avec_moteur
+def test_le_serveur_de_llama_cpp_repond_au_meme_client(moteur):
+    """Le mode d'emploi le promet : le même fichier, le même client, une autre adresse."""
+    client = openai.OpenAI(base_url=f"{moteur.adresse}/v1", api_key="sans", max_retries=0)
+    for exemple in EXEMPLES[:2]:
+        rendu = client.chat.completions.create(
+            model=moteur.fichier.stem,
+            messages=[{"role": "user", "content": exemple["instruction"]}],
+            temperature=0,
+            max_tokens=40,
+        )
+        assert rendu.choices[0].message.content.strip() == exemple["output"]
 
 
 @avec_moteur

@@ -26,12 +26,15 @@ class ServiceLocal:
     Args:
         dossier: où le service range ses fichiers et ses affinages.
         modele: ce qu'il sert.
+        index: d'après quoi il répond en citant, si on le donne.
 
     Raises:
         ErreurFabrique: le service s'arrête avant de répondre ; son journal est dans ``dossier``.
     """
 
-    def __init__(self, dossier: str | Path, modele: str = "falcon-poche") -> None:
+    def __init__(
+        self, dossier: str | Path, modele: str = "falcon-poche", index: str | Path | None = None
+    ) -> None:
         self.cle = secrets.token_urlsafe(24)
         with socket.create_server(("127.0.0.1", 0)) as prise:
             self.port = prise.getsockname()[1]
@@ -39,6 +42,7 @@ class ServiceLocal:
         journal = Path(f"{dossier}.journal.txt")
         journal.parent.mkdir(parents=True, exist_ok=True)
         options = [f"--model={modele}", f"--port={self.port}", f"--dossier={dossier}"]
+        options += [f"--index={index}"] if index else []
         with journal.open("w", encoding="utf-8") as sortie:
             self.processus = subprocess.Popen(
                 [sys.executable, "-m", "fabrique", "servir", *options],

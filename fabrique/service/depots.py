@@ -238,8 +238,15 @@ def routes(depots: Depots, sert_encore: Callable[[str], str | None]) -> APIRoute
     @routeur.get("/{id}/content")
     def rendre(id: str) -> Response:
         """Le contenu d'un fichier, octet pour octet."""
-        depot = depots.trouver(id)
-        return FileResponse(depots.chemin(depot), media_type="application/octet-stream")
+        chemin = depots.chemin(depots.trouver(id))
+        if not chemin.is_file():
+            raise Refus(
+                f"le contenu du fichier « {id} » n’est plus sur le disque",
+                "Déposez-le de nouveau",
+                statut=404,
+                nom="not_found",
+            )
+        return FileResponse(chemin, media_type="application/octet-stream")
 
     @routeur.delete("/{id}")
     def supprimer(id: str) -> dict:

@@ -105,6 +105,11 @@ class Moteur:
         """Vrai si l'extension ``[gguf]`` est installée."""
         return all(map(importlib.util.find_spec, ("gguf", "xllamacpp")))
 
+    @property
+    def adresse(self) -> str:
+        """Où le serveur de llama.cpp répond lui-même, sur cette machine seulement."""
+        return self._serveur.listening_address
+
     def repondre(self, messages: Sequence[Mapping[str, str]], **reglages: Any) -> Ecrit:
         """Répond à une conversation, composée par le gabarit du modèle.
 
@@ -211,7 +216,7 @@ class Moteur:
         """Les jetons de chaque texte, découpé par llama.cpp lui-même."""
         # L'adresse est celle de cette machine : aucun mandataire.
         lien = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        adresse = f"{self._serveur.listening_address}/tokenize"
+        adresse = f"{self.adresse}/tokenize"
 
         def demander(texte: str) -> list[int]:
             corps = json.dumps({"content": texte, "add_special": False, "parse_special": False})

@@ -11,14 +11,21 @@ from fabrique.machine.profil import POCHE, T4, Profil, choisir_profil
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
 from fabrique.modeles.chargement import charger
+from fabrique.modeles.fichier_gguf import SANS_GGUF
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.moteur import Moteur
-from fabrique.service.reglages_service import Cle, ReglagesService, verifier_l_ouverture
+from fabrique.service.reglages_service import (
+    LLAMA_CPP,
+    Cle,
+    ReglagesService,
+    verifier_l_ouverture,
+)
 from fabrique.service.repondeur import Repondeur
 from fabrique.service.repondeur_gguf import RepondeurGguf
 from fabrique.service.repondeur_transformers import RepondeurTransformers
 from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
+from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
 
 def ouvrir(
@@ -52,7 +59,7 @@ def ouvrir(
         sources = Sources.lire(index, nom_servi(modele)) if index else None
         machine = examiner(racine)
         choisir_fils(machine)
-        moteur = _repondeur(modele, quantification, revision, reglages.lot)
+        moteur = _repondeur(modele, quantification, revision, reglages)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
         profil = profil_du_modele(nom_servi(modele), machine)
@@ -60,12 +67,26 @@ def ouvrir(
         servir(Service(moteur, cadre, reglages, racine, sources), cle, prise)
 
 
-def _repondeur(modele: str, quantification: str, revision: str | None, lot: int) -> Repondeur:
-    """llama.cpp pour un fichier GGUF, si l'extension ``[gguf]`` est là ; transformers sinon."""
+def _repondeur(
+    modele: str, quantification: str, revision: str | None, reglages: ReglagesService
+) -> Repondeur:
+    """llama.cpp s'il est demandé, ou pour un GGUF si l'extension est là ; transformers sinon."""
     if modele.endswith(".gguf") and Moteur.disponible():
-        return RepondeurGguf(Path(modele), lot)
+        return RepondeurGguf(Path(modele), reglages.lot)
+    if reglages.moteur == LLAMA_CPP:
+        return _par_llama_cpp(modele, revision, reglages)
     tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
     return RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
+
+
+def _par_llama_cpp(modele: str, revision: str | None, reglages: ReglagesService) -> Repondeur:
+    if not Moteur.disponible():
+        raise ErreurFabrique(
+            "le moteur de llama.cpp n’est pas installé", SANS_GGUF, champ="--moteur", code=MACHINE
+        )
+    from fabrique.service.repondeur_exporte import RepondeurExporte
+
+    return RepondeurExporte(modele, nom_servi(modele), revision, reglages.racine, reglages.lot)
 
 
 def profil_du_modele(nom: str, machine: Machine) -> Profil:

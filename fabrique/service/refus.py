@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+
+JOURNAL = logging.getLogger(__name__)
 
 #: Le « type » de l'erreur, par statut ; ailleurs, c'est une requête à corriger.
 TYPES: dict[int, str] = {
@@ -159,6 +162,12 @@ def expliquer_les_refus(application: FastAPI) -> None:
     @application.exception_handler(ErreurFabrique)
     async def _(_: Request, erreur: ErreurFabrique) -> Response:
         return en_reponse(erreur)
+
+    @application.exception_handler(OSError)
+    async def _(_: Request, erreur: OSError) -> Response:
+        JOURNAL.exception("Le disque a manqué.", exc_info=erreur)
+        remede = "Prévenez qui le tient : la place manque peut-être"
+        return en_reponse(ErreurFabrique("le disque du service a manqué", remede, code=MACHINE))
 
     @application.exception_handler(RequestValidationError)
     async def _(_: Request, erreur: RequestValidationError) -> Response:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from fabrique.socle.erreurs import COMPTE, ErreurFabrique, Nombre
 from fabrique.socle.nombres import MO
-from fabrique.socle.options import reglage, verifier_les_nombres
+from fabrique.socle.options import refuser, reglage, verifier_les_nombres
 
 #: L'adresse que cette machine seule peut joindre.
 CHEZ_SOI = "127.0.0.1"
+#: Qui peut écrire les réponses.
+TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class ReglagesService:
     dossier: str = reglage(
         "sorties/service", "Où garder fichiers et affinages, d’un démarrage à l’autre."
     )
+    moteur: str = reglage(
+        TRANSFORMERS, "Qui écrit : transformers, ou llama.cpp (extension [gguf], sans carte)."
+    )
     lot: int = reglage(16, "Réponses écrites ensemble.", COMPTE)
     file_max: int = reglage(32, "Demandes en attente, au plus.", COMPTE)
     jetons_max: int = reglage(512, "Jetons par réponse, au plus.", COMPTE)
@@ -49,6 +54,8 @@ class ReglagesService:
 
     def __post_init__(self) -> None:
         verifier_les_nombres(self)
+        if self.moteur not in (TRANSFORMERS, LLAMA_CPP):
+            raise refuser(self.moteur, f"Donnez {TRANSFORMERS} ou {LLAMA_CPP}", "moteur")
 
     @property
     def racine(self) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from jinja2 import TemplateError
 
+from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.contrainte import verifier
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.service.refus import Refus
@@ -209,6 +210,19 @@ def trop_longue() -> Iterator[None]:
         raise Refus(
             cause.message, cause.remede, champ="messages", nom="context_length_exceeded"
         ) from cause
+
+
+def verifier_l_inscription(moteur: Repondeur, nom: str, dossier: Path) -> None:
+    """Refuse un adaptateur avant de le servir.
+
+    Raises:
+        ErreurFabrique: ce nom est déjà servi, ou l'adaptateur ne sert pas.
+    """
+    if nom in moteur.noms():
+        raise ErreurFabrique(
+            f"deux modèles s’appelleraient « {nom} »", "Renommez le dossier de l’un", dossier
+        )
+    verifier_adaptateur(dossier)
 
 
 def verifier_le_nom(moteur: Repondeur, nom: str) -> None:

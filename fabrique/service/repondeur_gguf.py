@@ -28,13 +28,18 @@ class RepondeurGguf:
     Args:
         fichier: le GGUF.
         places: combien de réponses avancent ensemble.
+        base: le nom public de ce qu'il porte ; par défaut, celui du fichier.
     """
 
     affine = False
 
-    def __init__(self, fichier: Path, places: int) -> None:
+    def __init__(self, fichier: Path, places: int, base: str = "") -> None:
         self._moteur = Moteur(fichier, places=places)
-        self.base = fichier.stem
+        self.base = base or fichier.stem
+
+    def fermer(self) -> None:
+        """Rend la mémoire."""
+        self._moteur.fermer()
 
     def noms(self) -> list[str]:
         """Le seul modèle servi."""

@@ -17,11 +17,16 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
+from fabrique.modeles.adaptateurs import charger_adaptateur
 from fabrique.modeles.generation import SANS_REGLE_CACHEE, base_ou_affine, place_pour_repondre
 from fabrique.service.plume import Plume
-from fabrique.service.repondeur import Ligne, jetons_de, trop_longue, verifier_pour
-from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.service.repondeur import (
+    Ligne,
+    jetons_de,
+    trop_longue,
+    verifier_l_inscription,
+    verifier_pour,
+)
 
 #: Adaptateurs gardés en mémoire ; au-delà, le plus anciennement employé en sort.
 ADAPTATEURS_GARDES = 8
@@ -58,11 +63,7 @@ class RepondeurTransformers:
         Raises:
             ErreurFabrique: ce nom est déjà servi, ou l'adaptateur ne sert pas.
         """
-        if nom in self.noms():
-            raise ErreurFabrique(
-                f"deux modèles s’appelleraient « {nom} »", "Renommez le dossier de l’un", dossier
-            )
-        verifier_adaptateur(dossier)
+        verifier_l_inscription(self, nom, dossier)
         self._dossiers[nom] = dossier
 
     def _chez_peft(self, nom: str) -> str | bool:

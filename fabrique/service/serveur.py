@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -23,8 +25,8 @@ from fabrique.service.garde import SANTE, Garde, Protocole
 from fabrique.service.refus import expliquer_les_refus
 from fabrique.service.reglages_service import Cle, ReglagesService
 from fabrique.service.repondeur import Repondeur, verifier_le_nom
-from fabrique.service.travaux import AVANCE, REUSSI, Travail, Travaux
-from fabrique.socle.emplacements import ecrire_signe, est_signe
+from fabrique.service.travaux import ADAPTATEUR, ETAT, REUSSI, Travail, Travaux
+from fabrique.socle.emplacements import ecrire_json, ecrire_signe, est_signe
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import accorder
 
@@ -32,6 +34,13 @@ JOURNAL = logging.getLogger(__name__)
 
 #: Ce qui signe le dossier d'un service.
 SIGNATURE = "service.json"
+#: Là tant qu'un service tourne : retrouvé au démarrage, il dit que le précédent n'a pas pu s'arrêter.
+OUVERT = "ouvert.json"
+#: Ce que l'on dit alors.
+TUE = (
+    "Le service précédent a été tué : s’il écrivait des réponses, elles sont perdues et se "
+    "redemandent ; les fichiers et les affinages sont là."
+)
 #: Connexions ouvertes à la fois, au plus ; uvicorn refuse les suivantes (503).
 CONNEXIONS_MAX = 256
 
@@ -74,7 +83,9 @@ class Service:
         sources: Sources | None = None,
     ) -> None:
         self.moteur, self.cadre, self.reglages = moteur, cadre, reglages
-        self.sources = sources
+        self.racine, self.sources = racine, sources
+        self.tue_avant = (racine / OUVERT).is_file()
+        self.coupes = effacer_les_envois_coupes(racine)
         self.depots = Depots(racine / "fichiers")
         self.travaux = Travaux(racine / "affinages", self._servir_l_affine)
         self.attente = Attente(moteur, reglages.lot, reglages.file_max)
@@ -87,29 +98,44 @@ class Service:
         """L'affinage en cours qui a été demandé avec ce fichier."""
         return next((t.id for t in self.travaux.actifs() if id in (t.fichier, t.validation)), None)
 
+    def demarrer(self) -> None:
+        """Mène les affinages, et laisse de quoi savoir, si le service est tué, qu'il l'a été."""
+        ecrire_json(self.racine / OUVERT, {"ouvert": int(time.time())})
+        self.travaux.demarrer()
+
     def fermer(self) -> None:
         """Interrompt les réponses, et garde l'affinage en cours pour le prochain démarrage."""
         self.attente.fermer()
         self.travaux.fermer()
+        (self.racine / OUVERT).unlink(missing_ok=True)
 
     def presentation(self, port: int, avec_cle: bool) -> str:
         """Ce que dit la commande avant de servir : l'adresse, les modèles, et ce qu'elle a retrouvé."""
         hote = f"[{self.reglages.hote}]" if ":" in self.reglages.hote else self.reglages.hote
-        tous = self.travaux.tous()
-        retrouves = [
-            accorder(len(tous), "affinage retrouvé", "affinages retrouvés"),
-            accorder(sum(t.etat == REUSSI for t in tous), "réussi"),
-            f"{sum(t.etat == AVANCE for t in tous)} à reprendre",
-        ]
         lignes = [
             f"Le service répond sur http://{hote}:{port}/v1 "
             + ("(clé demandée)." if avec_cle else "(sans clé, cette machine seulement)."),
             f"Modèles : {', '.join(montres(self.moteur))}.",
             *([self.sources.presentation()] if self.sources else []),
-            *([", ".join(retrouves) + "."] if tous else []),
+            *self._retrouve(),
             "Ctrl-C l’arrête.",
         ]
         return "\n".join(lignes)
+
+    def _retrouve(self) -> list[str]:
+        """Ce que le service précédent a laissé, une phrase par chose."""
+        fichiers, tous = len(self.depots.tous()), self.travaux.tous()
+        comptes = [
+            *([accorder(fichiers, "fichier retrouvé", "fichiers retrouvés")] if fichiers else []),
+            accorder(len(tous), "affinage retrouvé", "affinages retrouvés"),
+            accorder(sum(t.etat == REUSSI for t in tous), "réussi"),
+            f"{len(self.travaux.actifs())} à finir",
+        ]
+        return [
+            *([TUE] if self.tue_avant else []),
+            *([f"{', '.join(comptes)}."] if fichiers or tous else []),
+            *([f"Envois coupés en route, à refaire : {self.coupes}."] if self.coupes else []),
+        ]
 
 
 def montres(moteur: Repondeur) -> list[str]:
@@ -122,7 +148,7 @@ def application(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def vie(_: FastAPI) -> AsyncIterator[None]:
-        service.travaux.demarrer()
+        service.demarrer()
         yield
         service.fermer()
 
@@ -163,6 +189,26 @@ def _modele(nom: str) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- ce qu'on tient seul
+
+
+def effacer_les_envois_coupes(racine: Path) -> int:
+    """Efface ce qu'un service tué recevait encore, et dont le client n'a jamais eu l'identifiant.
+
+    Un dépôt garde son nom caché tant qu'il n'est pas entier ; un affinage n'existe qu'avec son état.
+    Ce dossier est à nous, et nous le tenons seuls.
+
+    Returns:
+        Combien il y en avait.
+    """
+    entames = [
+        dossier
+        for dossier in racine.glob("affinages/ftjob-*")
+        if not any((dossier / nom).exists() for nom in (ETAT, ADAPTATEUR))
+    ]
+    coupes = [*racine.glob("fichiers/.file-*"), *entames]
+    for dossier in coupes:
+        shutil.rmtree(dossier)
+    return len(coupes)
 
 
 @contextmanager
