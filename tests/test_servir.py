@@ -1608,16 +1608,26 @@ def test_langchain_parle_au_service(api, programmes):
     os.name == "nt" or not shutil.which("curl"), reason="ce programme est un script du shell"
 )
 def test_curl_mene_la_meme_suite(faux, faux_affinage, tmp_path):
-    """Le programme du mode d'emploi, tel quel : déposer, créer, attendre, converser."""
-    (tmp_path / "dix.jsonl").write_bytes(exemples())
+    """Le programme du mode d'emploi, tel quel : déposer, créer, attendre, converser ; un refus se lit."""
     service = faux()
-    with en_marche(service, cle="une-cle") as adresse:
-        lance = subprocess.Popen(
-            ["bash", EXEMPLES_A_COPIER / "affinage_heberge.sh", tmp_path / "dix.jsonl", BASE],
+
+    def lancer(nombre: int, adresse: str) -> subprocess.Popen:
+        (tmp_path / "corpus.jsonl").write_bytes(exemples(nombre))
+        return subprocess.Popen(
+            ["bash", EXEMPLES_A_COPIER / "affinage_heberge.sh", tmp_path / "corpus.jsonl", BASE],
             env=os.environ | {"OPENAI_BASE_URL": f"{adresse}/v1", "OPENAI_API_KEY": "une-cle"},
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
+
+    with en_marche(service, cle="une-cle") as adresse:
+        trop_court = lancer(9, adresse)
+        _, refus = trop_court.communicate(timeout=60)
+        assert trop_court.returncode
+        assert "il en faut au moins 10" in refus
+        assert "Traceback" not in refus
+        lance = lancer(10, adresse)
         attendre(lambda: service.travaux.tous())
         [mene] = service.travaux.tous()
         (service.travaux.dossier(mene) / "va").touch()

@@ -212,17 +212,35 @@ def trop_longue() -> Iterator[None]:
         ) from cause
 
 
-def verifier_l_inscription(moteur: Repondeur, nom: str, dossier: Path) -> None:
-    """Refuse un adaptateur avant de le servir.
+class BaseEtAdaptateurs:
+    """Ce que servent les moteurs qui savent affiner : une base, et des adaptateurs par leur nom.
 
-    Raises:
-        ErreurFabrique: ce nom est déjà servi, ou l'adaptateur ne sert pas.
+    Args:
+        base: le nom public de la base.
     """
-    if nom in moteur.noms():
-        raise ErreurFabrique(
-            f"deux modèles s’appelleraient « {nom} »", "Renommez le dossier de l’un", dossier
-        )
-    verifier_adaptateur(dossier)
+
+    affine = True
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self._dossiers: dict[str, Path] = {}
+
+    def noms(self) -> list[str]:
+        """La base, puis les adaptateurs, dans l'ordre où ils sont venus."""
+        return [self.base, *self._dossiers]
+
+    def inscrire(self, nom: str, dossier: Path) -> None:
+        """Sert un adaptateur sous un nom, après avoir vérifié qu'il se lit et qu'il sert.
+
+        Raises:
+            ErreurFabrique: ce nom est déjà servi, ou l'adaptateur ne sert pas.
+        """
+        if nom in self.noms():
+            raise ErreurFabrique(
+                f"deux modèles s’appelleraient « {nom} »", "Renommez le dossier de l’un", dossier
+            )
+        verifier_adaptateur(dossier)
+        self._dossiers[nom] = dossier
 
 
 def verifier_le_nom(moteur: Repondeur, nom: str) -> None:

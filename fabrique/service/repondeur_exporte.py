@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fabrique.service.export import exporter_gguf
-from fabrique.service.repondeur import Ligne, verifier_l_inscription
+from fabrique.service.repondeur import BaseEtAdaptateurs, Ligne
 from fabrique.service.repondeur_gguf import RepondeurGguf
 
 #: En 16 bits, l'export vérifie un écart de 0,01 nat au plus ; avec moins de bits, des mots changent.
@@ -26,7 +26,7 @@ OUVERTS = 4
 EXPORTS = ".gguf-"
 
 
-class RepondeurExporte:
+class RepondeurExporte(BaseEtAdaptateurs):
     """Répond avec llama.cpp, base et adaptateurs.
 
     ``ecrire`` ne s'appelle que d'un fil à la fois : celui de la file d'attente.
@@ -41,32 +41,17 @@ class RepondeurExporte:
         ErreurFabrique: extension absente, ou base que le format GGUF ne prend pas.
     """
 
-    affine = True
-
     def __init__(
         self, modele: str, base: str, revision: str | None, racine: Path, places: int
     ) -> None:
-        self.base, self._racine, self._places = base, racine, places
+        super().__init__(base)
+        self._racine, self._places = racine, places
         self._exporter = partial(exporter_gguf, modele, type=TYPE, revision=revision)
-        self._dossiers: dict[str, Path] = {}
         self._ouverts: OrderedDict[str, tuple[RepondeurGguf, ExitStack]] = OrderedDict()
         for reste in racine.glob(f"{EXPORTS}*"):  # d'un service tué
             shutil.rmtree(reste)
         # La base lit pour tous : ses adaptateurs ont son tokenizer et sa fenêtre.
         self._lecteur, self._lieu = self._ouvrir(None)
-
-    def noms(self) -> list[str]:
-        """La base, puis les adaptateurs, dans l'ordre où ils sont venus."""
-        return [self.base, *self._dossiers]
-
-    def inscrire(self, nom: str, dossier: Path) -> None:
-        """Sert un adaptateur sous un nom, après avoir vérifié qu'il se lit ; il s'exporte plus tard.
-
-        Raises:
-            ErreurFabrique: ce nom est déjà servi, ou l'adaptateur ne sert pas.
-        """
-        verifier_l_inscription(self, nom, dossier)
-        self._dossiers[nom] = dossier
 
     def lire(self, messages: list[dict[str, str]]) -> list[int]:
         """Les jetons d'une conversation, découpés par le tokenizer d'origine."""

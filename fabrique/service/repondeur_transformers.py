@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,10 +20,10 @@ from fabrique.modeles.adaptateurs import charger_adaptateur
 from fabrique.modeles.generation import SANS_REGLE_CACHEE, base_ou_affine, place_pour_repondre
 from fabrique.service.plume import Plume
 from fabrique.service.repondeur import (
+    BaseEtAdaptateurs,
     Ligne,
     jetons_de,
     trop_longue,
-    verifier_l_inscription,
     verifier_pour,
 )
 
@@ -32,7 +31,7 @@ from fabrique.service.repondeur import (
 ADAPTATEURS_GARDES = 8
 
 
-class RepondeurTransformers:
+class RepondeurTransformers(BaseEtAdaptateurs):
     """Répond avec ``generate`` de transformers.
 
     ``ecrire`` ne s'appelle que d'un fil à la fois : celui de la file d'attente.
@@ -41,30 +40,15 @@ class RepondeurTransformers:
         base: le nom public de la base.
     """
 
-    affine = True
-
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, modele: PreTrainedModel, base: str
     ) -> None:
-        self.tokenizer, self.modele, self.base = tokenizer, modele.eval(), base
-        self._dossiers: dict[str, Path] = {}
+        super().__init__(base)
+        self.tokenizer, self.modele = tokenizer, modele.eval()
         self._charges: OrderedDict[str, str] = OrderedDict()  # nom servi → nom chez peft
         self._deja_poses = 0
 
     # ------------------------------------------------------------ les modèles
-
-    def noms(self) -> list[str]:
-        """La base, puis les adaptateurs, dans l'ordre où ils sont venus."""
-        return [self.base, *self._dossiers]
-
-    def inscrire(self, nom: str, dossier: Path) -> None:
-        """Sert un adaptateur sous un nom, après avoir vérifié qu'il se lit et qu'il sert.
-
-        Raises:
-            ErreurFabrique: ce nom est déjà servi, ou l'adaptateur ne sert pas.
-        """
-        verifier_l_inscription(self, nom, dossier)
-        self._dossiers[nom] = dossier
 
     def _chez_peft(self, nom: str) -> str | bool:
         """Le nom que porte l'adaptateur sur le modèle, posé s'il ne l'était pas ; faux pour la base."""
