@@ -114,7 +114,7 @@ def en_parts(fichiers: Sequence[str], parts: int) -> list[list[str]]:
 
 def tests_du_paquet() -> list[str]:
     """Les fichiers de tests du dossier, dans l'ordre de leurs noms."""
-    return sorted(str(f.relative_to(RACINE)) for f in (RACINE / "tests").glob("test_*.py"))
+    return sorted(f"tests/{f.name}" for f in (RACINE / "tests").glob("test_*.py"))
 
 
 def commandes(carnets: list[Path], paquet: bool, style: bool, parts: int = 1) -> Iterator[Commande]:
