@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,17 +52,18 @@ DELAI_PAR_CELLULE = 1200
 NBVAL = ["--nbval-lax", f"--nbval-cell-timeout={DELAI_PAR_CELLULE}", "-p", "no:cacheprovider"]
 JUMEAU = "tests/test_jumeau.py::test_le_carnet_passe_sur_le_jumeau"
 #: Ce que « make test-vite » vérifie en moins de trois minutes : le cœur du paquet, sans long apprentissage.
+#: Un sur deux à chaque cœur : les deux moitiés durent à peu près autant.
 ESSENTIELS = (
     "corpus",
     "conversion",
     "personnelles",
-    "selection",
-    "gabarits",
-    "generation",
-    "metriques",
-    "incertitude",
-    "machine",
     "depot",
+    "gabarits",
+    "selection",
+    "generation",
+    "incertitude",
+    "metriques",
+    "machine",
 )
 
 
@@ -106,15 +107,28 @@ class Commande:
     environnement: Mapping[str, str] = field(default_factory=dict)
 
 
-def commandes(carnets: list[Path], paquet: bool, style: bool) -> Iterator[Commande]:
+def en_parts(fichiers: Sequence[str], parts: int) -> list[list[str]]:
+    """Ces fichiers en ``parts`` listes : un sur ``parts`` à chacune, dans l'ordre donné."""
+    return [list(fichiers[rang::parts]) for rang in range(parts)]
+
+
+def tests_du_paquet() -> list[str]:
+    """Les fichiers de tests du dossier, dans l'ordre de leurs noms."""
+    return sorted(f"tests/{f.name}" for f in (RACINE / "tests").glob("test_*.py"))
+
+
+def commandes(carnets: list[Path], paquet: bool, style: bool, parts: int = 1) -> Iterator[Commande]:
     """Les commandes à lancer, les plus longues d'abord.
+
+    Le paquet d'abord, en ``parts`` commandes. Sur deux cœurs, une suffit : elle dure moins que la
+    moitié du tout, et chaque part de plus referait les imports et les petits modèles d'épreuve.
 
     Chaque carnet est exécuté sous nbval, chaque exercice suivi de sa solution ; puis tel quel sur le
     jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``). Un carnet qui n'emploie pas le
     profil y ferait deux fois la même chose : une seule exécution, sous le profil du jumeau, suffit.
     """
-    if paquet:
-        yield Commande(pytest("tests", "--deselect", JUMEAU))
+    for part in en_parts(tests_du_paquet(), parts) if paquet else []:
+        yield Commande(pytest(*part, "--deselect", JUMEAU))
     for carnet in sorted(carnets, reverse=True):
         deux_fois = emploie_le_profil(RACINE / "notebooks" / carnet.name)
         yield Commande(pytest(*NBVAL, str(carnet)), {} if deux_fois else SUR_LE_JUMEAU)
@@ -168,13 +182,13 @@ def main() -> int:
     RAPPORTS.mkdir(parents=True)
     if options.vite:
         fichiers = [f"tests/test_{nom}.py" for nom in ESSENTIELS]
-        parts = [fichiers[rang :: ouvriers()] for rang in range(ouvriers())]
-        a_lancer = [Commande(pytest(*part)) for part in parts]
+        a_lancer = [Commande(pytest(*part)) for part in en_parts(fichiers, ouvriers())]
     else:
         carnets = copier_carnets(options.carnet)
         shutil.rmtree(CACHE_DU_JUMEAU, ignore_errors=True)
         poser(CACHE_DU_JUMEAU)
-        a_lancer = list(commandes(carnets, not options.sans_paquet, not options.sans_style))
+        parts = max(1, ouvriers() // 2)
+        a_lancer = list(commandes(carnets, not options.sans_paquet, not options.sans_style, parts))
     echecs = []
     with ThreadPoolExecutor(ouvriers()) as equipe:
         for tache in as_completed(

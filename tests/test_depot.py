@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from fabrique.ligne_de_commande import application
 from fabrique.modeles.catalogue import CATALOGUE
 from outils import adresse
-from outils.tester import RACINE
+from outils.tester import ESSENTIELS, RACINE, commandes, en_parts, tests_du_paquet
 
 
 def fichiers_du_depot() -> list[Path]:
@@ -410,6 +410,21 @@ def test_l_aide_dit_chaque_cible_et_aucune_autre():
 
 
 @avec_make
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_chaque_fichier_de_tests_est_lance_une_fois(parts: int):
+    """En une commande ou en plusieurs : l'ordre est celui des noms, et rien n'est oublié."""
+    tous = tests_du_paquet()
+    assert {f"tests/test_{nom}.py" for nom in ESSENTIELS} < set(tous)
+    assert "tests/test_depot.py" in tous
+    lances = [
+        [mot for mot in commande.mots if mot in tous]
+        for commande in commandes([], paquet=True, style=False, parts=parts)
+    ]
+    assert lances == en_parts(tous, parts)
+    assert sorted(nom for part in lances for nom in part) == tous
+    assert max(map(len, lances)) - min(map(len, lances)) <= 1
+
+
 def test_l_integration_continue_lance_ce_qui_existe(tmp_path: Path):
     """.ci/run appelle make une fois, pour « test » ; chaque pas des flux nomme ce qui est au dépôt."""
     faux = tmp_path / "make"

@@ -62,13 +62,28 @@ AVEC_GLOO = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def huit(fichier_corpus, tmp_path):
+@pytest.fixture(scope="module")
+def huit(fichier_corpus, tmp_path_factory):
     """Huit exemples : deux lots pleins."""
     exemples = json.loads(fichier_corpus.read_text(encoding="utf-8"))[:8]
-    huit = tmp_path / "huit.json"
+    huit = tmp_path_factory.mktemp("corpus") / "huit.json"
     huit.write_text(json.dumps(exemples, ensure_ascii=False), encoding="utf-8")
     return huit
+
+
+@pytest.fixture(scope="module")
+def seul(dossier_petit, huit, tmp_path_factory):
+    """Ce qu'un seul processus apprend de ces huit exemples."""
+    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
+    corpus, sortie = fabrique.lire_corpus(huit), tmp_path_factory.mktemp("seul") / "un"
+    return fabrique.entrainer(modele, tokenizer, corpus, Reglages(**REGLAGES), sortie)
+
+
+def verifier_l_adaptateur(obtenu: Path, attendu: Path) -> None:
+    """Les mêmes poids, à 1e-5 près."""
+    attendus, obtenus = (load_file(d / "adapter_model.safetensors") for d in (attendu, obtenu))
+    for nom, poids in attendus.items():
+        torch.testing.assert_close(obtenus[nom], poids, rtol=0, atol=1e-5)
 
 
 def a_deux(modele, corpus, sortie, mourir_au_pas=0) -> Lance:
@@ -101,7 +116,7 @@ def a_deux(modele, corpus, sortie, mourir_au_pas=0) -> Lance:
 
 
 @AVEC_GLOO
-def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, tmp_path):
+def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, seul, tmp_path):
     """À 1e-5 près ; un seul processus écrit et parle."""
     lance = a_deux(dossier_petit, huit, tmp_path / "deux")
     assert lance.code == 0, lance.journal
@@ -109,13 +124,7 @@ def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, tmp_
     assert premier.splitlines()[-1] == "pas : 4"
     assert second == "pas : 4\n"  # le sien, écrit par le test : le second processus se tait
     assert ["0/4 [" in erreur for erreur in lance.erreur] == [True, False]  # une barre, une seule
-    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
-    seul = fabrique.entrainer(
-        modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
-    )
-    adaptateurs = [load_file(tmp_path / d / "adapter_model.safetensors") for d in ("un", "deux")]
-    for nom, poids in adaptateurs[0].items():
-        torch.testing.assert_close(adaptateurs[1][nom], poids, rtol=0, atol=1e-5)
+    verifier_l_adaptateur(tmp_path / "deux", seul.dossier)
     rapport = json.loads((tmp_path / "deux" / "rapport.json").read_text(encoding="utf-8"))
     assert [releve["perte"] for releve in rapport["historique"]] == pytest.approx(
         [releve["perte"] for releve in seul.historique], abs=1e-4
@@ -128,7 +137,7 @@ def test_deux_processus_donnent_l_adaptateur_d_un_seul(dossier_petit, huit, tmp_
 
 
 @AVEC_GLOO
-def test_deux_processus_tues_reprennent_au_dernier_point(dossier_petit, huit, tmp_path):
+def test_deux_processus_tues_reprennent_au_dernier_point(dossier_petit, huit, seul, tmp_path):
     """Tués au troisième pas, relancés : les deux repartent du deuxième, au même adaptateur."""
     assert a_deux(dossier_petit, huit, tmp_path / "deux", mourir_au_pas=3).code != 0
     assert (tmp_path / "deux" / "checkpoint-2").exists()
@@ -137,15 +146,7 @@ def test_deux_processus_tues_reprennent_au_dernier_point(dossier_petit, huit, tm
     assert lance.code == 0, lance.journal
     assert ["2/4 [" in erreur for erreur in lance.erreur] == [True, False]
     assert "0/4 [" not in lance.erreur[0]  # pas de barre vide au-dessus de la reprise
-    tokenizer, modele = fabrique.charger(dossier_petit, silencieux=True)
-    fabrique.entrainer(
-        modele, tokenizer, fabrique.lire_corpus(huit), Reglages(**REGLAGES), tmp_path / "un"
-    )
-    attendu, obtenu = (
-        load_file(tmp_path / d / "adapter_model.safetensors") for d in ("un", "deux")
-    )
-    for nom, poids in attendu.items():
-        torch.testing.assert_close(obtenu[nom], poids, rtol=0, atol=1e-5)
+    verifier_l_adaptateur(tmp_path / "deux", seul.dossier)
 
 
 @pytest.mark.parametrize(

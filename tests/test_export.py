@@ -56,13 +56,17 @@ from outils.jumeau import FIN, SPECIAUX
 from outils.tester import ENVIRONNEMENT
 
 #: Une machine où l'extension [gguf] n'est pas installée.
+#: Plusieurs commandes dans un processus où gguf manque : leurs codes, et la phrase de chacune.
 SANS_GGUF = """
-import sys
+import contextlib, io, json, sys
 
 sys.modules["gguf"] = None
 from fabrique.ligne_de_commande import principal
 
-sys.exit(principal(sys.argv[1:]))
+for commande in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as dit:
+        code = principal(commande)
+    print(json.dumps([code, dit.getvalue()]))
 """
 
 avec_moteur = pytest.mark.skipif(
@@ -699,20 +703,23 @@ def test_choisir_un_adaptateur_laisse_l_apprentissage_intact(avec_adaptateur):
     assert {nom for nom, p in affine.named_parameters() if p.requires_grad} == avant != set()
 
 
-@pytest.mark.parametrize("commande", ["exporter", "generer"])
-def test_sans_l_extension_la_commande_dit_quoi_installer(commande, par_coeur_f16, tmp_path):
+def test_sans_l_extension_la_commande_dit_quoi_installer(par_coeur_f16, tmp_path):
     """Écrire un GGUF, ou en faire une base : une phrase, et rien d'écrit."""
-    arguments = {
-        "exporter": ["--model", "falcon-poche", "--sortie", tmp_path / "ici"],
-        "generer": ["--model", par_coeur_f16.fichier, "--instruction", "Où voter\u00a0?"],
-    }[commande]
+    commandes = [
+        ["exporter", "--model", "falcon-poche", "--sortie", str(tmp_path / "ici")],
+        ["generer", "--model", str(par_coeur_f16.fichier), "--instruction", "Où voter\u00a0?"],
+    ]
     fini = subprocess.run(
-        [sys.executable, "-c", SANS_GGUF, commande, *map(str, arguments)],
+        [sys.executable, "-c", SANS_GGUF, json.dumps(commandes)],
         env=ENVIRONNEMENT,
         capture_output=True,
         text=True,
     )
-    assert fini.returncode == MACHINE
-    assert "pip install 'fabrique[gguf]'" in fini.stderr
+    assert fini.returncode == 0, fini.stderr
     assert "Traceback" not in fini.stderr
+    dites = [json.loads(ligne) for ligne in fini.stdout.splitlines() if ligne.startswith("[")]
+    assert [code for code, _ in dites] == [MACHINE] * len(commandes)
+    for _, dit in dites:
+        assert "pip install 'fabrique[gguf]'" in dit
+        assert "Traceback" not in dit
     assert not (tmp_path / "ici").exists()

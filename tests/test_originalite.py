@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from outils.tester import RACINE
 
 DONNEES = RACINE.parent / "shared" / "donnees"
 SUITE = 12
+#: Les bits de tête d’une empreinte qu’on regarde d’abord : quatre millions de cases.
+BITS_DU_CRIBLE = 22
+DECALAGE = np.uint64(64 - BITS_DU_CRIBLE)
 #: Les seuls passages qu'on peut avoir en commun : le nom d'une loi, d'un code, d'un organisme ou
 #: d'un titre ne se récrit pas. Un nom par ligne, tel qu'il s'écrit ; jamais une phrase.
 NOMS = RACINE / "tests" / "noms_officiels.txt"
@@ -73,20 +77,30 @@ def communes(corpus: dict[str, str], epreuves: Iterator[str]) -> set[str]:
     if not notres:
         return set()
     connues = np.array(sorted(notres), np.uint64)
+    # Un crible : les suites dont les bits de tête sont ceux d'une des nôtres, seules à chercher.
+    crible = np.zeros(2**BITS_DU_CRIBLE, bool)
+    crible[connues >> DECALAGE] = True
     trouvees: set[int] = set()
     for texte in epreuves:
         numeros = [vocabulaire.get(m, 0) for m in mots(texte)]
         vues = suites(numeros)
+        vues = vues[crible[vues >> DECALAGE]]
         rangs = np.searchsorted(connues[:-1], vues)
         trouvees.update(vues[connues[rangs] == vues].tolist())
     return {notres[code] for code in trouvees}
 
 
+@cache
+def noms_officiels() -> list[str]:
+    """Les noms officiels, en mots."""
+    return [" ".join(mots(nom)) for nom in NOMS.read_text("utf-8").splitlines()]
+
+
 def sans_noms(texte: str) -> str:
     """Le texte, chaque nom officiel remplacé par un mot qui n'existe pas."""
     lus = f" {' '.join(mots(texte))} "
-    for nom in NOMS.read_text("utf-8").splitlines():
-        lus = lus.replace(f" {' '.join(mots(nom))} ", " nomofficiel ")
+    for nom in noms_officiels():
+        lus = lus.replace(f" {nom} ", " nomofficiel ")
     return lus
 
 

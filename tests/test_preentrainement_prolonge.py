@@ -17,7 +17,7 @@ from hypothesis import given, strategies as st
 from torch.nn.functional import cross_entropy
 
 import fabrique
-from fabrique.entrainement import entraineur
+from fabrique.entrainement import entraineur, prolongement
 from fabrique.entrainement.fenetres import (
     REMPLISSAGE,
     LotDeFenetres,
@@ -188,6 +188,35 @@ def test_tuee_puis_relancee_la_courbe_est_la_meme(dossier_petit, tmp_path, monke
         lire(charger(), tmp_path / "coupee", replace(REGLAGES, calendrier="qualite_en_dernier"))
     with pytest.raises(ErreurFabrique, match="ce qui change : donnees"):
         lire(charger(), tmp_path / "coupee", documents=DOCUMENTS[:20])
+
+
+def test_la_base_ne_se_mesure_qu_une_fois(petit, tmp_path, monkeypatch):
+    """Une autre lecture du même modèle reprend le relevé du pas 0, et finit comme la première."""
+    mesures, mesurer = [], prolongement.bits_par_texte
+
+    def compter(modele, tokenizer, textes, longueur):
+        mesures.append(textes)
+        return mesurer(modele, tokenizer, textes, longueur)
+
+    monkeypatch.setattr(prolongement, "bits_par_texte", compter)
+    tokenizer, modele = petit
+    courte = replace(REGLAGES, pas_mesure=100)
+
+    def relire(nom, temoins, depart=None):
+        mesures.clear()
+        return prolonger(
+            modele, tokenizer, [DOCUMENTS[:4]], courte, tmp_path / nom, temoins, depart
+        )
+
+    premiere = relire("premiere", TEMOINS)
+    assert len(mesures) == 4  # deux jeux de textes, avant et après
+    assert relire("seconde", TEMOINS, premiere.depart).courbe == premiere.courbe
+    assert len(mesures) == 2
+    # Un jeu de textes que l'autre lecture n'avait pas : tout se mesure.
+    autres = TEMOINS | {"autre": ["Le chien aboie."]}
+    autre = relire("autre", autres, premiere.depart)
+    assert autre.depart.keys() == premiere.depart.keys() | {"autre"}
+    assert len(mesures) == 6
 
 
 def test_le_disque_plein_arrete_au_dernier_point_qui_reste_entier(petit, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ Elle peut se partager entre processus : rien n'y dépend d'un autre exemple.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -71,10 +71,9 @@ def _examiner_un(
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
         laisse = {c: v if isinstance(v, str) else json.dumps(v) for c, v in lu["laisse"].items()}
-        constats = [
-            *_constats_du_texte(contenu, *situation),
-            *_constats_personnels(laisse | contenu, *situation),
-        ]
+        personnels = list(_constats_personnels(laisse | contenu, *situation))
+        touches = {constat.champ for constat in personnels}
+        constats = [*_constats_du_texte(contenu, touches, *situation), *personnels]
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:
@@ -103,11 +102,17 @@ def _examiner_un(
     }
 
 
-def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
-    """Ce que les règles trouvent dans chaque champ, les données personnelles masquées."""
+def _constats_du_texte(
+    contenu: dict, touches: Container[str | None], rang: int, ligne: int
+) -> Iterator[Constat]:
+    """Ce que les règles trouvent dans chaque champ, les données personnelles masquées.
+
+    Args:
+        touches: les champs où il y en a ; les autres n'ont rien à masquer.
+    """
     dits, contexte = champs_dits(contenu), personnelles.contexte_de(contenu)
     for champ, texte in textes(contenu):
-        masque = personnelles.masquer(texte, contexte)
+        masque = personnelles.masquer(texte, contexte) if champ in touches else texte
         for regle in regles.REGLES:
             if regle.reponse_seule and champ not in dits:
                 continue
@@ -131,8 +136,9 @@ def constats_d_encodage(exemples: Iterable[Exemple]) -> Iterator[Constat]:
     encodage = [regle for regle in regles.REGLES if regle.nom.startswith("encodage.")]
     for exemple in exemples:
         for champ, texte in textes(exemple.contenu):
+            masque = personnelles.masquer(texte)
             for regle in encodage:
-                for extrait in regle.trouver(personnelles.masquer(texte)):
+                for extrait in regle.trouver(masque):
                     situation = (exemple.rang, exemple.ligne, champ)
                     yield Constat(regle.nom, regle.gravite, *situation, extrait, regle.message)
 

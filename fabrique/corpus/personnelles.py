@@ -531,6 +531,10 @@ REGLES = (
 
 # ---------------------------------------------------------------- chercher
 
+#: Ce sans quoi aucune règle ne trouve rien : un chiffre, ou de quoi faire un courriel. Le chercher
+#: coûte bien moins que d’essayer chaque forme.
+_AMORCE = re.compile(r"\d|@|arobase|[\[({](?:at|a)[\])}]", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Trouvaille:
@@ -554,6 +558,8 @@ def reperer(texte: str, contexte: str = "") -> Iterator[tuple[Regle, int, int]]:
     """
     aplani = aplanir(texte)
     plat = aplani.texte
+    if not _AMORCE.search(plat):
+        return
     for regle in REGLES:
         for debut, fin in list(regle.reperer(plat, contexte)):
             plat = plat[:debut] + "\0" * (fin - debut) + plat[fin:]

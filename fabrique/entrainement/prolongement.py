@@ -63,6 +63,11 @@ class Prolongement:
         reglages = self.resultat.reglages
         return self.resultat.pas * reglages.batch_size * reglages.cutoff_len
 
+    @property
+    def depart(self) -> dict[str, float]:
+        """Le relevé du pas 0, avant de rien lire ; vide s'il manque."""
+        return next((releve for releve in self.courbe if not releve["pas"]), {})
+
     def change(self, jeu: str) -> tuple[float, float]:
         """Les bits par octet d'un jeu de textes, avant et après."""
         return self.courbe[0][jeu], self.courbe[-1][jeu]
@@ -75,6 +80,7 @@ def prolonger(
     reglages: ReglagesProlongement,
     sortie: str | Path,
     temoins: Mapping[str, Sequence[str]] | None = None,
+    depart: Mapping[str, float] | None = None,
 ) -> Prolongement:
     """Fait lire des textes à un modèle, entier ou à travers un adaptateur LoRA.
 
@@ -87,6 +93,8 @@ def prolonger(
         sortie: reçoit les points de reprise, l'adaptateur (ou le modèle) et ``courbe.csv``.
         temoins: des textes que l'on ne lit pas, par jeu (« validation », « général ») : leurs bits par
             octet se mesurent avant, à chaque point de reprise et à la fin.
+        depart: celui d'une autre lecture du même modèle, aux mêmes témoins : le modèle d'avant la
+            lecture n'est alors pas mesuré de nouveau.
 
     Raises:
         ErreurFabrique: comme ``entrainer`` ; ou modèle à positions ALiBi.
@@ -97,7 +105,7 @@ def prolonger(
             "ce modèle repère ses positions par ALiBi, qui ne sépare pas les documents d’une fenêtre",
             "Prenez un modèle à positions par rotation, comme Falcon-7B",
         )
-    mesure = MesureDesTextes(tokenizer, temoins or {}, reglages, Path(sortie))
+    mesure = MesureDesTextes(tokenizer, temoins or {}, reglages, Path(sortie), depart or {})
     marche = reglages.de_la_marche()
 
     def lire() -> Lecture:
@@ -131,8 +139,10 @@ class MesureDesTextes(TrainerCallback):
         temoins: Mapping[str, Sequence[str]],
         reglages: ReglagesProlongement,
         sortie: Path,
+        depart: Mapping[str, float],
     ) -> None:
         self.tokenizer, self.reglages, self.fichier = tokenizer, reglages, sortie / COURBE
+        self.depart = depart
         self.temoins = {
             jeu: [texte[:SIGNES_MESURES] for texte in textes[:TEXTES_MESURES]]
             for jeu, textes in temoins.items()
@@ -166,15 +176,25 @@ class MesureDesTextes(TrainerCallback):
             for jeu, textes in self.temoins.items()
         }
 
-    def _relever(self, modele: PreTrainedModel | PeftModel, pas: int) -> None:
-        if any(releve["pas"] == pas for releve in self.courbe):
-            return
+    def _connues(self, pas: int) -> dict[str, float]:
+        """Les mesures du départ, si une autre lecture les a déjà faites ; rien sinon."""
+        if pas or not self.temoins.keys() <= self.depart.keys():
+            return {}
+        return {jeu: self.depart[jeu] for jeu in self.temoins}
+
+    def _mesures(self, modele: PreTrainedModel | PeftModel) -> dict[str, float]:
+        """Les bits par octet de chaque jeu de textes, mesurés."""
         self.bits = self._mesurer(modele)
         modele.train()
-        mesures = {
+        return {
             jeu: round(float(bits.sum() / self.octets[jeu].sum()), 4)
             for jeu, bits in self.bits.items()
         }
+
+    def _relever(self, modele: PreTrainedModel | PeftModel, pas: int) -> None:
+        if any(releve["pas"] == pas for releve in self.courbe):
+            return
+        mesures = self._connues(pas) or self._mesures(modele)
         jetons = pas * self.reglages.lot * self.reglages.longueur
         self.courbe.append({"pas": pas, "jetons": jetons, **mesures})
         if est_le_premier():

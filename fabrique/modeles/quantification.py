@@ -12,7 +12,7 @@ import bitsandbytes as bnb
 import numpy as np
 import torch
 from bitsandbytes.functional import QuantState, dequantize_4bit, int8_vectorwise_dequant
-from scipy.stats import norm
+from scipy.special import ndtri
 from transformers import BitsAndBytesConfig
 
 #: Dettmers et al., 2023 : les seize niveaux évitent les deux bouts de la loi normale, où le
@@ -115,8 +115,8 @@ def niveaux_nf4() -> np.ndarray:
 
     Source : Dettmers et al., 2023 (QLoRA, arXiv:2305.14314), équation 4 et annexe E.
     """
-    positifs = norm.ppf(np.linspace(PROBABILITE_DU_BOUT, 0.5, 9)[:-1])
-    negatifs = -norm.ppf(np.linspace(PROBABILITE_DU_BOUT, 0.5, 8)[:-1])
+    positifs = ndtri(np.linspace(PROBABILITE_DU_BOUT, 0.5, 9)[:-1])
+    negatifs = -ndtri(np.linspace(PROBABILITE_DU_BOUT, 0.5, 8)[:-1])
     return np.sort(np.concatenate([negatifs, [0.0], positifs])) / positifs.max()
 
 

@@ -117,12 +117,13 @@ def lire_un_domaine(
     essai = reglages.part < 1
     if essai:
         _verifier_la_validation(domaine.validation)
-    lectures = []
+    lectures: list[Prolongement] = []
     for fraction in FRACTIONS if essai else (1.0,):
         tokenizer, reseau = _charger(modele, reglages, revision)
         ou = sortie if fraction == 1 else sortie / DOSSIER_DES_FRACTIONS / f"{fraction:g}"
         tire = domaine.part(fraction * reglages.part, reglages.graine)
-        lectures.append(prolonger(reseau, tokenizer, tire.sources, reglages, ou, temoins))
+        depart = lectures[0].depart if lectures else None  # la base ne se mesure qu'une fois
+        lectures.append(prolonger(reseau, tokenizer, tire.sources, reglages, ou, temoins, depart))
     faite = lectures[-1]
     print(faite.resultat)
     print(bilan(faite))
