@@ -273,12 +273,25 @@ def generer(
     quantification: Quantification = "nf4",
     max_new_tokens: Longueur = 220,
     temperature: Annotated[float, _nombre("--temperature", QUANTITE, "0 : sans tirage.")] = 0.0,
+    schema: Annotated[
+        Path | None,
+        typer.Option("--schema", help="Schéma JSON (.json) que la réponse suit, à coup sûr."),
+    ] = None,
+    choix: Annotated[
+        list[str],
+        typer.Option("--choix", help="Une des réponses permises ; à répéter."),
+    ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    motif: Annotated[
+        str, typer.Option("--motif", help="Expression régulière que la réponse suit en entier.")
+    ] = "",
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
     from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
     from fabrique.modeles.chargement import charger
+    from fabrique.modeles.formes import grammaire_de_la_forme, lire_schema
     from fabrique.modeles.generation import generer as ecrire
 
+    grammaire = grammaire_de_la_forme(schema and lire_schema(schema), choix, motif)
     if adaptateur:
         verifier_adaptateur(adaptateur)
     tokenizer, modele = charger(model, quantification, revision=revision or None, silencieux=True)
@@ -291,6 +304,7 @@ def generer(
         texte,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        grammaire=grammaire,
     )
 
 
