@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from fabrique.cours import jumelles
 from fabrique.cours.jumelles import AUTORITE, JUMELLES, SOIN
-from fabrique.cours.rangement import representations
+from fabrique.modeles.representations import representations
 from fabrique.cours.salle import sans_signature
 from fabrique.evaluation import metriques as m
 from fabrique.evaluation.aveugle import lecture_de_secours

@@ -10,7 +10,7 @@ import torch
 
 import fabrique
 from fabrique.cours.jumelles import JUMELLES, ecarts
-from fabrique.cours.rangement import representations
+from fabrique.modeles.representations import representations
 from fabrique.evaluation import pertes
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.modeles import generation

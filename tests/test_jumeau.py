@@ -25,7 +25,7 @@ import fabrique
 from benchmarks.duree_t4 import executer, lire_releve, secondes
 from fabrique.cours import jumelles
 from fabrique.cours.jeu import probabilite_du_mot, probabilites
-from fabrique.cours.rangement import representations
+from fabrique.modeles.representations import representations
 from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.rubans import ruban
 from fabrique.entrainement.textes import Document
