@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -23,7 +24,11 @@ from transformers import PreTrainedTokenizerBase
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Ce qui ferme une valeur JSON, dans l'ordre où on l'essaie ; dans un texte, « } » n'est qu'un signe.
-_FERMENT, _FERME_UN_TEXTE, _SIGNES_DE_TEXTE = b'}]"', b'"', frozenset(b"}x")
+_FERMENT, _FERME_UN_TEXTE, _SIGNES_DE_TEXTE = (b"}", b"]", b'"'), (b'"',), (b"}", b"x")
+_AUTRE = 2
+#: Un mot, une lettre accentuée, « @exemple.fr » : ce qui, dans une grammaire, n'est pas de la syntaxe.
+_FRAGMENT, _ECHAPPE = re.compile(r"[^\s\"\\^$*+?()\[\]{}|/,:]+"), re.compile(r"\\+([^\w\s])")
+_FRAGMENTS = 200
 #: Choix permis dans une suite qui finit, de plus en plus ; pas essayés, en plus, à chaque fois.
 _CHOIX, _ESSAIS = (3, 8, 32, 128, 512), 300
 
@@ -46,7 +51,7 @@ class Ecriture:
     ) -> None:
         self.alphabet = _alphabet(tokenizer)
         self.lecteur = _lecteur(self.alphabet, grammaire)
-        self.reste = limite
+        self.reste, self.fragments = limite, _fragments(grammaire)
         self._issue = Issue(b"", ())
         self._vus: dict[int, tuple[LLMatcher, Issue | None]] = {}
         if limite is not None:
@@ -103,7 +108,7 @@ class Ecriture:
                 texte: bytes | None = ancienne[debut:]
                 break
         else:
-            texte = plus_court(lecteur, self.alphabet)
+            texte = plus_court(lecteur, self.alphabet, self.fragments)
         if texte is None:
             return None
         issue = _en_jetons(lecteur, self.alphabet, texte)
@@ -140,7 +145,7 @@ def _refuser_sans_fin(tokenizer: PreTrainedTokenizerBase, grammaire: str, limite
 def _premiere_issue(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> Issue | None:
     alphabet = _alphabet(tokenizer)
     lecteur = _lecteur(alphabet, grammaire)
-    texte = plus_court(lecteur, alphabet)
+    texte = plus_court(lecteur, alphabet, _fragments(grammaire))
     return None if texte is None else _en_jetons(lecteur, alphabet, texte)
 
 
@@ -152,25 +157,29 @@ def _en_jetons(lecteur: LLMatcher, alphabet: Alphabet, texte: bytes) -> Issue:
     return Issue(texte, tuple(jetons))
 
 
-def plus_court(lecteur: LLMatcher, alphabet: Alphabet) -> bytes | None:
+def plus_court(lecteur: LLMatcher, alphabet: Alphabet, fragments: Sequence[bytes]) -> bytes | None:
     """Un texte court qui finit ce que lit ``lecteur`` ; ``None`` si l'on n'en trouve pas.
 
-    On suit d'abord, à chaque octet, la voie qui ferme ; si elle ne finit pas en quelques choix, on s'en
+    On suit d'abord, à chaque choix, la voie qui ferme ; si elle ne finit pas en quelques choix, on s'en
     écarte une fois, au plus tôt, puis deux ; puis on recommence en permettant plus de choix.
+
+    Args:
+        fragments: ce que la grammaire écrit en toutes lettres, et que la fin peut demander.
 
     Source : Harvey et Ginsberg, 1995 (« Limited Discrepancy Search »).
     """
+    gestes = Gestes(alphabet, fragments)
     for choix in _CHOIX:
-        trouve = _en_peu_de_choix(lecteur, alphabet, choix)
+        trouve = _en_peu_de_choix(lecteur, gestes, choix)
         if trouve is not None:
             return trouve
     return None
 
 
-def _en_peu_de_choix(lecteur: LLMatcher, alphabet: Alphabet, choix_max: int) -> bytes | None:
+def _en_peu_de_choix(lecteur: LLMatcher, gestes: Gestes, choix_max: int) -> bytes | None:
     numero, essais = count(), count()
-    texte, suivant = _forcer(lecteur.deep_copy(), alphabet)
-    a_voir = [(0, 0, next(numero), texte, _voies(suivant, alphabet))]
+    texte, suivant = gestes.forcer(lecteur.deep_copy())
+    a_voir = [(0, 0, next(numero), texte, gestes.voies(suivant))]
     while a_voir:
         ecarts, choix, _, texte, voies = heapq.heappop(a_voir)
         while choix <= choix_max and (voie := next(voies, None)) is not None:
@@ -180,54 +189,74 @@ def _en_peu_de_choix(lecteur: LLMatcher, alphabet: Alphabet, choix_max: int) -> 
             if next(essais) > _ESSAIS + choix_max:
                 return None
             heapq.heappush(a_voir, (ecarts + 1, choix, next(numero), texte, voies))
-            texte, choix, voies = texte + octets, choix + 1, _voies(suivant, alphabet)
+            texte, choix, voies = texte + octets, choix + 1, gestes.voies(suivant)
     return None
 
 
-def _voies(lecteur: LLMatcher, alphabet: Alphabet) -> Iterator[tuple[bytes, LLMatcher | None]]:
-    """Ce qui peut suivre, de ce qui ferme le plus à ce qui ouvre le plus ; ``None`` : c'est fini.
+class Gestes:
+    """Ce qu'on essaie d'écrire pour finir : un octet, ou un fragment de la grammaire."""
 
-    Deux octets qui laissent permis les mêmes jetons font une seule voie : « a » ou « b » dans un nom.
-    """
-    masque = _masque(lecteur)
-    if masque[alphabet.fin]:
-        yield b"", None
-    permis = [o for o, jeton in enumerate(alphabet.octets) if jeton is not None and masque[jeton]]
-    dans_un_texte = _SIGNES_DE_TEXTE.issubset(permis)
-    ferment = [o for o in (_FERME_UN_TEXTE if dans_un_texte else _FERMENT) if o in permis]
-    for octet in ferment:
-        yield _avancer(lecteur, alphabet, octet)
-    # Les suites toutes faites les plus courtes d'abord : d'une liste de valeurs, la plus brève.
-    longueurs = {o: len(_avancer(lecteur, alphabet, o)[0]) for o in permis if o not in ferment}
-    vus = set()
-    for octet in sorted(longueurs, key=lambda o: (_genre(o), longueurs[o])):
-        octets, suivant = _avancer(lecteur, alphabet, octet)
-        signature = suivant.compute_bitmask()
-        if signature not in vus:
-            vus.add(signature)
-            yield octets, suivant
+    def __init__(self, alphabet: Alphabet, fragments: Sequence[bytes]) -> None:
+        self.alphabet = alphabet
+        octets = [bytes([octet]) for octet in range(256) if alphabet.octets[octet] is not None]
+        self.octets = {octet: alphabet.jetons_de(octet) for octet in sorted(octets, key=_genre)}
+        self.fragments = {fragment: alphabet.jetons_de(fragment) for fragment in fragments}
+
+    def voies(self, lecteur: LLMatcher) -> Iterator[tuple[bytes, LLMatcher | None]]:
+        """Ce qui peut suivre, de ce qui ferme le plus à ce qui ouvre le plus ; ``None`` : c'est fini.
+
+        Deux gestes qui laissent permis les mêmes jetons font une seule voie : « a » ou « b » dans un
+        nom.
+        """
+        masque = _masque(lecteur)
+        if masque[self.alphabet.fin]:
+            yield b"", None
+        permis = [octet for octet, (jeton,) in self.octets.items() if masque[jeton]]
+        dans_un_texte = all(signe in permis for signe in _SIGNES_DE_TEXTE)
+        for ferme in _FERME_UN_TEXTE if dans_un_texte else _FERMENT:
+            if ferme in permis:
+                yield self.avancer(lecteur, self.octets[ferme], ferme)
+        # Les suites toutes faites les plus courtes d'abord : d'une liste de valeurs, la plus brève.
+        longueurs = {o: len(self.avancer(lecteur, self.octets[o], o)[0]) for o in permis}
+        essayes = sorted(permis, key=lambda octet: (_genre(octet), longueurs[octet]))
+        lettres = [octet for octet in essayes if _genre(octet) < _AUTRE]
+        vus = set()
+        for geste in [*lettres, *self.fragments, *essayes[len(lettres) :]]:
+            jetons = self.octets.get(geste) or self.fragments[geste]
+            if geste in _FERMENT or lecteur.validate_tokens(jetons) < len(jetons):
+                continue
+            octets, suivant = self.avancer(lecteur, jetons, geste)
+            signature = suivant.compute_bitmask()
+            if signature not in vus:
+                vus.add(signature)
+                yield octets, suivant
+
+    def avancer(
+        self, lecteur: LLMatcher, jetons: list[int], geste: bytes
+    ) -> tuple[bytes, LLMatcher]:
+        """Après un geste, et tout ce qui ne peut que le suivre."""
+        suivant = lecteur.deep_copy()
+        suivant.consume_tokens(jetons)
+        forces, suivant = self.forcer(suivant)
+        return geste + forces, suivant
+
+    def forcer(self, lecteur: LLMatcher) -> tuple[bytes, LLMatcher]:
+        """Avance de ce qui ne peut que suivre ; llguidance n'en permet que son propre découpage."""
+        forces = lecteur.compute_ff_bytes()
+        lecteur.consume_tokens(self.alphabet.jetons_de(forces))
+        return forces, lecteur
 
 
-def _genre(octet: int) -> int:
+def _genre(octet: bytes) -> int:
     """Ce qu'on essaie d'abord dans un texte : une minuscule, puis une lettre ou un chiffre."""
-    if octet < 128 and chr(octet).isalnum():
-        return 0 if chr(octet).islower() else 1
-    return 2
+    return 0 if octet.islower() else 1 if octet.isalnum() else _AUTRE
 
 
-def _avancer(lecteur: LLMatcher, alphabet: Alphabet, octet: int) -> tuple[bytes, LLMatcher]:
-    """Après un octet, et tous ceux qui ne peuvent que le suivre."""
-    suivant = lecteur.deep_copy()
-    suivant.consume_token(alphabet.octets[octet])
-    forces, suivant = _forcer(suivant, alphabet)
-    return bytes([octet]) + forces, suivant
-
-
-def _forcer(lecteur: LLMatcher, alphabet: Alphabet) -> tuple[bytes, LLMatcher]:
-    """Avance de ce qui ne peut que suivre ; llguidance n'en permet que son propre découpage."""
-    forces = lecteur.compute_ff_bytes()
-    lecteur.consume_tokens(alphabet.jetons_de(forces))
-    return forces, lecteur
+@lru_cache(maxsize=64)
+def _fragments(grammaire: str) -> tuple[bytes, ...]:
+    """Ce qu'une grammaire écrit en toutes lettres, du plus court au plus long."""
+    lus = set(_FRAGMENT.findall(_ECHAPPE.sub(r"\1", grammaire)))
+    return tuple(lu.encode() for lu in sorted(lus, key=lambda lu: (len(lu), lu))[:_FRAGMENTS])
 
 
 def _finit(lecteur: LLMatcher, jetons: list[int], fin: int) -> bool:

@@ -91,7 +91,7 @@ def _nommees(schema: object, choix: object, motif: object) -> list[tuple[str, bo
 
 def grammaire_json(schema: Mapping[str, Any]) -> str:
     """La grammaire des textes JSON qui suivent un schéma, sans blancs libres."""
-    return f"start: %json {json.dumps({**schema, **SANS_BLANCS})}"
+    return f"start: %json {json.dumps({**schema, **SANS_BLANCS}, ensure_ascii=False)}"
 
 
 def lire_schema(fichier: Path) -> dict[str, Any]:
@@ -145,9 +145,17 @@ def verifier_schema(schema: Any) -> None:
         )
     for lieu, sous_schema in sous_schemas:
         _verifier_les_mots(lieu, sous_schema)
+    _refuser_les_demi_caracteres(grammaire_json(schema), "schema")
     faute = LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(grammaire_json(schema)))
     if faute:
         raise incomprise(faute)
+
+
+def _refuser_les_demi_caracteres(texte: str, champ: str) -> None:
+    if any("\ud800" <= signe <= "\udfff" for signe in texte):
+        raise ErreurFabrique(
+            "un demi-caractère Unicode (« \\ud800 ») ne s’écrit pas seul", "Retirez-le", champ=champ
+        )
 
 
 def _parcourir(schema: Any, lieu: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -210,6 +218,7 @@ def _grammaire_des_choix(choix: Sequence[str]) -> str:
                 "Donnez un texte",
                 champ="choix",
             )
+    _refuser_les_demi_caracteres("".join(choix), "choix")
     # Un seul terminal : l'analyseur n'a pas à deviner où finit un choix qui en commence un autre.
     return f"start: CHOIX\nCHOIX: {' | '.join(map(_litteral, dict.fromkeys(choix)))}"
 
@@ -228,7 +237,8 @@ def _grammaire_du_motif(motif: str) -> str:
 
 def _verifier_le_motif(motif: str, champ: str) -> None:
     """Refuse un motif que llguidance ne suit pas : regards en avant ou en arrière, renvois, « \\b »."""
-    faute = LLMatcher.validate_grammar(LLMatcher.grammar_from_regex(motif.strip("^$")))
+    _refuser_les_demi_caracteres(motif, champ)
+    faute = LLMatcher.validate_grammar(LLMatcher.grammar_from_regex(motif))
     if faute:
         raise ErreurFabrique(
             f"ce motif n’est pas suivi («\u00a0{' '.join(faute.split())}\u00a0»)",
