@@ -216,7 +216,7 @@ def main() -> None:
     lecteur = argparse.ArgumentParser(description=__doc__)
     lecteur.add_argument("--reponses", type=int, default=1000)
     lecteur.add_argument("--tires", type=int, default=2000)
-    lecteur.add_argument("--jetons", type=int, default=80)
+    lecteur.add_argument("--jetons", type=int, default=100)
     options = lecteur.parse_args()
     tokenizer, modele = fabrique.charger("falcon-poche", "aucune", silencieux=True)
     reponses = _reponses(tokenizer, modele, options.reponses, options.jetons)

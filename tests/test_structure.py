@@ -38,7 +38,7 @@ REPONSE = "Prenez rendez-vous."
 def test_le_pire_redacteur_suit_chaque_schema_et_finit(tokenizer, schema):
     """Des notes au hasard, où la fin est toujours la dernière des préférences."""
     for graine in range(2):
-        assert eprouver(tokenizer, schema, 60, graine) == "valide"
+        assert eprouver(tokenizer, schema, 100, graine) == "valide"
 
 
 def test_un_schema_tire_au_hasard_est_suivi_ou_refuse(tokenizer):
