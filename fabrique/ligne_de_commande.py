@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from fabrique import __version__
 from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
+from fabrique.entrainement.reglages_classement import METHODES, ReglagesClassement
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
@@ -274,12 +275,25 @@ def generer(
     quantification: Quantification = "nf4",
     max_new_tokens: Longueur = 220,
     temperature: Annotated[float, _nombre("--temperature", QUANTITE, "0 : sans tirage.")] = 0.0,
+    schema: Annotated[
+        Path | None,
+        typer.Option("--schema", help="Schéma JSON (.json) que la réponse suit, à coup sûr."),
+    ] = None,
+    choix: Annotated[
+        list[str],
+        typer.Option("--choix", help="Une des réponses permises ; à répéter."),
+    ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
+    motif: Annotated[
+        str, typer.Option("--motif", help="Expression régulière que la réponse suit en entier.")
+    ] = "",
 ) -> None:
     """Répond à une instruction, au fil de l’eau."""
     from fabrique.modeles.adaptateurs import charger_adaptateur, verifier_adaptateur
     from fabrique.modeles.chargement import charger
+    from fabrique.modeles.formes import grammaire_de_la_forme, lire_schema
     from fabrique.modeles.generation import generer as ecrire
 
+    grammaire = grammaire_de_la_forme(schema and lire_schema(schema), choix, motif)
     if adaptateur:
         verifier_adaptateur(adaptateur)
     tokenizer, modele = charger(model, quantification, revision=revision or None, silencieux=True)
@@ -292,6 +306,7 @@ def generer(
         texte,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        grammaire=grammaire,
     )
 
 
@@ -837,6 +852,76 @@ def encodeur(
     from fabrique.recherche.encodeur import entrainer_encodeur
 
     print(entrainer_encodeur(fichiers, sortie, ReglagesEncodeur(**reglages)))
+
+
+classer = _sous_groupe(
+    "classer", "Ranger des textes sous des étiquettes : apprendre, puis prédire."
+)
+ColonneTexte = Annotated[
+    str, typer.Option("--texte", help="Colonne du texte ; vide : un nom courant.")
+]
+
+
+@classer.command(cls=Commande)
+@_reglee_par(ReglagesClassement)
+def entrainer(
+    *,
+    fichier: Annotated[
+        str,
+        typer.Argument(help="Tableau d’un texte et d’une étiquette par ligne, ou corpus livré."),
+    ],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du classifieur, à créer.")],
+    methode: Annotated[
+        str, typer.Option("--methode", help=f"{', '.join(METHODES)} : du plus léger au plus lourd.")
+    ] = "mots",
+    model: Annotated[
+        str, typer.Option("--model", help="Modèle de langage des méthodes gele, lora et entier.")
+    ] = "falcon-poche",
+    revision: Revision = "",
+    texte: ColonneTexte = "",
+    etiquette: Annotated[
+        str, typer.Option("--etiquette", help="Colonne de l’étiquette ; vide : un nom courant.")
+    ] = "",
+    reglages: dict,
+    accepter_donnees_personnelles: Annotated[
+        bool,
+        typer.Option(
+            "--accepter_donnees_personnelles", help="Apprend même un fichier qui en contient."
+        ),
+    ] = False,
+    en_json: Json = False,
+) -> None:
+    """Entraîne un classifieur sur votre tableau, et le juge sur des textes mis de côté."""
+    from fabrique.recettes import classement
+
+    fait = classement.entrainer(
+        fichier,
+        sortie,
+        methode,
+        ReglagesClassement(**reglages),
+        model,
+        revision or None,
+        texte,
+        etiquette,
+        accepter_donnees_personnelles,
+    )
+    _montrer(fait.en_dictionnaire() if en_json else fait)
+
+
+@classer.command(cls=Commande)
+def predire(
+    classifieur: Annotated[Path, typer.Argument(help="Dossier du classifieur.")],
+    fichier: Annotated[str, typer.Argument(help="Tableau des textes à ranger.")],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Tableau à écrire (.csv).")],
+    texte: ColonneTexte = "",
+    ecraser: Ecraser = False,
+) -> None:
+    """Range chaque texte d’un tableau : l’étiquette la plus probable, et sa probabilité."""
+    from fabrique.recettes.classement import predire_un_fichier
+    from fabrique.socle.nombres import accorder
+
+    combien = predire_un_fichier(classifieur, fichier, sortie, texte, ecraser)
+    print(f"{accorder(combien, 'texte rangé', 'textes rangés')} dans {sortie}.")
 
 
 @application.command(cls=Commande)

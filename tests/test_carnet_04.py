@@ -11,7 +11,6 @@ from scipy.stats import binom
 
 from fabrique.cours import jumelles
 from fabrique.cours.jumelles import AUTORITE, JUMELLES, SOIN
-from fabrique.cours.rangement import representations
 from fabrique.cours.salle import sans_signature
 from fabrique.evaluation import metriques as m
 from fabrique.evaluation.aveugle import lecture_de_secours
@@ -22,6 +21,7 @@ from fabrique.evaluation.grille import consigne, matiere
 from fabrique.evaluation.juge_force import GRILLE_BREVE, JugeForce
 from fabrique.evaluation.paires import Part, apparier
 from fabrique.modeles.gabarits import coder
+from fabrique.modeles.representations import representations
 from fabrique.socle.figures import tracer_intervalles
 
 # ---------------------------------------------------------------- les nombres cités

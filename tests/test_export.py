@@ -34,8 +34,8 @@ from transformers import (
 import fabrique
 from fabrique.ligne_de_commande import principal
 from fabrique.modeles.chargement import couches_quatre_bits
-from fabrique.modeles.contrainte import grammaire_json
 from fabrique.modeles.fichier_gguf import TOKENIZER_ENTIER, FichierGguf
+from fabrique.modeles.formes import grammaire_json
 from fabrique.modeles.gabarits import GABARIT_ALPACA, coder, texte_envoye
 from fabrique.modeles.generation import base_ou_affine
 from fabrique.modeles.tokenizer import charger_tokenizer

@@ -10,12 +10,12 @@ import torch
 
 import fabrique
 from fabrique.cours.jumelles import JUMELLES, ecarts
-from fabrique.cours.rangement import representations
 from fabrique.evaluation import pertes
 from fabrique.evaluation.choix import QuestionFermee, log_probabilites
 from fabrique.modeles import generation
 from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.modeles.generation import fenetre, generer_par_lots, par_lots
+from fabrique.modeles.representations import representations
 from fabrique.modeles.vraisemblance import log_probabilites_des_suites
 from fabrique.socle.erreurs import ErreurFabrique
 

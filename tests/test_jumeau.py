@@ -25,13 +25,13 @@ import fabrique
 from benchmarks.duree_t4 import executer, lire_releve, secondes
 from fabrique.cours import jumelles
 from fabrique.cours.jeu import probabilite_du_mot, probabilites
-from fabrique.cours.rangement import representations
 from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.rubans import ruban
 from fabrique.entrainement.textes import Document
 from fabrique.ligne_de_commande import principal
 from fabrique.machine.profil import JUMEAU, T4
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_envoye
+from fabrique.modeles.representations import representations
 from fabrique.socle.emplacements import FALCON_POCHE
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import en_francais

@@ -9,7 +9,7 @@ un fichier Arrow de ``datasets`` : la mémoire ne croît qu'avec les résumés.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,14 @@ from datasets import Dataset
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
 from fabrique.corpus.examen import EXEMPLES_PAR_PROCESSUS, constat_de, constats_d_encodage, examiner
-from fabrique.corpus.lecture import REMPLIR_JEU, dire_alertes, lire_exemples, ouvrir, sans_jeu
+from fabrique.corpus.lecture import (
+    REMPLIR_JEU,
+    Exemple,
+    dire_alertes,
+    lire_exemples,
+    ouvrir,
+    sans_jeu,
+)
 from fabrique.corpus.rapprochement import Comparaison, constats_d_ensemble
 from fabrique.corpus.table import en_defaut, poser
 from fabrique.socle.erreurs import ErreurFabrique
@@ -82,8 +89,17 @@ def verifier_encodage(source: str | Path | Dataset) -> None:
         ErreurFabrique: un texte mal décodé (« dÃ©jÃ  ») ; le premier, avec sa ligne et son champ.
     """
     chemin, lignes = ouvrir(source)
+    refuser_mal_decodes(lire_exemples(lignes), chemin)
+
+
+def refuser_mal_decodes(exemples: Iterable[Exemple], chemin: Path) -> None:
+    """Refuse des exemples mal décodés, et dit leurs autres défauts d'encodage.
+
+    Raises:
+        ErreurFabrique: un texte mal décodé (« dÃ©jÃ  ») ; le premier, avec sa ligne et son champ.
+    """
     alertes = []
-    for constat in constats_d_encodage(lire_exemples(lignes)):
+    for constat in constats_d_encodage(exemples):
         if constat.gravite == ERREUR:
             raise ErreurFabrique(
                 "des caractères ont été mal décodés : le modèle apprendrait à les écrire",

@@ -830,6 +830,48 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (0.2, "C’est une faute sur les réponses relues : la règle en met trois."),
         ),
     ),
+    # ------------------------------------------------------------ 10, les petits modèles
+    "10-1": Valeur(
+        attendu=300,
+        indice="Combien de jours, et pour chacun combien de nombres de deux chiffres ?",
+        bravo="Une forme réduit le choix à une poignée de textes ; il reste à prendre le bon.",
+        pieges=(
+            (103, "Les jours et les nombres se combinent : multipliez."),
+            (270, "« 00 » à « 09 » s’écrivent aussi en deux chiffres."),
+            (30, "Deux chiffres : dix possibilités pour chacun."),
+        ),
+    ),
+    "10-2": Valeur(
+        attendu=100 * (2 * 0.95 / 1.95) / 2,
+        tolerance=0.6,
+        indice="Le F1 d’une étiquette vaut 2 × justes / (vraies + dites) ; faites la moyenne des deux.",
+        bravo="L’exactitude cache l’étiquette rare ; le F1 moyen la compte autant que l’autre.",
+        pieges=(
+            (95, "C’est l’exactitude : l’étiquette rare, jamais trouvée, n’y pèse presque rien."),
+            (50, "L’étiquette fréquente n’a pas un F1 de 100 % : elle est dite cinq fois de trop."),
+            (97.4, "C’est le F1 de la seule étiquette fréquente."),
+        ),
+    ),
+    "10-3": Valeur(
+        attendu=18,
+        tolerance=0.05,
+        indice="Comparez la confiance annoncée à la part de réponses justes.",
+        bravo="Un score de confiance se vérifie ; un modèle trop sûr de lui trompe qui s’y fie.",
+        pieges=(
+            (28, "C’est la part d’erreurs : l’écart se compte depuis ce qui était annoncé."),
+            (0.18, "En points, sur cent."),
+            (-18, "L’écart se donne sans signe."),
+        ),
+    ),
+    "10-4": Valeur(
+        attendu=16,
+        indice="Chaque jeton est comparé à tous les précédents : leur nombre croît comme n × n.",
+        bravo="La longueur se paie au carré dans l’attention, et en proportion ailleurs.",
+        pieges=(
+            (4, "Ce serait le cas si chaque jeton n’en regardait qu’un nombre fixe."),
+            (8, "Quatre fois plus de jetons, qui en regardent chacun quatre fois plus."),
+        ),
+    ),
     # ------------------------------------------------------------ le gabarit d'un carnet
     "gabarit-1": Valeur(
         attendu=7,

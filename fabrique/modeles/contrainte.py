@@ -1,69 +1,109 @@
 """Écrire sous une grammaire : à chaque pas, seuls restent les jetons qu'elle permet.
 
-La grammaire ne choisit rien : parmi les jetons permis, le modèle garde ses préférences. Elle
-s'écrit dans le langage de Lark, tel que llguidance l'étend.
+La grammaire ne choisit rien : parmi les jetons permis, le modèle garde ses préférences, pourvu qu'il
+reste de quoi finir (``modeles.cloture``). Elle s'écrit dans le langage de Lark, tel que llguidance
+l'étend ; ``modeles.formes`` en écrit une d'un schéma JSON, d'une liste de choix ou d'un motif.
 
 Source : llguidance (Microsoft), documentation de la syntaxe ; Lark, pour le langage.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from llguidance import LLMatcher, LLTokenizer
-from llguidance.hf import from_tokenizer
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+)
 
-from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.modeles.cloture import Ecriture
 
-#: Un petit modèle libre d'écrire des blancs entre deux champs n'en finit pas. Source : llguidance,
-#: « x-guidance ».
-SANS_BLANCS = {"x-guidance": {"whitespace_flexible": False}}
+#: Jetons refusés à une place, faute de pouvoir finir après eux, avant d'imposer la fin prévue.
+ESSAIS = 16
 
 
-def grammaire_json(schema: Mapping[str, Any]) -> str:
-    """La grammaire des textes JSON qui suivent un schéma, sans blancs libres."""
-    return f"start: %json {json.dumps({**schema, **SANS_BLANCS})}"
+def le_plus_probable(notes: torch.Tensor) -> torch.Tensor:
+    """Le jeton que prend une génération sans tirage (formes : lot × vocabulaire, lot)."""
+    return notes.argmax(-1)
+
+
+def au_sort(temperature: float, top_k: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Le jeton que tirera ``generate`` : le même tirage, sans toucher à son hasard."""
+    regles = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
+    if top_k:
+        regles.append(TopKLogitsWarper(top_k))
+
+    def tirer(notes: torch.Tensor) -> torch.Tensor:
+        with torch.random.fork_rng(devices=[notes.device] if notes.is_cuda else []):
+            return torch.multinomial(regles(None, notes).softmax(-1), 1).squeeze(1)
+
+    return tirer
 
 
 class SelonGrammaire(LogitsProcessor):
-    """Interdit à chaque réponse les jetons que sa grammaire ne permet pas.
+    """Interdit à chaque réponse les jetons que sa grammaire ne permet pas, ou qui la rendraient sans fin.
 
     Args:
         tokenizer: un tokenizer rapide de transformers.
         grammaires: une grammaire par réponse du lot.
         question: longueur de la question, en jetons : ce qui suit est la réponse.
+        limites: jetons de chaque réponse, fin comprise ; vide, leur fin n'est pas prévue.
+        prendre: le jeton que prendra la génération, d'après ses notes.
 
     Raises:
-        ErreurFabrique: une grammaire ne se comprend pas.
+        ErreurFabrique: une grammaire ne se comprend pas, ou ne finit pas dans sa limite.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, grammaires: Sequence[str], question: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        grammaires: Sequence[str],
+        question: int,
+        limites: Sequence[int] = (),
+        prendre: Callable[[torch.Tensor], torch.Tensor] = le_plus_probable,
     ) -> None:
-        self.lues, self.fin = question, tokenizer.eos_token_id
-        self.lecteurs = [_lecteur(tokenizer, grammaire) for grammaire in grammaires]
+        self.lues, self.prendre = question, prendre
+        self.ecritures = [
+            Ecriture(tokenizer, grammaire, limite)
+            for grammaire, limite in zip(
+                grammaires, limites or [None] * len(grammaires), strict=True
+            )
+        ]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         """Les notes du jeton suivant (forme : lot × vocabulaire), les interdits à −∞."""
-        for ids, notes, lecteur in zip(input_ids, scores, self.lecteurs, strict=True):
+        for ids, notes, ecriture in zip(input_ids, scores, self.ecritures, strict=True):
             for jeton in ids[self.lues :].tolist():
-                if not lecteur.is_stopped():  # après sa fin, une réponse attend les autres du lot
-                    lecteur.consume_token(jeton)
-            permis = torch.zeros(len(notes), dtype=torch.bool)
-            if lecteur.is_stopped():
-                permis[self.fin] = True
-            else:
-                masque = np.frombuffer(lecteur.compute_logit_bias(), dtype=np.uint8) > 0
-                permis[: len(masque)] = torch.from_numpy(masque)
-            notes[~permis.to(notes.device)] = -torch.inf
+                ecriture.ecrire(jeton)  # après sa fin, une réponse attend les autres du lot
+            notes[~ecriture.permis(len(notes)).to(notes.device)] = -torch.inf
         self.lues = input_ids.shape[1]
+        return self._qui_finissent(scores)
+
+    def _qui_finissent(self, scores: torch.Tensor) -> torch.Tensor:
+        """Écarte, l'un après l'autre, les jetons qui seraient pris et ne laisseraient pas finir."""
+        for rang, notes in enumerate(scores):
+            if torch.isneginf(notes).all():  # une règle voisine interdit tout ce qui est permis
+                self._imposer(scores, rang)
+        for essai in range(ESSAIS + 1):
+            pris = enumerate(self.prendre(scores).tolist())
+            refuses = [
+                (rang, jeton) for rang, jeton in pris if not self.ecritures[rang].tient(jeton)
+            ]
+            if not refuses:
+                break
+            for rang, jeton in refuses:
+                scores[rang, jeton] = -torch.inf
+                if essai == ESSAIS - 1 or torch.isneginf(scores[rang]).all():
+                    self._imposer(scores, rang)
         return scores
+
+    def _imposer(self, scores: torch.Tensor, rang: int) -> None:
+        scores[rang] = -torch.inf
+        scores[rang, self.ecritures[rang].issue] = 0.0
 
 
 def verifier(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> None:
@@ -72,34 +112,15 @@ def verifier(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> None:
     Raises:
         ErreurFabrique: elle dit où.
     """
-    _lecteur(tokenizer, grammaire)
+    Ecriture(tokenizer, grammaire)
 
 
 def accepte(tokenizer: PreTrainedTokenizerBase, grammaire: str, texte: str) -> bool:
     """Vrai si ce texte, entier, suit la grammaire."""
-    lecteur = _lecteur(tokenizer, grammaire)
+    lecteur = Ecriture(tokenizer, grammaire).lecteur
     ids = tokenizer(texte, add_special_tokens=False)["input_ids"]
     return (
         lecteur.validate_tokens(ids) == len(ids)
         and lecteur.consume_tokens(ids)
         and lecteur.is_accepting()
     )
-
-
-def _lecteur(tokenizer: PreTrainedTokenizerBase, grammaire: str) -> LLMatcher:
-    lecteur = LLMatcher(
-        _pour_llguidance(tokenizer), LLMatcher.grammar_from_lark(grammaire), log_level=0
-    )
-    if lecteur.is_error():
-        raison = lecteur.get_error().splitlines()[0]
-        raise ErreurFabrique(
-            f"llguidance ne comprend pas la grammaire («\u00a0{raison}\u00a0»)",
-            "Corrigez-la : elle s’écrit dans le langage de Lark",
-        )
-    return lecteur
-
-
-@lru_cache(maxsize=4)
-def _pour_llguidance(tokenizer: PreTrainedTokenizerBase) -> LLTokenizer:
-    """Le tokenizer tel que llguidance le lit ; le préparer prend une demi-seconde, une fois."""
-    return from_tokenizer(tokenizer)

@@ -27,7 +27,8 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from fabrique.modeles.contrainte import SelonGrammaire
+from fabrique.modeles.contrainte import SelonGrammaire, au_sort, le_plus_probable
+from fabrique.modeles.formes import grammaire_de_la_forme
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_de_la_demande, texte_envoye
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 
@@ -70,10 +71,17 @@ def generer(
     repetition_penalty: float = 1.0,
     sans_repeter: int = 0,
     grammaire: str = "",
+    schema: Mapping[str, Any] | None = None,
+    choix: Sequence[str] = (),
+    motif: str = "",
     graine: int | None = None,
     afficher: bool = True,
 ) -> str:
     """Répond à une instruction, en affichant les mots à mesure qu'ils viennent.
+
+    Une réponse dont on demande la forme (``schema``, ``choix``, ``motif`` ou ``grammaire``) la suit
+    toujours, et finit dans ``max_new_tokens`` ; si le modèle l'aurait suivie de lui-même, elle est
+    celle qu'il aurait écrite.
 
     Args:
         instruction: la demande, en français.
@@ -88,6 +96,9 @@ def generer(
             jetons ; 0 n'interdit rien.
         grammaire: ce que la réponse peut être, dans le langage de Lark (``SelonGrammaire``) ; vide,
             tout.
+        schema: un schéma JSON, que la réponse suit (``docs/structure.md`` dit lesquels).
+        choix: les seuls textes que la réponse peut être.
+        motif: une expression régulière, que la réponse suit en entier.
         graine: rend un tirage reproductible.
         afficher: ``False`` rend la réponse sans l'imprimer.
 
@@ -95,9 +106,11 @@ def generer(
         La réponse, sans le texte envoyé ni le jeton de fin.
 
     Raises:
-        ErreurFabrique: demi-caractère Unicode, question plus longue que la fenêtre du modèle, ou
-            adaptateur inconnu.
+        ErreurFabrique: demi-caractère Unicode, question plus longue que la fenêtre du modèle,
+            adaptateur inconnu, forme qu'on ne sait pas suivre ou qui ne tient pas dans
+            ``max_new_tokens``.
     """
+    grammaire = grammaire or grammaire_de_la_forme(schema, choix, motif)
     ids = torch.tensor([coder(texte_envoye(tokenizer, instruction, input), tokenizer)])
     return continuer(
         modele,
@@ -152,14 +165,16 @@ def continuer(
     flux = Flux(tokenizer, afficher)
     tirage = {"temperature": float(temperature), "top_k": top_k} if temperature > 0 else {}
     processeurs = regles(repetition_penalty, sans_repeter, ids.shape[1])
+    limite = min(max_new_tokens, place)
     if grammaire:
-        processeurs.append(SelonGrammaire(tokenizer, [grammaire], ids.shape[1]))
+        prendre = au_sort(temperature, top_k) if tirage else le_plus_probable
+        processeurs.append(SelonGrammaire(tokenizer, [grammaire], ids.shape[1], [limite], prendre))
     entrees = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    reglages = {"max_new_tokens": min(max_new_tokens, place), "streamer": flux} | tirage
+    reglages = {"max_new_tokens": limite, "streamer": flux} | tirage
     sortie = _ecrire(modele, tokenizer, entrees, adaptateur, processeurs, **reglages)
     if place < max_new_tokens and sortie[0, -1] != tokenizer.eos_token_id:
         _dire_la_coupe(1, fenetre(modele, tokenizer))
-    return flux.texte
+    return flux.texte if grammaire else flux.texte.strip()
 
 
 @torch.inference_mode()
@@ -189,7 +204,12 @@ class Flux(TextStreamer):
     """Garde les mots à mesure que le modèle les écrit, et les affiche si on le demande."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, afficher: bool) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        super().__init__(
+            tokenizer,
+            skip_prompt=True,
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
         self.afficher = afficher
         self.morceaux: list[str] = []
 
@@ -201,8 +221,8 @@ class Flux(TextStreamer):
 
     @property
     def texte(self) -> str:
-        """Tout ce qui a été écrit, sans les blancs des bords."""
-        return "".join(self.morceaux).strip()
+        """Tout ce qui a été écrit, sans le jeton de fin."""
+        return "".join(self.morceaux)
 
 
 def generer_par_lots(
@@ -252,7 +272,8 @@ def generer_par_lots(
         processeurs = regles(repetition_penalty, sans_repeter, question)
         if grammaires:
             suivies = [grammaires[rang] for rang in rangs]
-            processeurs.append(SelonGrammaire(tokenizer, suivies, question))
+            bornes = [longueurs[rang] for rang in rangs]
+            processeurs.append(SelonGrammaire(tokenizer, suivies, question, bornes))
         reglages = {"max_new_tokens": max(longueurs[rang] for rang in rangs)}
         reglages["min_new_tokens"] = min_new_tokens
         sorties = _ecrire(modele, tokenizer, entrees, adaptateur, processeurs, **reglages)
@@ -266,7 +287,9 @@ def generer_par_lots(
     )
     if coupees:
         _dire_la_coupe(coupees, fenetre(modele, tokenizer))
-    textes = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in dites]
+    textes = [tokenizer.decode(ids, skip_special_tokens=True) for ids in dites]
+    if not grammaires:
+        textes = [texte.strip() for texte in textes]
     return list(zip(textes, finies, strict=True))
 
 

@@ -139,11 +139,12 @@ def _verifier_le_format(moteur: Repondeur, corps: Conversation) -> None:
         )
     if corps.grammaire:
         try:
+            corps.verifier_le_schema()
             moteur.verifier_la_grammaire(corps.grammaire)
         except ErreurFabrique as cause:
             raise Refus(
-                f"« response_format » : ce schéma ne peut pas être suivi ; {cause.message}",
-                "Tenez-vous aux mots de JSON Schema que llguidance connaît",
+                f"« response_format » : ce schéma ne peut pas être suivi ; {cause.phrase}",
+                cause.remede,
                 champ="response_format",
             ) from cause
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fabrique.modeles.contrainte import grammaire_json
+from fabrique.modeles.formes import grammaire_json, verifier_schema
 from fabrique.service.refus import Refus
 from fabrique.service.repondeur import Decodage
 
@@ -182,6 +182,15 @@ class Conversation(Strict):
         if self.response_format and self.response_format.type == "json_object":
             return grammaire_json({"type": "object"})
         return ""
+
+    def verifier_le_schema(self) -> None:
+        """Refuse un schéma dont un mot ne se suit pas.
+
+        Raises:
+            ErreurFabrique: elle nomme ce mot et sa place.
+        """
+        if isinstance(self.response_format, FormatSchema):
+            verifier_schema(self.response_format.json_schema.demande)
 
     def decodages(self, jetons_max: int) -> list[Decodage]:
         """Comment écrire chacune des ``n`` réponses ; la graine avance d'un rang à l'autre.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from fabrique.modeles.cloture import jetons_au_moins
 from fabrique.modeles.contrainte import SelonGrammaire
 from fabrique.service.repondeur import Jeton, Ligne, Morceau
 
@@ -27,13 +28,20 @@ class Plume:
         self.finie = False
         self._dit = 0  # caractères déjà partis
         self._en_attente: list[Jeton] = []
-        grammaire = ligne.decodage.grammaire
-        self._regle = SelonGrammaire(tokenizer, [grammaire], 0) if grammaire else None
+        self._regle = self._regle_de(ligne.decodage.grammaire)
         self._hasard = torch.Generator()
         if ligne.decodage.graine is None:
             self._hasard.seed()
         else:
             self._hasard.manual_seed(ligne.decodage.graine)
+
+    def _regle_de(self, grammaire: str) -> SelonGrammaire | None:
+        """Ce qui fait suivre la grammaire, et finir à temps si la longueur demandée le permet."""
+        if not grammaire:
+            return None
+        finit = jetons_au_moins(self.tokenizer, grammaire) <= self.limite
+        limites = [self.limite] if finit else []
+        return SelonGrammaire(self.tokenizer, [grammaire], 0, limites, self._apercevoir)
 
     # ------------------------------------------------------------ choisir
 
@@ -50,16 +58,24 @@ class Plume:
         if self._regle:
             ecrits = torch.tensor([self.ids], dtype=torch.long)
             [permises] = self._regle(ecrits, notes.clone()[None])
-        if reglages.temperature == 0:
-            jeton = int(permises.argmax())
-        else:
-            chances = (permises / reglages.temperature).softmax(-1).cpu()
-            jeton = int(
-                torch.multinomial(_noyau(chances, reglages.top_p), 1, generator=self._hasard)
-            )
+        jeton = self._prendre(permises)
         if reglages.candidats is not None:
             self._en_attente.append(self._decrire(jeton, notes, reglages.candidats))
         return jeton
+
+    def _prendre(self, notes: torch.Tensor) -> int:
+        reglages = self.ligne.decodage
+        if reglages.temperature == 0:
+            return int(notes.argmax())
+        chances = (notes / reglages.temperature).softmax(-1).cpu()
+        return int(torch.multinomial(_noyau(chances, reglages.top_p), 1, generator=self._hasard))
+
+    def _apercevoir(self, notes: torch.Tensor) -> torch.Tensor:
+        """Le jeton qui sera pris (forme : 1), sans avancer le hasard."""
+        etat = self._hasard.get_state()
+        jeton = self._prendre(notes[0])
+        self._hasard.set_state(etat)
+        return torch.tensor([jeton])
 
     def _decrire(self, jeton: int, notes: torch.Tensor, candidats: int) -> Jeton:
         """Le jeton pris et ses concurrents, avec leurs log-probabilités avant tout réglage."""

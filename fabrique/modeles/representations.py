@@ -1,4 +1,4 @@
-"""« Le plus petit qui suffit » : ranger des textes, avec un modèle de langage ou sans."""
+"""Ce qu'un modèle de langage voit d'un texte : un vecteur, sans rien lui apprendre."""
 
 from __future__ import annotations
 
