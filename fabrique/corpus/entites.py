@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +88,9 @@ def _phrase(objet: object) -> Phrase:
         )
     entites = tuple(sorted(_entite(marque, objet["texte"]) for marque in marques))
     if any(avant.fin > apres.debut for avant, apres in zip(entites, entites[1:], strict=False)):
-        raise ErreurFabrique("deux entités se chevauchent", "Gardez la plus longue", champ="entites")
+        raise ErreurFabrique(
+            "deux entités se chevauchent", "Gardez la plus longue", champ="entites"
+        )
     return Phrase(objet["texte"], entites, jeu)
 
 

@@ -42,7 +42,9 @@ _QUALITE = (
     r"général|générale|sociale|social|territoriales|administratif|administrative|administratives|"
     r"collective|européenne|intérieur|fiscales|(?:civiles|pénales)[ ]d[’']exécution)"
 )
-_SUITE_DU_TITRE = rf"(?: [ ]{_QUALITE}\b | [ ]{_LE}\w+ | [ ]et[ ]{_LE}\w+ | [ ]entre[ ]le[ ]\w+[ ]et[ ]l[’']\w+ )"
+_SUITE_DU_TITRE = (
+    rf"(?: [ ]{_QUALITE}\b | [ ]{_LE}\w+ | [ ]et[ ]{_LE}\w+ | [ ]entre[ ]le[ ]\w+[ ]et[ ]l[’']\w+ )"
+)
 _DATE_DE_TEXTE = rf"(?: [ ]du[ ]\d{{1,2}}(?:er)?[ ](?:{_MOIS})[ ]\d{{4}} )"
 _TEXTE = rf"""(?:
     (?:code|convention|constitution|Constitution|Convention|traité) {_SUITE_DU_TITRE}* {_DATE_DE_TEXTE}?
@@ -110,8 +112,8 @@ _PERSONNE = _forme(rf"""
       | \b(?:maire|rapporteur|rapporteuse|secrétaire[ ]générale?|mon[ ]père|ma[ ]mère|conjointe?|gardien|assistante[ ]sociale|[Mm]on[ ]fils|père|frère|sœur)(?:[ ]honoraire)?,[ ]
     ) (?P<valeur> {_PAS_UN_NOM} {_NOMS} )
 """)
-_FAMILLE_PUIS_PRENOM = _forme(rf"""
-    (?<![\w’'-]) (?P<valeur> [A-ZÀ-ÖØ-Þ][A-ZÀ-ÖØ-Þ’'-]{{2,}} [ ] [A-ZÀ-ÖØ-Þ][a-zà-ÿ’'-]+ (?:-[A-Z][a-zà-ÿ]+)? )
+_FAMILLE_PUIS_PRENOM = _forme(r"""
+    (?<![\w’'-]) (?P<valeur> [A-ZÀ-ÖØ-Þ][A-ZÀ-ÖØ-Þ’'-]{2,} [ ] [A-ZÀ-ÖØ-Þ][a-zà-ÿ’'-]+ (?:-[A-Z][a-zà-ÿ]+)? )
     (?= , | $ | [ ](?:née?|le)\b )
 """)
 
@@ -320,3 +322,19 @@ def repereur_d_un_modele(etiqueteur: Etiqueteur) -> Repereur:
 def trouver_les_entites(texte: str, moyen: str = "regles") -> list[Entite]:
     """Les entités d'un texte, dans l'ordre ; ``moyen`` est celui de ``repereur``."""
     return repereur(moyen)(texte)
+
+
+def en_dictionnaire(texte: str, entites: list[Entite]) -> dict:
+    """Pour ``--json`` : le texte et ses entités, au format des phrases marquées."""
+    return {
+        "texte": texte,
+        "entites": [
+            {"debut": e.debut, "fin": e.fin, "type": e.genre, "extrait": e.de(texte)}
+            for e in entites
+        ],
+    }
+
+
+def en_lignes(texte: str, entites: list[Entite]) -> str:
+    """Une entité par ligne : son genre et ce qu'elle dit."""
+    return "\n".join(f"{e.genre:<10}{e.de(texte)}" for e in entites) or "Aucune entité."

@@ -74,9 +74,7 @@ class Etiqueteur:
         ]
 
     @torch.inference_mode()
-    def _etiqueter(
-        self, texte: str, morceaux: Sequence[list[tuple[int, int]]]
-    ) -> list[list[str]]:
+    def _etiqueter(self, texte: str, morceaux: Sequence[list[tuple[int, int]]]) -> list[list[str]]:
         """L'étiquette de chaque mot de quelques morceaux."""
         codes = [en_jetons(self.tokenizer, texte, mots, self.relu) for mots in morceaux]
         ids = pad_sequence([torch.tensor(lus) for lus, _ in codes], batch_first=True)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from fabrique.corpus.entites import Entite, lire_phrases
+from fabrique.corpus.entites import lire_phrases
 from fabrique.corpus.reperage import repereur_d_un_modele
 from fabrique.entrainement.apprentissage_entites import apprendre_les_entites
 from fabrique.entrainement.reprise import verifier_a_nous
@@ -47,19 +47,3 @@ def entrainer_les_entites(
     print(resultat)
     print(en_tableau(bilans))
     return bilans
-
-
-def en_dictionnaire(texte: str, entites: list[Entite]) -> dict:
-    """Pour ``--json`` : le texte et ses entités, au format des phrases marquées."""
-    return {
-        "texte": texte,
-        "entites": [
-            {"debut": e.debut, "fin": e.fin, "type": e.genre, "extrait": e.de(texte)}
-            for e in entites
-        ],
-    }
-
-
-def en_lignes(texte: str, entites: list[Entite]) -> str:
-    """Une entité par ligne : son genre et ce qu'elle dit."""
-    return "\n".join(f"{e.genre:<10}{e.de(texte)}" for e in entites) or "Aucune entité."
