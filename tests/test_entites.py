@@ -13,8 +13,15 @@ from datasets import Dataset
 
 from fabrique.corpus import controler, pseudonymiser
 from fabrique.corpus.entites import GENRES, Entite, Phrase, lire_phrases
+from fabrique.corpus.formats import JEUX
 from fabrique.corpus.noms import NOM, avec_les_noms
-from fabrique.corpus.reperage import REGLES, par_regles, repereur, trouver_les_entites
+from fabrique.corpus.reperage import (
+    REGLES,
+    par_regles,
+    repereur,
+    repereur_d_un_modele,
+    trouver_les_entites,
+)
 from fabrique.entrainement.apprentissage_entites import (
     ETIQUETTES_DES_ENTITES,
     apprendre_les_entites,
@@ -24,6 +31,7 @@ from fabrique.ligne_de_commande import principal
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.etiquetage import (
     MOTS_LUS,
+    charger_etiqueteur,
     couper,
     en_jetons,
     en_passages,
@@ -58,6 +66,23 @@ def test_le_corpus_a_ses_phrases_ses_jeux_et_ses_genres(phrases):
     lignes = (dossier_data() / "entites.jsonl").read_text("utf-8").splitlines()
     ids = [json.loads(ligne)["id"] for ligne in lignes]
     assert ids == [f"entites-{rang:03d}" for rang in range(1, len(ids) + 1)]
+
+
+def test_la_notice_compte_juste(phrases):
+    """Phrases, phrases sans entité et entités de chaque genre, jeu par jeu."""
+    notice = (dossier_data() / "LISEZMOI.md").read_text("utf-8").split("## `entites.jsonl`")[1]
+    lignes = re.findall(r"^\| ([\w ]+) \| (\d+) \| (\d+) \| (\d+) \|$", notice, re.M)
+    comptes = {nom: tuple(map(int, nombres)) for nom, *nombres in lignes[: 2 + len(GENRES)]}
+    jeux = [[p for p in phrases if p.jeu == jeu] for jeu in JEUX]
+    attendus = {
+        "phrases": tuple(map(len, jeux)),
+        "dont sans entité": tuple(sum(not p.entites for p in jeu) for jeu in jeux),
+    }
+    for genre in GENRES:
+        attendus[f"{genre}s" if genre != "lieu" else "lieux"] = tuple(
+            sum(e.genre == genre for p in jeu for e in p.entites) for jeu in jeux
+        )
+    assert comptes == attendus
 
 
 def test_aucun_nom_n_est_dans_deux_jeux(phrases):
@@ -266,7 +291,7 @@ def test_une_tete_apprise_se_relit_et_rend_les_memes_entites(dossier_petit, tmp_
         attendus = [(e.debut, e.fin, e.genre) for e in phrase.entites]
         assert etiqueteur.passages(phrase.texte) == attendus
     assert resultat.pas_faits == 40
-    relu = repereur.__wrapped__(str(sortie))
+    relu = repereur_d_un_modele(charger_etiqueteur(sortie, dossier_petit))
     assert [tuple(relu(phrase.texte)) for phrase in PAR_COEUR] == [p.entites for p in PAR_COEUR]
     encore, deja = apprendre(dossier_petit, sortie, methode)
     assert deja.pas_faits == 40, "relu du rapport, non réappris"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from fabrique.corpus.fichiers import lire_lignes, verifier_fichier
@@ -87,7 +88,7 @@ def _phrase(objet: object) -> Phrase:
             champ="entites",
         )
     entites = tuple(sorted(_entite(marque, objet["texte"]) for marque in marques))
-    if any(avant.fin > apres.debut for avant, apres in zip(entites, entites[1:], strict=False)):
+    if any(avant.fin > apres.debut for avant, apres in pairwise(entites)):
         raise ErreurFabrique(
             "deux entités se chevauchent", "Gardez la plus longue", champ="entites"
         )

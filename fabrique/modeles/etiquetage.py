@@ -178,8 +178,11 @@ def poser_une_tete(
     return pose
 
 
-def charger_etiqueteur(dossier: str | Path) -> Etiqueteur:
+def charger_etiqueteur(dossier: str | Path, base: str | Path = "") -> Etiqueteur:
     """Relit un étiqueteur : un adaptateur et sa base, ou un modèle entier.
+
+    Args:
+        base: où est la base d'un adaptateur ; vide, on la cherche au nom qu'il a signé.
 
     Raises:
         ErreurFabrique: ce n'est pas le dossier d'un étiqueteur, ou sa base est introuvable.
@@ -196,8 +199,9 @@ def charger_etiqueteur(dossier: str | Path) -> Etiqueteur:
         ) from None
     if (dossier / "adapter_config.json").is_file():
         origine = lire_origine(dossier)
-        tokenizer, base = charger(origine.base if origine else "", "aucune", silencieux=True)
-        modele = charger_adaptateur(poser_une_tete(base, etiquettes), dossier)
+        nom = base or (origine.base if origine else "")
+        tokenizer, reseau = charger(nom, "aucune", silencieux=True)
+        modele = charger_adaptateur(poser_une_tete(reseau, etiquettes), dossier)
     else:
         tokenizer = AutoTokenizer.from_pretrained(dossier)
         modele = AutoModelForTokenClassification.from_pretrained(
