@@ -150,8 +150,6 @@ def constats_d_encodage(exemples: Iterable[Exemple]) -> Iterator[Constat]:
 MESSAGE_PERSONNEL = (
     "une donnée personnelle : retirez-la ou pseudonymisez-la, un modèle récite ce qu’il a lu"
 )
-
-
 MESSAGE_NOM = "peut-être le nom d’une personne : relisez, et pseudonymisez-le si c’en est un"
 
 

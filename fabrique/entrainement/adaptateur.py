@@ -41,7 +41,7 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
             use_gradient_checkpointing=reglages.recalcul,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
-    cibles = reglages.target_modules
+    cibles, tache = reglages.target_modules, _tache(nu)
     configuration = LoraConfig(
         r=reglages.lora_r,
         lora_alpha=reglages.lora_alpha,
@@ -50,13 +50,17 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
         use_rslora=reglages.methode == "rslora",
         use_dora=reglages.methode == "dora",
         bias="none",
-        task_type=_tache(nu),
+        task_type=tache,
+        # « all-linear » ne doit pas prendre la tête, que peft apprend en entier.
+        exclude_modules=None if tache == "CAUSAL_LM" else list(TETES),
     )
     return get_peft_model(nu, configuration)
 
 
 #: Ce que fait un modèle, au nom de sa classe ; peft apprend et garde alors aussi sa tête.
 TACHES = {"ForTokenClassification": "TOKEN_CLS", "ForSequenceClassification": "SEQ_CLS"}
+#: Les noms que transformers et peft donnent à une tête.
+TETES = ("classifier", "score")
 
 
 def _tache(nu: PreTrainedModel) -> str:
