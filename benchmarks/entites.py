@@ -41,8 +41,8 @@ def mesurer(
 
 
 def cellule(bilan: BilanEntites, moyen: str) -> str:
-    """« 0,91 [0,85 ; 0,96] » ; un tiret pour un genre que spaCy ne connaît pas."""
-    if moyen == "spacy" and bilan.genre in set(GENRES) - {*GENRES_SPACY.values()}:
+    """« 0,91 [0,85 ; 0,96] » ; un tiret pour ce que spaCy ne connaît pas, ou pas en entier."""
+    if moyen == "spacy" and bilan.genre not in GENRES_SPACY.values():
         return "—"
     bas, haut = (en_francais(borne, 2) for borne in bilan.ic95)
     return f"{en_francais(bilan.f1, 2)} [{bas} ; {haut}]"
