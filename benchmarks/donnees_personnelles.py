@@ -6,7 +6,8 @@ Imprime deux tableaux Markdown : le rappel par règle, sur des valeurs fictives 
 des phrases écrites pour cette mesure (telles quelles, puis en typographie rare : espaces fines,
 tirets insécables, accents décomposés, caractères invisibles), et les trouvailles par Mo de textes
 publics, où presque rien ne désigne une personne. Aucune valeur n'est imprimée, sauf avec
-« --montrer ».
+« --montrer ». « --noms regles » (ou spacy, ou le dossier d'un modèle) y ajoute les noms de personnes ;
+« --au_plus 1 » s'arrête à un Mo par corpus.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from stdnum import iban, luhn
 from stdnum.fr import nir
 
 from fabrique.corpus.formats import textes
-from fabrique.corpus.personnelles import REGLES, reperer
+from fabrique.corpus.noms import avec_les_noms
+from fabrique.corpus.personnelles import RegleDeDonnee, reperer
 from fabrique.socle.nombres import en_francais
 
 GRAINE = 20261120
@@ -623,12 +625,14 @@ def lire(chemin: Path, au_plus: int | None) -> Iterator[str]:
                 return
 
 
-def compter_trouvailles(chemin: Path, au_plus: int | None, montrer: bool) -> tuple[Counter, float]:
+def compter_trouvailles(
+    chemin: Path, au_plus: int | None, montrer: bool, regles: tuple[RegleDeDonnee, ...]
+) -> tuple[Counter, float]:
     """Les trouvailles par règle dans un corpus, et son volume en Mo."""
     comptes, octets = Counter(), 0
     for texte in lire(chemin, au_plus):
         octets += len(texte.encode())
-        for regle, debut, fin in reperer(texte):
+        for regle, debut, fin in reperer(texte, regles=regles):
             comptes[regle.nom.removeprefix("personnel.")] += 1
             if montrer:
                 extrait = texte[max(0, debut - 40) : debut], texte[debut:fin], texte[fin : fin + 30]
@@ -677,11 +681,13 @@ def imprimer_rappel(
     )
 
 
-def imprimer_trouvailles(mesures: dict[str, tuple[Counter, float]]) -> None:
+def imprimer_trouvailles(
+    mesures: dict[str, tuple[Counter, float]], regles: tuple[RegleDeDonnee, ...]
+) -> None:
     """Le second tableau : trouvailles par Mo, corpus par corpus, et leur nombre en tout."""
     volume = sum(mo for _, mo in mesures.values())
     lignes = []
-    noms = dict.fromkeys(r.nom.removeprefix("personnel.") for r in REGLES)
+    noms = dict.fromkeys(r.nom.removeprefix("personnel.") for r in regles)
     for regle in noms:
         total = sum(comptes[regle] for comptes, _ in mesures.values())
         par_mo = [en_francais(comptes[regle] / mo, 2) for comptes, mo in mesures.values()]
@@ -695,26 +701,37 @@ def imprimer_trouvailles(mesures: dict[str, tuple[Counter, float]]) -> None:
     )
 
 
+def plafond(habituel: int | None, mo: float | None) -> int | None:
+    """Les octets à lire d'un corpus : le plus petit des deux plafonds."""
+    donnes = [octets for octets in (habituel, mo and int(mo * MO)) if octets]
+    return min(donnes, default=None)
+
+
 def main() -> None:
     """Mesure et imprime."""
     analyse = argparse.ArgumentParser(description=__doc__)
     analyse.add_argument("dossier", type=Path, help="dossier des corpus .jsonl.gz")
     analyse.add_argument("--cas", type=int, default=40, help="cas générés par règle")
     analyse.add_argument("--montrer", action="store_true", help="imprime aussi ce qui est en cause")
+    analyse.add_argument("--noms", default="", help="regles, spacy, ou le dossier d'un modèle")
+    analyse.add_argument("--au_plus", type=float, help="Mo lus par corpus, au plus")
     options = analyse.parse_args()
+    regles = avec_les_noms(options.noms)
     imprimer_rappel(
         mesurer_rappel(options.cas, options.montrer),
         mesurer_rappel(options.cas, options.montrer, rare=True),
     )
     chemins = {nom: options.dossier / f"{nom}.jsonl.gz" for nom in CORPUS}
     mesures = {
-        nom: compter_trouvailles(chemin, CORPUS[nom], options.montrer)
+        nom: compter_trouvailles(
+            chemin, plafond(CORPUS[nom], options.au_plus), options.montrer, regles
+        )
         for nom, chemin in chemins.items()
         if chemin.exists()
     }
     if mesures:
         print()
-        imprimer_trouvailles(mesures)
+        imprimer_trouvailles(mesures, regles)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
 from fabrique.entrainement.reglages_classement import METHODES, ReglagesClassement
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
+from fabrique.recettes.reglages_entites import ReglagesEntites
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
@@ -656,6 +657,13 @@ def _sous_groupe(nom: str, aide: str) -> typer.Typer:
 corpus = _sous_groupe("corpus", "Contrôler, convertir, répartir, pseudonymiser un corpus.")
 Entree = Annotated[str, typer.Argument(help="Corpus : nom livré ou fichier.")]
 Sortie = Annotated[Path, typer.Argument(help="Fichier à écrire (.json ou .jsonl).")]
+Noms = Annotated[
+    str,
+    typer.Option(
+        "--noms",
+        help="Cherche aussi les noms de personnes : regles, spacy, ou le dossier d’un modèle.",
+    ),
+]
 Ecraser = Annotated[
     bool, typer.Option("--ecraser", help="Remplace un fichier que FabriqueLLM n’a pas écrit.")
 ]
@@ -674,6 +682,7 @@ def controler(
     page: Annotated[
         str, typer.Option("--html", help="Écrit aussi le rapport dans ce fichier.")
     ] = "",
+    noms: Noms = "",
     en_json: Json = False,
 ) -> None:
     """Dit tout ce qu’il y a à corriger dans un corpus ; code 1 s’il y a des erreurs."""
@@ -683,7 +692,9 @@ def controler(
 
     if page:
         verifier_sortie(page, fichier, *filter(None, [evaluation]))
-    controle = examiner(fichier, charger_tokenizer(tokenizer), max_length, evaluation or None)
+    controle = examiner(
+        fichier, charger_tokenizer(tokenizer), max_length, evaluation or None, noms=noms
+    )
     if page:
         ecrire_signe(Path(page), rapport.en_page(controle))
     _montrer(controle.en_dictionnaire() if en_json else rapport.resumer(controle))
@@ -772,13 +783,15 @@ def synthetiser(
 
 
 @corpus.command(cls=Commande)
-def pseudonymiser(entree: Entree, sortie: Sortie, ecraser: Ecraser = False) -> None:
+def pseudonymiser(
+    entree: Entree, sortie: Sortie, noms: Noms = "", ecraser: Ecraser = False
+) -> None:
     """Remplace les données personnelles, toujours de la même façon, et les compte."""
     from fabrique.corpus.preparation import pseudonymiser_fichier
     from fabrique.socle.nombres import accorder
 
     verifier_sortie(sortie, entree, ecraser=ecraser)
-    nombre, comptes = pseudonymiser_fichier(entree, sortie)
+    nombre, comptes = pseudonymiser_fichier(entree, sortie, noms)
     for regle, remplaces in sorted(comptes.items()):
         print(f"{remplaces:6d}  {regle.removeprefix('personnel.')}")
     ecrits = accorder(nombre, "exemple écrit", "exemples écrits")
@@ -922,6 +935,44 @@ def predire(
 
     combien = predire_un_fichier(classifieur, fichier, sortie, texte, ecraser)
     print(f"{accorder(combien, 'texte rangé', 'textes rangés')} dans {sortie}.")
+
+
+entites = _sous_groupe(
+    "entites", "Trouver dates, sommes, lieux, organismes, personnes et articles dans un texte."
+)
+
+
+@entites.command("entrainer", cls=Commande)
+@_reglee_par(ReglagesEntites)
+def entrainer_entites(
+    *,
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du modèle.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Phrases marquées : entites, ou un fichier.")
+    ] = "entites",
+    model: Modele = "falcon-poche",
+    revision: Revision = "",
+    reglages: dict,
+) -> None:
+    """Apprend à un modèle à trouver des entités, et le mesure sur le jeu de test."""
+    from fabrique.recettes.entites_apprises import entrainer_les_entites
+
+    entrainer_les_entites(model, dataset, sortie, ReglagesEntites(**reglages), revision or None)
+
+
+@entites.command("trouver", cls=Commande)
+def trouver_entites(
+    texte: Annotated[str, typer.Argument(help="Le texte où chercher.")],
+    moyen: Annotated[
+        str, typer.Option("--moyen", help="regles, spacy, ou le dossier d’un modèle entraîné.")
+    ] = "regles",
+    en_json: Json = False,
+) -> None:
+    """Montre les entités d’un texte, et leur place avec --json."""
+    from fabrique.corpus.reperage import en_dictionnaire, en_lignes, trouver_les_entites
+
+    trouvees = trouver_les_entites(texte, moyen)
+    _montrer((en_dictionnaire if en_json else en_lignes)(texte, trouvees))
 
 
 @application.command(cls=Commande)

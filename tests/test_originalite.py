@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fabrique.corpus import lire_corpus
+from fabrique.corpus import lire_corpus, lire_phrases
 from fabrique.corpus.formats import textes
 from fabrique.evaluation.aveugle import lecture_de_secours
 from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data
@@ -119,6 +119,9 @@ def test_aucune_suite_de_douze_mots_ne_vient_des_textes_d_epreuve():
         for champ in ("question", "reponse")
     }
     corpus |= preferences()
+    corpus |= {
+        f"entites/{rang}": sans_noms(phrase.texte) for rang, phrase in enumerate(lire_phrases(), 1)
+    }
     # Ce que nos modèles ont écrit et que nous livrons : ils ont pu retenir ces textes.
     corpus |= {
         f"lecture de secours/{paire.empreinte}/{rang}": sans_noms(texte)

@@ -9,6 +9,10 @@ from .controle import (
 from .conversion import (
     convertir as convertir,
 )
+from .entites import (
+    Entite as Entite,
+    lire_phrases as lire_phrases,
+)
 from .formats import (
     COLONNES as COLONNES,
 )
@@ -16,6 +20,9 @@ from .lecture import (
     jeu as jeu,
     lire_corpus as lire_corpus,
     repartir as repartir,
+)
+from .noms import (
+    avec_les_noms as avec_les_noms,
 )
 from .personnelles import (
     Trouvaille as Trouvaille,
@@ -25,6 +32,9 @@ from .personnelles import (
 )
 from .preparation import (
     preparer_corpus as preparer_corpus,
+)
+from .reperage import (
+    trouver_les_entites as trouver_les_entites,
 )
 from .selection import (
     Criteres as Criteres,

@@ -25,6 +25,7 @@ from fabrique.corpus.lecture import (
     ouvrir,
     sans_jeu,
 )
+from fabrique.corpus.noms import avec_les_noms
 from fabrique.corpus.rapprochement import Comparaison, constats_d_ensemble
 from fabrique.corpus.table import en_defaut, poser
 from fabrique.socle.erreurs import ErreurFabrique
@@ -40,6 +41,7 @@ def controler(
     max_length: int = 512,
     evaluation: str | Path | Dataset | None = None,
     processus: int = 2,
+    noms: str = "",
 ) -> Controle:
     """Contrôle un corpus et rend tout ce qu'il y a à corriger.
 
@@ -50,13 +52,17 @@ def controler(
         max_length: longueur, en jetons, au-delà de laquelle un exemple sera coupé.
         evaluation: corpus d'évaluation que celui-ci ne doit pas contenir.
         processus: processus de la première passe, pour un gros corpus.
+        noms: cherche aussi les noms de personnes, par « regles », « spacy » ou le dossier d'un
+            modèle ; chacun est une alerte (``personnel.nom``). Vide : ne les cherche pas.
 
     Returns:
         Le rapport : constats, mesures. Un fichier abîmé donne des constats, pas une exception.
 
     Raises:
-        ErreurFabrique: fichier absent, vide ou d'un format inconnu.
+        ErreurFabrique: fichier absent, vide ou d'un format inconnu ; moyen de trouver les noms
+            inconnu ou pas installé.
     """
+    avec_les_noms(noms)
     chemin, lignes = ouvrir(source)
     with tempfile.TemporaryDirectory(prefix="fabrique-", ignore_cleanup_errors=True) as dossier:
         corpus, interruption = poser(lignes, Path(dossier) / "corpus.arrow")
@@ -64,7 +70,7 @@ def controler(
             raise interruption or ErreurFabrique(
                 "aucun exemple", "Donnez un corpus d’au moins un exemple", chemin
             )
-        vus = examiner(corpus, tokenizer, max_length, processus)
+        vus = examiner(corpus, tokenizer, max_length, processus, noms)
         comparaison = Comparaison(corpus, evaluation)
         for vu in _avec_barre(vus):
             comparaison.ajouter(vu)

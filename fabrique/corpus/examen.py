@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import datasets
 from datasets import Dataset
 
-from fabrique.corpus import licences, personnelles, regles
+from fabrique.corpus import licences, noms as noms_de_personnes, personnelles, regles
 from fabrique.corpus.constats import ALERTE, ERREUR, Alerte, Constat
 from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, signature
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
@@ -32,14 +32,18 @@ EXEMPLES_PAR_PROCESSUS = 5_000
 
 
 def examiner(
-    corpus: Dataset, tokenizer: PreTrainedTokenizerBase | None, max_length: int, processus: int
+    corpus: Dataset,
+    tokenizer: PreTrainedTokenizerBase | None,
+    max_length: int,
+    processus: int,
+    noms: str = "",
 ) -> Dataset:
     """Ce qu'on sait de chaque exemple sans regarder les autres : une rangée par exemple."""
     nombreux = len(corpus) > EXEMPLES_PAR_PROCESSUS
     with _barres_de_datasets(nombreux):
         return corpus.map(
             _examiner_un,
-            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
+            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "noms": noms},
             remove_columns=["exemple"],
             num_proc=processus if nombreux and processus > 1 else None,
             desc="Examen des exemples",
@@ -60,7 +64,7 @@ def _barres_de_datasets(montrer: bool) -> Iterator[None]:
 
 
 def _examiner_un(
-    rangee: dict, tokenizer: PreTrainedTokenizerBase | None, max_length: int
+    rangee: dict, tokenizer: PreTrainedTokenizerBase | None, max_length: int, noms: str = ""
 ) -> dict[str, object]:
     """Les constats d'un exemple, ses longueurs, et les résumés qui serviront à le comparer."""
     lu = json.loads(rangee["exemple"])
@@ -71,9 +75,9 @@ def _examiner_un(
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
         laisse = {c: v if isinstance(v, str) else json.dumps(v) for c, v in lu["laisse"].items()}
-        personnels = list(_constats_personnels(laisse | contenu, *situation))
+        personnels = list(_constats_personnels(laisse | contenu, *situation, noms))
         touches = {constat.champ for constat in personnels}
-        constats = [*_constats_du_texte(contenu, touches, *situation), *personnels]
+        constats = [*_constats_du_texte(contenu, touches, *situation, noms), *personnels]
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:
@@ -103,16 +107,17 @@ def _examiner_un(
 
 
 def _constats_du_texte(
-    contenu: dict, touches: Container[str | None], rang: int, ligne: int
+    contenu: dict, touches: Container[str | None], rang: int, ligne: int, noms: str
 ) -> Iterator[Constat]:
     """Ce que les règles trouvent dans chaque champ, les données personnelles masquées.
 
     Args:
         touches: les champs où il y en a ; les autres n'ont rien à masquer.
     """
+    siennes = noms_de_personnes.avec_les_noms(noms)
     dits, contexte = champs_dits(contenu), personnelles.contexte_de(contenu)
     for champ, texte in textes(contenu):
-        masque = personnelles.masquer(texte, contexte) if champ in touches else texte
+        masque = personnelles.masquer(texte, contexte, siennes) if champ in touches else texte
         for regle in regles.REGLES:
             if regle.reponse_seule and champ not in dits:
                 continue
@@ -120,14 +125,19 @@ def _constats_du_texte(
                 yield Constat(regle.nom, regle.gravite, rang, ligne, champ, extrait, regle.message)
 
 
-def _constats_personnels(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
+def _constats_personnels(contenu: dict, rang: int, ligne: int, noms: str) -> Iterator[Constat]:
     """Les données personnelles de toutes les colonnes, même de celles qu'on n'apprend pas."""
+    siennes = noms_de_personnes.avec_les_noms(noms)
     contexte = personnelles.contexte_de(contenu)
     for champ, texte in personnelles.textes_et_colonnes(contenu):
         libre = 0  # jamais la fin de la donnée précédente dans l'extrait
-        for regle, debut, fin in sorted(personnelles.reperer(texte, contexte), key=lambda t: t[1]):
+        trouvees = personnelles.reperer(texte, contexte, siennes)
+        for regle, debut, fin in sorted(trouvees, key=lambda t: t[1]):
             extrait = texte[max(libre, debut - 20) : debut] + f"[{regle.etiquette}]"
-            yield Constat(regle.nom, ERREUR, rang, ligne, champ, extrait, MESSAGE_PERSONNEL)
+            incertain = regle.nom == noms_de_personnes.NOM
+            gravite = ALERTE if incertain else ERREUR
+            message = MESSAGE_NOM if incertain else MESSAGE_PERSONNEL
+            yield Constat(regle.nom, gravite, rang, ligne, champ, extrait, message)
             libre = fin
 
 
@@ -146,6 +156,7 @@ def constats_d_encodage(exemples: Iterable[Exemple]) -> Iterator[Constat]:
 MESSAGE_PERSONNEL = (
     "une donnée personnelle : retirez-la ou pseudonymisez-la, un modèle récite ce qu’il a lu"
 )
+MESSAGE_NOM = "peut-être le nom d’une personne : relisez, et pseudonymisez-le si c’en est un"
 
 
 def _constat_de_licence(contenu: dict, rang: int, ligne: int) -> list[Constat]:

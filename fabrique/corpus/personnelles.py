@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from datasets import Dataset
 from stdnum import iban, luhn
@@ -367,6 +367,21 @@ def _toute_si(preuve: Callable[[str], bool]) -> Callable[[str], int]:
     return lambda trouve: len(trouve) if preuve(trouve) else 0
 
 
+class RegleDeDonnee(Protocol):
+    """Ce que toute règle sait dire d'un texte, quelle que soit sa façon de chercher."""
+
+    @property
+    def nom(self) -> str:
+        """« personnel.nir »…"""
+
+    @property
+    def etiquette(self) -> str:
+        """Ce qui remplace la donnée : « NIR », « COURRIEL »…"""
+
+    def reperer(self, texte: str, contexte: str = "") -> Iterator[tuple[int, int]]:
+        """Début et fin de chaque donnée de ce genre dans un texte aplani, par ce qui l'entoure."""
+
+
 @dataclass(frozen=True)
 class Regle:
     """Une forme d'un genre de donnée ; un genre peut en avoir plusieurs.
@@ -408,7 +423,7 @@ class Regle:
                 yield trouve.start(groupe), position
 
 
-REGLES = (
+REGLES: tuple[Regle, ...] = (
     # L'IBAN d'abord : une partie de ses chiffres peut faire un NIR ou une carte.
     Regle(
         "personnel.iban",
@@ -545,7 +560,9 @@ class Trouvaille:
     champ: str
 
 
-def reperer(texte: str, contexte: str = "") -> Iterator[tuple[Regle, int, int]]:
+def reperer(
+    texte: str, contexte: str = "", regles: Sequence[RegleDeDonnee] = REGLES
+) -> Iterator[tuple[RegleDeDonnee, int, int]]:
     """Les données personnelles d'un texte : règle, début et fin, sans chevauchement.
 
     Un numéro que deux règles réclament revient à la première, la plus précise : elle le cache
@@ -555,12 +572,13 @@ def reperer(texte: str, contexte: str = "") -> Iterator[tuple[Regle, int, int]]:
         texte: où chercher.
         contexte: ce que disent les autres champs de l'exemple : une question sur le « numéro de
             sécurité sociale » éclaire la réponse.
+        regles: ``noms.avec_les_noms`` y ajoute les noms de personnes.
     """
     aplani = aplanir(texte)
     plat = aplani.texte
-    if not _AMORCE.search(plat):
+    if regles is REGLES and not _AMORCE.search(plat):
         return
-    for regle in REGLES:
+    for regle in regles:
         for debut, fin in list(regle.reperer(plat, contexte)):
             plat = plat[:debut] + "\0" * (fin - debut) + plat[fin:]
             yield regle, *aplani.place(debut, fin)
@@ -592,7 +610,7 @@ def donnees_personnelles(corpus: Dataset) -> list[Trouvaille]:
 # ---------------------------------------------------------------- remplacer
 
 
-def _essentiel(regle: Regle, trouve: str) -> str:
+def _essentiel(regle: RegleDeDonnee, trouve: str) -> str:
     """Ce qui reste d'une valeur sans sa présentation : espaces, casse, « [at] », « +33 »…"""
     trouve = aplanir(trouve).texte
     if regle.nom == "personnel.telephone":
@@ -611,6 +629,7 @@ class Pseudonymes:
     Les valeurs n'y restent que le temps de l'appel ; ``comptes`` est ce qu'on garde.
     """
 
+    regles: Sequence[RegleDeDonnee] = REGLES
     noms: dict[tuple[str, str], str] = field(default_factory=dict)
     comptes: Counter[str] = field(default_factory=Counter)
     rangs: Counter[str] = field(default_factory=Counter)
@@ -618,7 +637,7 @@ class Pseudonymes:
     def remplacer(self, texte: str, contexte: str = "") -> str:
         """Le texte, chaque donnée personnelle remplacée par « [COURRIEL_1] », « [NIR_2] »…"""
         morceaux, position = [], 0
-        for regle, debut, fin in sorted(reperer(texte, contexte), key=lambda t: t[1]):
+        for regle, debut, fin in sorted(reperer(texte, contexte, self.regles), key=lambda t: t[1]):
             morceaux += [texte[position:debut], self._nommer(regle, texte[debut:fin])]
             self.comptes[regle.nom] += 1
             position = fin
@@ -634,7 +653,7 @@ class Pseudonymes:
             return [self.remplacer_partout(v, contexte) for v in valeur]
         return valeur
 
-    def _nommer(self, regle: Regle, trouve: str) -> str:
+    def _nommer(self, regle: RegleDeDonnee, trouve: str) -> str:
         """Le pseudonyme d'une valeur, le même quelle que soit la façon de l'écrire."""
         valeur = (regle.nom, _essentiel(regle, trouve))
         if valeur not in self.noms:
@@ -643,22 +662,28 @@ class Pseudonymes:
         return self.noms[valeur]
 
 
-def masquer(texte: str, contexte: str = "") -> str:
+def masquer(texte: str, contexte: str = "", regles: Sequence[RegleDeDonnee] = REGLES) -> str:
     """Le texte sans ses données personnelles, pour en montrer un extrait."""
-    return Pseudonymes().remplacer(texte, contexte)
+    return Pseudonymes(regles).remplacer(texte, contexte)
 
 
-def pseudonymiser(corpus: Dataset) -> tuple[Dataset, dict[str, int]]:
+def pseudonymiser(
+    corpus: Dataset, regles: Sequence[RegleDeDonnee] = REGLES
+) -> tuple[Dataset, dict[str, int]]:
     """Remplace les données personnelles d'un corpus, toujours de la même façon.
 
     Toutes les colonnes y passent, identifiant et source compris. Ce n'est pas une anonymisation :
     une personne reste parfois reconnaissable à son histoire (RGPD, considérant 26 ; avis 05/2014
     du G29 sur les techniques d'anonymisation).
 
+    Args:
+        regles: ``noms.avec_les_noms("regles")`` remplace aussi les noms de personnes qu'il trouve ;
+            « Mme Le Goff » et « Anne Le Goff » y reçoivent deux pseudonymes.
+
     Returns:
         Le corpus sans ces données, et le nombre de remplacements par règle.
     """
-    pseudonymes = Pseudonymes()
+    pseudonymes = Pseudonymes(regles)
     propres = [pseudonymes.remplacer_partout(exemple, contexte_de(exemple)) for exemple in corpus]
     return Dataset.from_list(propres, features=corpus.features), dict(pseudonymes.comptes)
 

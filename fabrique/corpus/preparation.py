@@ -23,6 +23,7 @@ from fabrique.corpus.doublons import Index, empreinte, identite, jumeler
 from fabrique.corpus.examen import resume
 from fabrique.corpus.formats import demande, reponse
 from fabrique.corpus.lecture import ouvrir
+from fabrique.corpus.noms import avec_les_noms
 from fabrique.corpus.personnelles import Pseudonymes, reperer
 from fabrique.corpus.rapprochement import SEUIL_PROCHE
 from fabrique.corpus.structure import JEUX
@@ -349,7 +350,9 @@ def _bilan(tri: _Tri, jeux: dict[int, str], demandes: list[str]) -> Preparation:
 # ---------------------------------------------------------------- données personnelles
 
 
-def pseudonymiser_fichier(source: str | Path, sortie: Path) -> tuple[int, dict[str, int]]:
+def pseudonymiser_fichier(
+    source: str | Path, sortie: Path, noms: str = ""
+) -> tuple[int, dict[str, int]]:
     """Remplace les données personnelles d'un fichier, et n'y change rien d'autre.
 
     Toutes les colonnes y passent, même celles qu'on n'apprend pas ; les formats et les noms de
@@ -358,6 +361,7 @@ def pseudonymiser_fichier(source: str | Path, sortie: Path) -> tuple[int, dict[s
     Args:
         source: corpus livré ou fichier.
         sortie: fichier ``.json`` ou ``.jsonl`` à écrire.
+        noms: remplace aussi les noms de personnes, comme ``controler`` les cherche.
 
     Returns:
         Le nombre d'exemples écrits, et le nombre de remplacements par règle.
@@ -365,8 +369,8 @@ def pseudonymiser_fichier(source: str | Path, sortie: Path) -> tuple[int, dict[s
     Raises:
         ErreurFabrique: un exemple ne se lit pas, ou la sortie a une autre extension.
     """
+    pseudonymes, propres = Pseudonymes(avec_les_noms(noms)), []
     _, lignes = ouvrir(source)
-    pseudonymes, propres = Pseudonymes(), []
     for ligne in lignes:
         if ligne.erreur:
             raise ligne.erreur

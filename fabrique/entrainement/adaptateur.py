@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from fabrique.entrainement.reglages import Reglages
 from fabrique.modeles.adaptateurs import charger_adaptateur, sans_adaptateur
@@ -41,7 +41,7 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
             use_gradient_checkpointing=reglages.recalcul,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
-    cibles = reglages.target_modules
+    cibles, tache = reglages.target_modules, _tache(nu)
     configuration = LoraConfig(
         r=reglages.lora_r,
         lora_alpha=reglages.lora_alpha,
@@ -50,9 +50,23 @@ def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
         use_rslora=reglages.methode == "rslora",
         use_dora=reglages.methode == "dora",
         bias="none",
-        task_type="CAUSAL_LM",
+        task_type=tache,
+        # « all-linear » ne doit pas prendre la tête, que peft apprend en entier.
+        exclude_modules=None if tache == "CAUSAL_LM" else list(TETES),
     )
     return get_peft_model(nu, configuration)
+
+
+#: Ce que fait un modèle, au nom de sa classe ; peft apprend et garde alors aussi sa tête.
+TACHES = {"ForTokenClassification": "TOKEN_CLS", "ForSequenceClassification": "SEQ_CLS"}
+#: Les noms que transformers et peft donnent à une tête.
+TETES = ("classifier", "score")
+
+
+def _tache(nu: PreTrainedModel) -> str:
+    """La tâche d'un modèle, dans les mots de peft : écrire, sauf si sa tête étiquette ou classe."""
+    classe = type(nu).__name__
+    return next((tache for fin, tache in TACHES.items() if classe.endswith(fin)), "CAUSAL_LM")
 
 
 def verifier_modele(reseau: PreTrainedModel | PeftModel, reglages: Reglages) -> None:
@@ -133,7 +147,7 @@ def relire(
 ) -> PreTrainedModel | PeftModel:
     """Ce qu'un apprentissage achevé a laissé dans son dossier, prêt à répondre."""
     if reglages.methode == "complet":
-        relu = AutoModelForCausalLM.from_pretrained(
+        relu = type(modele).from_pretrained(
             dossier, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
         return relu.eval()

@@ -9,8 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, PeftModel, PeftModelForCausalLM, get_peft_model_state_dict
+from peft import (
+    MODEL_TYPE_TO_PEFT_MODEL_MAPPING,
+    PeftConfig,
+    PeftModel,
+    get_peft_model_state_dict,
+)
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
@@ -134,7 +140,8 @@ def _faire_place(modele: PreTrainedModel, reglages: PeftConfig, nom: str) -> Pef
     if isinstance(modele, PeftModel):
         modele.add_adapter(nom, reglages)
         return modele
-    return PeftModelForCausalLM(sans_adaptateur(modele), reglages, adapter_name=nom)
+    classe = MODEL_TYPE_TO_PEFT_MODEL_MAPPING[reglages.task_type or "CAUSAL_LM"]
+    return classe(sans_adaptateur(modele), reglages, adapter_name=nom)
 
 
 def _retirer(modele: PreTrainedModel, nom: str) -> None:
@@ -194,9 +201,11 @@ def sans_adaptateur(modele: torch.nn.Module) -> PreTrainedModel:
     """Le modèle nu : retire tout adaptateur posé, la base étant intacte."""
     nu = modele.get_base_model() if isinstance(modele, PeftModel) else modele
     for nom, module in list(nu.named_modules()):
+        parent, _, feuille = nom.rpartition(".")
         if isinstance(module, BaseTunerLayer):
-            parent, _, feuille = nom.rpartition(".")
             setattr(nu.get_submodule(parent), feuille, module.get_base_layer())
+        elif isinstance(module, AuxiliaryTrainingWrapper):  # une tête apprise avec l'adaptateur
+            setattr(nu.get_submodule(parent), feuille, module.original_module)
     if hasattr(nu, "peft_config"):
         del nu.peft_config
     return nu
