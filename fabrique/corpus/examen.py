@@ -72,8 +72,8 @@ def _examiner_un(
         question, dire = demande(contenu), reponse(contenu)
         laisse = {c: v if isinstance(v, str) else json.dumps(v) for c, v in lu["laisse"].items()}
         constats = [
-            *_constats_du_texte(contenu, *situation),
-            *_constats_personnels(laisse | contenu, *situation),
+            *constats_du_texte(contenu, *situation),
+            *constats_personnels(laisse | contenu, *situation),
         ]
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
@@ -103,7 +103,7 @@ def _examiner_un(
     }
 
 
-def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
+def constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
     """Ce que les règles trouvent dans chaque champ, les données personnelles masquées."""
     dits, contexte = champs_dits(contenu), personnelles.contexte_de(contenu)
     for champ, texte in textes(contenu):
@@ -115,7 +115,7 @@ def _constats_du_texte(contenu: dict, rang: int, ligne: int) -> Iterator[Constat
                 yield Constat(regle.nom, regle.gravite, rang, ligne, champ, extrait, regle.message)
 
 
-def _constats_personnels(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
+def constats_personnels(contenu: dict, rang: int, ligne: int) -> Iterator[Constat]:
     """Les données personnelles de toutes les colonnes, même de celles qu'on n'apprend pas."""
     contexte = personnelles.contexte_de(contenu)
     for champ, texte in personnelles.textes_et_colonnes(contenu):
