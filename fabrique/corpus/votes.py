@@ -42,6 +42,7 @@ class Origine:
         jeu: « entrainement », « validation », « test », ou rien.
         critere: ce que la réponse choisie fait mieux (« cite sa source »…).
         annotateur: qui a choisi, ou quelle sorte d'annotateur.
+        source: ce qui a servi à l'écrire.
         position: la place où la réponse choisie était montrée, 1 ou 2 ; 0 si on ne le sait pas.
     """
 
@@ -50,6 +51,7 @@ class Origine:
     jeu: str = ""
     critere: str = ""
     annotateur: str = ""
+    source: str = ""
     position: int = 0
 
 
@@ -221,8 +223,7 @@ def _origine(objet: dict, rang: int, ligne: int) -> Origine:
         id=str(objet.get("id") or rang),
         ligne=ligne,
         jeu=jeu,
-        critere=_texte(objet.get("critere") or "", "critere"),
-        annotateur=_texte(objet.get("annotateur") or "", "annotateur"),
+        **{c: _texte(objet.get(c) or "", c) for c in ("critere", "annotateur", "source")},
         position=_position(objet),
     )
 
@@ -321,7 +322,7 @@ FORMATS_DE_VOTE = (
     FormatDeVote(("prompt", "completion", "label"), _lire_avis),
 )
 #: Ce qu'on reprend en plus, dans tous les formats.
-COMMUNS = ("id", "jeu", "critere", "annotateur", "position")
+COMMUNS = ("id", "jeu", "critere", "annotateur", "source", "position")
 #: Ce que la lecture à l'aveugle note en plus ; la place s'en déduit.
 DE_LA_LECTURE = ("modele_vu_en_premier", "modele_choisi")
 
