@@ -141,7 +141,7 @@ def votes_en_jetons(
     """
     entieres = [
         [exemple_en_jetons(tokenizer, {"messages": messages}) for messages in deux]
-        for deux in map(_conversations, votes, [*votes[1:], *votes[:1]])
+        for deux in map(_conversations, votes, [*votes[-1:], *votes[:-1]])
     ]
     coupees = [[couper(c, cutoff_len, tokenizer.eos_token_id) for c in deux] for deux in entieres]
     utiles = [all(map(s_apprend, deux)) for deux in coupees]

@@ -34,6 +34,8 @@ CORPUS_LIVRES = (
     "questions",
     "sources",
 )
+#: Les préférences écrites par le projet : elles ne s'imitent pas, elles s'apprennent autrement.
+VOTES_LIVRES = ("preferences",)
 
 
 def dossier_data() -> Path:
