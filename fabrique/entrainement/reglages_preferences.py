@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Comment les deux réponses d'une paire s'écartent ; des avis isolés s'apprennent toujours par KTO.
 VARIANTES = ("dpo", "ipo", "longueur")
 #: Les préférences se corrigent à plus petits pas que les réponses ne s'imitent.
-RALENTI = 10
+RALENTI = 5
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ class ReglagesPreferences(Reglages):
 
     @classmethod
     def du_profil(cls, profil: Profil, **changements: Any) -> ReglagesPreferences:
-        """Les réglages éprouvés sur la machine du profil, le taux divisé par ``RALENTI``."""
+        """Les réglages du profil de la machine, le taux divisé par ``RALENTI``."""
         taux = profil.learning_rate / RALENTI
         return super().du_profil(profil, **{"learning_rate": taux, **changements})
