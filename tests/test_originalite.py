@@ -104,6 +104,7 @@ def test_aucune_suite_de_douze_mots_ne_vient_des_textes_d_epreuve():
         for exemple in map(json.loads, (dossier_data() / "sources.jsonl").open(encoding="utf-8"))
         for champ in ("question", "reponse")
     }
+    corpus |= preferences()
     # Ce que nos modèles ont écrit et que nous livrons : ils ont pu retenir ces textes.
     corpus |= {
         f"lecture de secours/{paire.empreinte}/{rang}": sans_noms(texte)
@@ -111,6 +112,26 @@ def test_aucune_suite_de_douze_mots_ne_vient_des_textes_d_epreuve():
         for rang, texte in enumerate(paire.reponses)
     }
     assert sorted(communes(corpus, textes_d_epreuve())) == []
+
+
+def preferences() -> dict[str, str]:
+    """Les questions et les réponses du corpus *preferences*."""
+    return {
+        f"preferences/{paire['id']}/{champ}": sans_noms(paire[champ])
+        for paire in map(json.loads, (dossier_data() / "preferences.jsonl").open(encoding="utf-8"))
+        for champ in ("prompt", "chosen", "rejected")
+    }
+
+
+def test_les_preferences_ne_recopient_pas_nos_autres_corpus():
+    """Ni une fiche, ni une réponse déjà écrite : une phrase recopiée serait déjà apprise."""
+    autres = (
+        sans_noms(texte)
+        for nom in CORPUS_LIVRES
+        for exemple in lire_corpus(nom)
+        for _, texte in textes(exemple)
+    )
+    assert sorted(communes(preferences(), autres)) == []
 
 
 def test_une_copie_est_vue():
