@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fabrique.corpus import controler
+from fabrique.corpus import controler, lire_corpus
 from fabrique.corpus.votes import (
     Avis,
     Origine,
@@ -89,6 +89,12 @@ def test_la_place_se_deduit_de_la_lecture_a_l_aveugle(ecrire):
 def test_un_avis_se_lit(ecrire):
     (avis,) = lire_votes(ecrire({**POUCE, "label": False}))
     assert avis == Avis(DEMANDE, BONNE, False, origine=Origine(id="1", ligne=1))
+
+
+def test_une_preference_ne_s_imite_pas(ecrire):
+    """« finetune » renvoie à la commande qui convient."""
+    with pytest.raises(ErreurFabrique, match="fabrique preferer"):
+        lire_corpus(ecrire(PAIRE))
 
 
 def test_une_colonne_laissee_de_cote_est_nommee(ecrire, caplog):

@@ -246,9 +246,9 @@ def apprendre_des_votes(
             ordre=_par_longueur,
             demandes=tuple(dict.fromkeys([*(origine.apprises if origine else ()), *siennes])),
             rappels=(perte,),
-            definition={"depart": empreinte(depart / FICHIERS_DE_L_ADAPTATEUR[1])}
-            if depart
-            else {},
+            definition={
+                "depart": empreinte(depart / FICHIERS_DE_L_ADAPTATEUR[1]) if depart else ""
+            },
             completer=avec_reference,
             perte=perte,
         )
