@@ -239,6 +239,10 @@ def _position(objet: dict) -> int:
 # ---------------------------------------------------------------- les formats
 
 
+#: Les champs des deux réponses, la choisie d'abord.
+_DE_TRL, _D_OPENAI = ("chosen", "rejected"), ("preferred_output", "non_preferred_output")
+
+
 def _paire(question: Messages, choisie: str, ecartee: str, origine: Origine) -> Preference:
     if choisie.strip() == ecartee.strip():
         raise Refus(
@@ -261,20 +265,21 @@ def _posee(question: Messages) -> Messages:
 
 def _lire_openai(objet: dict, origine: Origine) -> Preference:
     question = _conversation(_dans(objet, "input").get("messages"), "input.messages")
-    dites = [_reponse(objet[c], c) for c in ("preferred_output", "non_preferred_output")]
-    return _paire(question, *dites, origine)
+    choisie, ecartee = (_reponse(objet[c], c) for c in _D_OPENAI)
+    return _paire(question, choisie, ecartee, origine)
 
 
 def _lire_trl(objet: dict, origine: Origine) -> Preference:
     if "prompt" not in objet and isinstance(objet["chosen"], list):
         return _lire_implicite(objet, origine)
     question = _question(objet)
-    return _paire(question, *(_reponse(objet[c], c) for c in ("chosen", "rejected")), origine)
+    choisie, ecartee = (_reponse(objet[c], c) for c in _DE_TRL)
+    return _paire(question, choisie, ecartee, origine)
 
 
 def _lire_implicite(objet: dict, origine: Origine) -> Preference:
     """Deux conversations entières : la question est leur début commun."""
-    entieres = [_conversation(objet[champ], champ) for champ in ("chosen", "rejected")]
+    entieres = [_conversation(objet[champ], champ) for champ in _DE_TRL]
     communs = [un for un, _ in takewhile(lambda d: d[0] == d[1], zip(*entieres, strict=False))]
     restes = [conversation[len(communs) :] for conversation in entieres]
     if not communs or any(len(r) != 1 or r[0]["role"] != "assistant" for r in restes):
@@ -290,8 +295,8 @@ def _lire_instruction(objet: dict, origine: Origine) -> Preference:
     textes = {c: _texte(objet.get(c) or "", c) for c in ("instruction", "input", "systeme")}
     if not textes["instruction"].strip():
         raise Refus("la question est vide", REMPLIR, "instruction")
-    dites = [_reponse(objet[champ], champ) for champ in ("chosen", "rejected")]
-    return _paire(en_messages(**textes), *dites, origine)
+    choisie, ecartee = (_reponse(objet[c], c) for c in _DE_TRL)
+    return _paire(en_messages(**textes), choisie, ecartee, origine)
 
 
 def _lire_avis(objet: dict, origine: Origine) -> Avis:
@@ -316,9 +321,9 @@ class FormatDeVote:
 
 #: Le premier dont tous les champs sont là lit la ligne.
 FORMATS_DE_VOTE = (
-    FormatDeVote(("input", "preferred_output", "non_preferred_output"), _lire_openai),
-    FormatDeVote(("instruction", "chosen", "rejected"), _lire_instruction, ("input", "systeme")),
-    FormatDeVote(("chosen", "rejected"), _lire_trl, ("prompt",)),
+    FormatDeVote(("input", *_D_OPENAI), _lire_openai),
+    FormatDeVote(("instruction", *_DE_TRL), _lire_instruction, ("input", "systeme")),
+    FormatDeVote(_DE_TRL, _lire_trl, ("prompt",)),
     FormatDeVote(("prompt", "completion", "label"), _lire_avis),
 )
 #: Ce qu'on reprend en plus, dans tous les formats.
@@ -334,8 +339,7 @@ def format_du_vote(objet: dict) -> FormatDeVote | None:
 
 def colonnes_laissees(objet: object) -> list[str]:
     """Les colonnes d'une préférence que la lecture ne reprend pas, et qui disent quelque chose."""
-    connu = format_du_vote(objet) if isinstance(objet, dict) else None
-    if connu is None:
+    if not isinstance(objet, dict) or (connu := format_du_vote(objet)) is None:
         return []
     prises = {*connu.champs, *connu.autres, *COMMUNS, *DE_LA_LECTURE}
     return [montrer(str(c)) for c, v in objet.items() if c not in prises and not vide(v)]

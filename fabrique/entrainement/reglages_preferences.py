@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fabrique.entrainement.reglages import Reglages
 from fabrique.socle.erreurs import ErreurFabrique, Nombre
@@ -54,7 +54,7 @@ class ReglagesPreferences(Reglages):
             )
 
     @classmethod
-    def du_profil(cls, profil: Profil, **changements: Any) -> ReglagesPreferences:
+    def du_profil(cls, profil: Profil, **changements: Any) -> Self:
         """Les réglages du profil de la machine, le taux divisé par ``RALENTI``."""
         taux = profil.learning_rate / RALENTI
         return super().du_profil(profil, **{"learning_rate": taux, **changements})

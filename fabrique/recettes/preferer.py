@@ -54,11 +54,13 @@ class Suivies:
     def de(cls, votes: Sequence[Vote], gains: Gains) -> Suivies:
         """Compte ce que disent des gains mesurés."""
         ecarts = np.array([_ecart_de_longueur(vote) for vote in votes])
-        parts = (
-            Part(int(gains.respectees[lesquelles].sum()), int(lesquelles.sum()))
-            for lesquelles in (ecarts == ecarts, ecarts > 0, ecarts < 0)
+        part = lambda ou: Part(int(gains.respectees[ou].sum()), int(ou.sum()))  # noqa: E731
+        return cls(
+            toutes=part(np.ones(len(votes), bool)),
+            quand_plus_longue=part(ecarts > 0),
+            quand_plus_courte=part(ecarts < 0),
+            marge=float(np.median(gains.marges)),
         )
-        return cls(*parts, marge=float(np.median(gains.marges)))
 
     def en_dictionnaire(self) -> dict[str, Any]:
         """Pour ``preferences.json``."""
