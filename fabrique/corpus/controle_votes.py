@@ -279,6 +279,7 @@ def _mesures(votes: Sequence[Vote]) -> Mesures:
         categories={montrer(nom, 200): nombre for nom, nombre in criteres.items()},
         mots=mots or [0],
         suites_distinctes=len(set(suites)) / len(suites) if suites else 1.0,
+        jaccard_max=None,  # deux réponses à la même question se ressemblent : c'est voulu
     )
 
 
