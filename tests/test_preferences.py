@@ -1,6 +1,7 @@
 """Apprendre des préférences : la perte à la main, la marche et ses protections, la commande."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import fabrique
+from benchmarks.preferences import melanger, selon_la_longueur, synthetiques
 from fabrique.corpus.votes import Avis, Preference
 from fabrique.entrainement import entraineur
 from fabrique.entrainement.adaptateur import poser
@@ -242,6 +244,31 @@ def test_le_jumeau_apprend_des_preferences_aux_reglages_de_la_t4(jumeau, tmp_pat
     assert resultat.couches_4bits > 0
     gains = mesurer_les_gains(resultat.modele, tokenizer, PAIRES)
     assert gains.marges.mean() > 0
+
+
+# ---------------------------------------------------------------- ce que le banc fait apprendre
+
+
+def test_les_paires_synthetiques_ne_se_gagnent_que_par_le_contenu():
+    """Chaque réponse est choisie autant de fois qu'écartée ; aucune question n'est des deux côtés."""
+    appris, gardes = synthetiques()
+    for paires in (appris, gardes):
+        assert Counter(p.choisie for p in paires) == Counter(p.ecartee for p in paires)
+    assert not {p.question for p in appris} & {p.question for p in gardes}
+
+
+def test_des_votes_melanges_sont_retournes_une_fois_sur_deux():
+    appris, _ = synthetiques()
+    melanges = melanger(appris, graine=1)
+    assert melanges == melanger(appris, graine=1)
+    tournes = sum(un != autre for un, autre in zip(appris, melanges, strict=True))
+    assert 15 <= tournes <= 33  # de 48, à près de trois écarts types
+    assert all({m.choisie, m.ecartee} == {p.choisie, p.ecartee} for m, p in zip(melanges, appris))
+
+
+def test_la_regle_de_longueur_choisit_toujours_la_plus_courte():
+    paires = [*PAIRES, *(replace(p, choisie=p.ecartee, ecartee=p.choisie) for p in PAIRES)]
+    assert all(len(p.choisie) < len(p.ecartee) for p in selon_la_longueur(paires))
 
 
 # ---------------------------------------------------------------- les réglages
