@@ -263,7 +263,7 @@ def test_des_votes_melanges_sont_retournes_une_fois_sur_deux():
     assert melanges == melanger(appris, graine=1)
     tournes = sum(un != autre for un, autre in zip(appris, melanges, strict=True))
     assert 15 <= tournes <= 33  # de 48, à près de trois écarts types
-    assert all({m.choisie, m.ecartee} == {p.choisie, p.ecartee} for m, p in zip(melanges, appris))
+    assert [{p.choisie, p.ecartee} for p in melanges] == [{p.choisie, p.ecartee} for p in appris]
 
 
 def test_la_regle_de_longueur_choisit_toujours_la_plus_courte():

@@ -70,11 +70,13 @@ class Suivies:
         }
 
     def __str__(self) -> str:
-        return (
-            f"Préférences suivies : {self.toutes} ; marge médiane {en_ecart(self.marge, 2)} nats\n"
-            f"  quand la réponse choisie est la plus longue : {self.quand_plus_longue}\n"
-            f"  quand elle est la plus courte : {self.quand_plus_courte}"
-        )
+        lignes = [
+            f"Préférences suivies : {self.toutes} ; marge médiane {en_ecart(self.marge, 2)} nats",
+            f"  quand la réponse choisie est la plus longue : {self.quand_plus_longue}",
+            f"  quand elle est la plus courte : {self.quand_plus_courte}",
+        ]
+        comparees = self.quand_plus_longue.total + self.quand_plus_courte.total
+        return "\n".join(lignes if comparees else lignes[:1])
 
 
 def _ecart_de_longueur(vote: Vote) -> int:
