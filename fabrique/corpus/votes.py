@@ -421,17 +421,20 @@ def repartir_votes(
 
     Args, Raises: ceux de ``corpus.repartir``.
     """
-    table = Dataset.from_dict(
+    cotes = repartir(table_des_votes(votes), validation, graine)
+    appris, gardes = ([votes[rang] for rang in cote["rang"]] for cote in cotes)
+    return appris, gardes
+
+
+def table_des_votes(votes: Sequence[Vote]) -> Dataset:
+    """Une rangée par préférence : sa question, son jeu, son rang depuis 0."""
+    return Dataset.from_dict(
         {
             "instruction": [vote.question for vote in votes],
             "jeu": [vote.origine.jeu for vote in votes],
             "rang": list(range(len(votes))),
         }
     )
-    appris, gardes = (
-        [votes[rang] for rang in cote["rang"]] for cote in repartir(table, validation, graine)
-    )
-    return appris, gardes
 
 
 def votes_du_jeu(votes: Sequence[Vote], nom: str) -> list[Vote]:

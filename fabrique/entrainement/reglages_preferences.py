@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Comment les deux réponses d'une paire s'écartent ; des avis isolés s'apprennent toujours par KTO.
 VARIANTES = ("dpo", "ipo", "longueur")
-#: Les préférences se corrigent à plus petits pas que les réponses ne s'imitent.
-RALENTI = 5
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,6 @@ class ReglagesPreferences(Reglages):
 
     @classmethod
     def du_profil(cls, profil: Profil, **changements: Any) -> Self:
-        """Les réglages du profil de la machine, le taux divisé par ``RALENTI``."""
-        taux = profil.learning_rate / RALENTI
-        return super().du_profil(profil, **{"learning_rate": taux, **changements})
+        """Les réglages du profil de la machine, au taux qui convient à des préférences."""
+        taux = {"learning_rate": profil.taux_des_preferences}
+        return super().du_profil(profil, **{**taux, **changements})

@@ -1,4 +1,4 @@
-"""``/v1/avis`` : les pouces des usagers, gardés sur cette machine, sans données personnelles.
+"""``/v1/avis`` : les pouces des usagers, gardés ici, les données personnelles reconnues remplacées.
 
 L'API d'OpenAI n'a pas d'adresse pour cela : celle-ci est la nôtre. Le fichier se donne tel quel à
 « fabrique preferer ».
