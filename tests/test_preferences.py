@@ -186,6 +186,17 @@ def test_tuee_puis_relancee_l_adaptateur_est_le_meme(dossier_petit, appris, tmp_
     assert apprendre(dossier_petit, tmp_path / "coupe").pas_faits == 4
 
 
+def test_moins_d_exemples_ensemble_c_est_le_meme_apprentissage(dossier_petit, tmp_path):
+    """Quand la mémoire manque, le petit lot se divise : la perte reste la moyenne du lot."""
+    sans_hasard = replace(REGLAGES, epochs=1, lora_dropout=0)
+    lus = [
+        apprendre(dossier_petit, tmp_path / str(n), replace(sans_hasard, mbatch_size=n))
+        for n in (1, 2)
+    ]
+    un, deux = (load_file(resultat.dossier / "adapter_model.safetensors") for resultat in lus)
+    assert all(torch.allclose(un[nom], deux[nom], atol=1e-4) for nom in un)
+
+
 @pytest.mark.parametrize(
     ("changement", "dit"),
     [
