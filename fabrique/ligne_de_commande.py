@@ -19,6 +19,7 @@ from fabrique import __version__
 from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
 from fabrique.entrainement.reglages_classement import METHODES, ReglagesClassement
+from fabrique.entrainement.reglages_preferences import ReglagesPreferences
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
 from fabrique.recettes.reglages_entites import ReglagesEntites
@@ -263,6 +264,42 @@ def finetune(
         revision or None,
         accepter_donnees_personnelles,
         mesurer_energie,
+    )
+
+
+@application.command(cls=Commande)
+@_reglee_par(ReglagesPreferences)
+def preferer(
+    *,
+    dataset: Corpus,
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du nouvel adaptateur.")],
+    model: Modele = "falcon-poche",
+    revision: Revision = "",
+    adaptateur: Annotated[
+        str, typer.Option("--adaptateur", help="D’où l’on part ; vide : la base.")
+    ] = "",
+    quantification: Quantification = "nf4",
+    reglages: dict,
+    accepter_donnees_personnelles: Annotated[
+        bool,
+        typer.Option(
+            "--accepter_donnees_personnelles",
+            help="Apprend même des préférences qui en contiennent.",
+        ),
+    ] = False,
+) -> None:
+    """Apprend de préférences entre réponses ; l’ancien adaptateur reste, on peut y revenir."""
+    from fabrique.recettes.preferer import preferer as apprendre
+
+    apprendre(
+        model,
+        dataset,
+        sortie,
+        ReglagesPreferences(**reglages),
+        adaptateur,
+        quantification,
+        revision or None,
+        accepter_donnees_personnelles,
     )
 
 
@@ -706,7 +743,13 @@ def controler(
 def convertir(
     entree: Entree,
     sortie: Sortie,
-    format: Annotated[str, typer.Option("--format", help="alpaca, messages ou openai.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="alpaca, messages ou openai ; pour des préférences : trl, openai ou preferences.",
+        ),
+    ],
     sans_metadonnees: Annotated[
         bool, typer.Option("--sans_metadonnees", help="Laisse langue, catégorie, source… de côté.")
     ] = False,
@@ -714,8 +757,10 @@ def convertir(
 ) -> None:
     """Convertit un corpus sans rien perdre, ou dit pourquoi c’est impossible."""
     from fabrique.corpus.conversion import convertir_fichier
+    from fabrique.corpus.votes import convertir_votes, est_un_fichier_de_votes
 
-    nombre = convertir_fichier(entree, sortie, format, sans_metadonnees, ecraser)
+    ecrire = convertir_votes if est_un_fichier_de_votes(entree) else convertir_fichier
+    nombre = ecrire(entree, sortie, format, sans_metadonnees, ecraser)
     print(f"{nombre} exemples écrits dans {sortie}.")
 
 

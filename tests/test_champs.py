@@ -87,7 +87,7 @@ REFUS = {
         "messages": [message("user", "a"), message("assistant", "b")],
         "tools": [{"name": "f"}],
     },
-    "chosen": {"prompt": "Où ?", "chosen": "Là.", "rejected": "Rien."},
+    "chosen": {"instruction": "Où ?", "output": "Là.", "chosen": "Là."},
 }
 
 

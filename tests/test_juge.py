@@ -30,12 +30,11 @@ from fabrique.evaluation.paires import (
     Paire,
     Part,
     accord,
-    ajouter_ligne,
     apparier,
     part_de_la_plus_longue,
     relire_lignes,
 )
-from fabrique.socle.emplacements import FALCON_POCHE
+from fabrique.socle.emplacements import FALCON_POCHE, ajouter_ligne
 from fabrique.socle.erreurs import ErreurFabrique
 
 CLE = "cle-secrete-de-test-0123456789"

@@ -1091,7 +1091,7 @@ def test_des_exemples_fautifs_sont_refuses_en_nommant_la_ligne(api, contenu, dit
         ({"model": "hasard"}, "model"),
         ({"training_file": "file-absent"}, "training_file"),
         ({"validation_file": "file-absent"}, "validation_file"),
-        ({"method": {"type": "dpo"}}, "method.type"),
+        ({"method": {"type": "reinforcement"}}, "method.type"),
         ({"suffix": "a b"}, "suffix"),
         ({"seed": -1}, "seed"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),

@@ -40,3 +40,8 @@ from .selection import (
     Criteres as Criteres,
     selectionner as selectionner,
 )
+from .votes import (
+    Avis as Avis,
+    Preference as Preference,
+    lire_votes as lire_votes,
+)

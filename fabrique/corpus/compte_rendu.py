@@ -58,8 +58,9 @@ def chiffres(controle: Controle) -> Iterator[tuple[str, str]]:
     if any(mesures.jetons):
         yield "jetons par exemple", _etendue(mesures.jetons)
     yield "suites de quatre mots distinctes", en_pourcent(mesures.suites_distinctes, 1)
-    proche = en_francais(mesures.jaccard_max, 2) if mesures.jaccard_max else "sous 0,70"
-    yield "plus forte ressemblance (Jaccard)", proche
+    if mesures.jaccard_max is not None:
+        proche = en_francais(mesures.jaccard_max, 2) if mesures.jaccard_max else "sous 0,70"
+        yield "plus forte ressemblance (Jaccard)", proche
 
 
 def _etendue(valeurs: list[int]) -> str:

@@ -62,7 +62,7 @@ class Mesures:
         suites_distinctes: part de suites de quatre mots différentes dans les réponses, sur le
             premier million de mots.
         jaccard_max: plus forte ressemblance trouvée entre deux réponses comparables ; 0 quand
-            aucune paire n'est proposée.
+            aucune paire n'est proposée, rien quand on ne l'a pas cherchée.
     """
 
     jeux: dict[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Mesures:
     jetons: list[int] = field(default_factory=list)
     avec_contexte: int = 0
     suites_distinctes: float = 0.0
-    jaccard_max: float = 0.0
+    jaccard_max: float | None = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 
 from fabrique.corpus.constats import ERREUR, Constat, Controle
+from fabrique.corpus.controle_votes import controler_votes
 from fabrique.corpus.examen import EXEMPLES_PAR_PROCESSUS, constat_de, constats_d_encodage, examiner
 from fabrique.corpus.lecture import (
     REMPLIR_JEU,
@@ -28,6 +29,7 @@ from fabrique.corpus.lecture import (
 from fabrique.corpus.noms import avec_les_noms
 from fabrique.corpus.rapprochement import Comparaison, constats_d_ensemble
 from fabrique.corpus.table import en_defaut, poser
+from fabrique.corpus.votes import est_un_fichier_de_votes
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.suivi import derriere_une_barre
 
@@ -46,7 +48,8 @@ def controler(
     """Contrôle un corpus et rend tout ce qu'il y a à corriger.
 
     Args:
-        source: corpus livré, fichier, dépôt du hub ou ``datasets.Dataset``.
+        source: corpus livré, fichier, dépôt du hub ou ``datasets.Dataset`` ; des préférences se
+            contrôlent par ``controler_votes``.
         tokenizer: compte les jetons et annonce les coupures à ``max_length`` ; sans lui, les
             longueurs se comptent en mots seulement.
         max_length: longueur, en jetons, au-delà de laquelle un exemple sera coupé.
@@ -63,6 +66,8 @@ def controler(
             inconnu ou pas installé.
     """
     avec_les_noms(noms)
+    if est_un_fichier_de_votes(source):
+        return controler_votes(source, evaluation)
     chemin, lignes = ouvrir(source)
     with tempfile.TemporaryDirectory(prefix="fabrique-", ignore_cleanup_errors=True) as dossier:
         corpus, interruption = poser(lignes, Path(dossier) / "corpus.arrow")

@@ -75,9 +75,7 @@ def _examiner_un(
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
         laisse = {c: v if isinstance(v, str) else json.dumps(v) for c, v in lu["laisse"].items()}
-        personnels = list(_constats_personnels(laisse | contenu, *situation, noms))
-        touches = {constat.champ for constat in personnels}
-        constats = [*_constats_du_texte(contenu, touches, *situation, noms), *personnels]
+        constats = constats_trouves(contenu, laisse | contenu, *situation, noms)
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:
@@ -104,6 +102,15 @@ def _examiner_un(
         "resume_demande": resume(question),
         "resume_reponse": resume(dire),
     }
+
+
+def constats_trouves(
+    contenu: dict, colonnes: dict, rang: int, ligne: int, noms: str = ""
+) -> list[Constat]:
+    """Ce que les règles trouvent dans un exemple, puis les données personnelles de ses colonnes."""
+    personnels = list(_constats_personnels(colonnes, rang, ligne, noms))
+    touches = {constat.champ for constat in personnels}
+    return [*_constats_du_texte(contenu, touches, rang, ligne, noms), *personnels]
 
 
 def _constats_du_texte(

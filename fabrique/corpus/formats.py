@@ -179,7 +179,7 @@ def _tours(messages: object, role: str, contenu: str) -> object:
     if not isinstance(messages, list):
         return messages
     return [
-        {"role": ROLES.get(m.get(role), m.get(role)), "content": _en_texte(m.get(contenu))}
+        {"role": ROLES.get(m.get(role), m.get(role)), "content": en_texte(m.get(contenu))}
         | _poids(m)
         if isinstance(m, dict)
         else m
@@ -195,7 +195,7 @@ def _poids(message: dict) -> dict:
     return {"weight": int(poids) if poids in (0, 1) else poids}
 
 
-def _en_texte(contenu: object) -> object:
+def en_texte(contenu: object) -> object:
     """Un contenu OpenAI en morceaux de texte devient un seul texte."""
     if isinstance(contenu, list) and all(isinstance(m, dict) and "text" in m for m in contenu):
         return "\n\n".join(m["text"] for m in contenu)

@@ -21,7 +21,7 @@ from fabrique.corpus.doublons import jumeler
 from fabrique.corpus.fichiers import FORMATS, Ligne, lire_lignes, verifier_fichier
 from fabrique.corpus.formats import ANNEXES, FORMES, JEUX, demande, non_repris, reconnaitre
 from fabrique.corpus.structure import Defaut, champs_refuses, colonnes_laissees, defauts
-from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_data, hub_ou_cache
+from fabrique.socle.emplacements import CORPUS_LIVRES, VOTES_LIVRES, dossier_data, hub_ou_cache
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import accorder
 
@@ -93,7 +93,7 @@ def ouvrir(
     """Ce qu'on lira : le nom à citer dans les messages, et les lignes."""
     if isinstance(source, Dataset):
         return Path("corpus"), (Ligne(rang, dict(objet)) for rang, objet in enumerate(source, 1))
-    if str(source) in CORPUS_LIVRES:
+    if str(source) in (*CORPUS_LIVRES, *VOTES_LIVRES):
         chemin = dossier_data() / f"{source}.jsonl"
         return chemin, lire_lignes(chemin)
     chemin = Path(source)

@@ -147,7 +147,7 @@ class Comparaison:
                 )
 
     def _noter_voisine(self, vu: dict, voisine: Ressemblance, dire: str) -> None:
-        self.mesures.jaccard_max = max(self.mesures.jaccard_max, voisine.jaccard)
+        self.mesures.jaccard_max = max(self.mesures.jaccard_max or 0.0, voisine.jaccard)
         if self._passe_d_un_jeu_a_l_autre(
             vu, voisine.cle, "reponse", "réponse très proche de celle de"
         ):

@@ -104,7 +104,7 @@ REFUSES = {
     ),
     **dict.fromkeys(
         ("chosen", "rejected"),
-        "une préférence entre deux réponses : ce n’est pas un exemple à imiter tel quel",
+        "une préférence entre deux réponses : elle s’apprend par « fabrique preferer », et non en l’imitant",
     ),
     "history": "des échanges qui précèdent, mais ce n’est pas une liste de paires [question, réponse]",
 }

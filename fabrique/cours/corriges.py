@@ -872,6 +872,47 @@ CORRIGES: dict[str, Valeur | Libre] = {
             (8, "Quatre fois plus de jetons, qui en regardent chacun quatre fois plus."),
         ),
     ),
+    # ------------------------------------------------------------ 11, les préférences
+    "11-1": Valeur(
+        attendu=math.log(2),
+        tolerance=0.001,
+        indice="Appelez la fonction de la perte avec deux gains nuls.",
+        bravo="Un pile ou face : c’est d’où part toute courbe de ce genre.",
+        pieges=(
+            (0, "Une perte nulle serait celle d’un vote parfaitement suivi."),
+            (0.5, "C’est la probabilité ; la perte en est moins le logarithme."),
+            (1, "Le logarithme est naturel, et non en base deux."),
+        ),
+    ),
+    "11-2": Valeur(
+        attendu="petite",
+        choix=("petite", "grande"),
+        indice="Comparez la perte d’une même marge avec les deux valeurs de beta.",
+        bravo="La perte ne voit que le produit des deux.",
+        pieges=(("grande", "La perte ne lit que beta × marge : si l’un grandit, l’autre…"),),
+    ),
+    "11-3": Valeur(
+        attendu=75.0,
+        tolerance=0.05,
+        indice="Combien de votes, sur deux cents, ont une choisie plus longue ?",
+        bravo="Un bon score peut ne rien prouver.",
+        pieges=(
+            (150, "C’est leur nombre : rapportez-le aux deux cents votes, en pour cent."),
+            (25.0, "C’est la part des autres votes."),
+            (50, "Un pile ou face ignorerait la longueur ; ce modèle-ci ne regarde qu’elle."),
+        ),
+    ),
+    "11-4": Valeur(
+        attendu=5.0,
+        tolerance=0.001,
+        indice="Remplacez beta par sa valeur dans la formule.",
+        bravo="Au-delà de cet écart, un vote n’est plus poussé : il est ramené.",
+        pieges=(
+            (0.05, "C’est la moitié de beta : le produit est au dénominateur."),
+            (20, "Le deux multiplie beta, il ne divise pas 1 / beta une fois de plus."),
+            (10, "Il manque le deux du dénominateur."),
+        ),
+    ),
     # ------------------------------------------------------------ le gabarit d'un carnet
     "gabarit-1": Valeur(
         attendu=7,

@@ -13,8 +13,15 @@ from .exemples import (
 from .marche import (
     entrainer as entrainer,
 )
+from .preferences import (
+    apprendre_des_votes as apprendre_des_votes,
+    mesurer_les_gains as mesurer_les_gains,
+)
 from .reglages import (
     Reglages as Reglages,
+)
+from .reglages_preferences import (
+    ReglagesPreferences as ReglagesPreferences,
 )
 from .reprise import (
     dernier_point_de_reprise as dernier_point_de_reprise,

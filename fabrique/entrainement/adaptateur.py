@@ -18,29 +18,50 @@ from fabrique.modeles.quantification import format_de
 from fabrique.socle.erreurs import ErreurFabrique
 
 
-def poser(modele: PreTrainedModel, reglages: Reglages) -> PreTrainedModel | PeftModel:
+def poser(
+    modele: PreTrainedModel, reglages: Reglages, depart: Path | None = None
+) -> PreTrainedModel | PeftModel:
     """Prépare ce qui s'apprend, sur un modèle débarrassé d'un adaptateur précédent.
+
+    Args:
+        depart: un adaptateur à prolonger ; par défaut, un adaptateur neuf, sans effet.
 
     Raises:
         ErreurFabrique: réglages que le modèle ne permet pas, ou modèle quantifié dont on veut
             apprendre tous les poids.
     """
     nu = sans_adaptateur(modele)
-    return _ouvrir(nu) if reglages.methode == "complet" else _ajouter(nu, reglages)
-
-
-def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
-    """Ajoute les matrices LoRA, tirées de la graine."""
+    if reglages.methode == "complet":
+        return _ouvrir(nu)
     torch.manual_seed(reglages.graine)
+    gele = _geler(nu, reglages)
+    return _prolonger(gele, depart) if depart else _ajouter(gele, reglages)
+
+
+def _geler(nu: PreTrainedModel, reglages: Reglages) -> PreTrainedModel:
+    """Le modèle, dont aucun poids ne s'apprend plus."""
     nu.requires_grad_(False)
     if couches_quatre_bits(nu) and not sous_fsdp():
         # Normalisations et plongements sont en fp32 (« charger ») : l'apprentissage y est plus
         # stable. FSDP, lui, veut un seul type pour découper.
-        nu = prepare_model_for_kbit_training(
+        return prepare_model_for_kbit_training(
             nu,
             use_gradient_checkpointing=reglages.recalcul,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
+    return nu
+
+
+def _prolonger(nu: PreTrainedModel, depart: Path) -> PeftModel:
+    """Repose un adaptateur, prêt à apprendre encore."""
+    pose = charger_adaptateur(nu, depart)
+    pose.peft_config["default"].inference_mode = False
+    pose.set_adapter("default")  # rouvre ses poids, que peft gèle en les lisant
+    return pose
+
+
+def _ajouter(nu: PreTrainedModel, reglages: Reglages) -> PeftModel:
+    """Ajoute les matrices LoRA, tirées de la graine."""
     cibles, tache = reglages.target_modules, _tache(nu)
     configuration = LoraConfig(
         r=reglages.lora_r,

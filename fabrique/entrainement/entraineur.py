@@ -51,7 +51,10 @@ class EntraineurParLongueur(Trainer):
             data_collator=lecture.assembler(model),
             **autres,
         )
-        self.ordre = lecture.ordre
+        self.ordre, self.perte = lecture.ordre, lecture.perte
+        if self.perte:
+            # Notre perte est une moyenne d'exemples : le Trainer la divise par l'accumulation.
+            self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         donnees = self.train_dataset if train_dataset is None else train_dataset
@@ -96,6 +99,13 @@ class EntraineurParLongueur(Trainer):
             self._save_checkpoint(self.model)
 
     # -------------------------------------------------------- surveiller
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if self.perte is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self.perte(model, inputs)
 
     def training_step(
         self, model: Any, inputs: Any, num_items_in_batch: Any = None

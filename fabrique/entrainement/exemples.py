@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -39,6 +40,29 @@ class Compte:
     coupes: int
     ecartes: int
 
+    @classmethod
+    def de(cls, utiles: Sequence[bool], longs: Sequence[bool]) -> Compte:
+        """Compte des exemples.
+
+        Args:
+            utiles: vrai de ceux où il reste de quoi apprendre.
+            longs: vrai de ceux qui dépassaient ``cutoff_len``.
+
+        Raises:
+            ErreurFabrique: aucun n'a de quoi apprendre.
+        """
+        if not any(utiles):
+            raise ErreurFabrique(
+                "aucun exemple à apprendre dans le jeu d’entraînement",
+                "Vérifiez la colonne « jeu » du corpus, ou augmentez cutoff_len",
+            )
+        return cls(
+            lus=len(utiles),
+            appris=sum(utiles),
+            coupes=sum(utile and long for utile, long in zip(utiles, longs, strict=True)),
+            ecartes=len(utiles) - sum(utiles),
+        )
+
     def __str__(self) -> str:
         return (
             f"{accorder(self.lus, 'exemple lu', 'exemples lus')}\u00a0: {self.appris} appris, dont "
@@ -59,6 +83,8 @@ class Lecture:
         demandes: les empreintes des demandes apprises, qu'une évaluation écartera.
         rappels: ce que le Trainer appelle en chemin, après notre suivi.
         definition: ce qui, en plus des exemples et des réglages, distingue cet apprentissage.
+        completer: ajoute aux exemples ce qu'en dit le modèle avant d'apprendre.
+        perte: la perte d'un lot, moyenne de celles de ses exemples ; à défaut, celle du modèle.
     """
 
     exemples: Dataset
@@ -68,6 +94,14 @@ class Lecture:
     demandes: tuple[str, ...] = ()
     rappels: tuple[TrainerCallback, ...] = ()
     definition: Mapping[str, object] = field(default_factory=dict)
+    completer: Callable[[PreTrainedModel, Dataset], Dataset] | None = None
+    perte: Callable[[Any, BatchEncoding], torch.Tensor] | None = None
+
+    @property
+    def jetons(self) -> int:
+        """Jetons d'une époque, sans remplissage."""
+        suites = (nom for nom in self.exemples.column_names if nom.endswith("input_ids"))
+        return sum(len(ids) for nom in suites for ids in self.exemples[nom])
 
 
 def lecture_d_un_corpus(
@@ -103,20 +137,14 @@ def exemples_en_jetons(
         )
     entiers = [exemple_en_jetons(tokenizer, exemple) for exemple in corpus]
     codes = [couper(code, cutoff_len, tokenizer.eos_token_id) for code in entiers]
-    utiles = [any(e != SANS_PERTE for e in code["labels"]) for code in codes]
-    coupes = [len(code["input_ids"]) > cutoff_len for code in entiers]
-    if not any(utiles):
-        raise ErreurFabrique(
-            "aucun exemple à apprendre dans le jeu d’entraînement",
-            "Vérifiez la colonne « jeu » du corpus, ou augmentez cutoff_len",
-        )
-    compte = Compte(
-        lus=len(codes),
-        appris=sum(utiles),
-        coupes=sum(utile and coupe for utile, coupe in zip(utiles, coupes, strict=True)),
-        ecartes=len(codes) - sum(utiles),
-    )
+    utiles = [s_apprend(code) for code in codes]
+    compte = Compte.de(utiles, [len(code["input_ids"]) > cutoff_len for code in entiers])
     return Dataset.from_list([c for c, utile in zip(codes, utiles, strict=True) if utile]), compte
+
+
+def s_apprend(code: Mapping[str, list[int]]) -> bool:
+    """Vrai d'un exemple en jetons où il reste une réponse à apprendre."""
+    return any(etiquette != SANS_PERTE for etiquette in code["labels"])
 
 
 class OrdreParLongueur(torch.utils.data.Sampler[int]):

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,12 +109,14 @@ def apprendre(
     reglages: Reglages,
     sortie: str | Path,
     valider: Callable[[PreTrainedModel], float] | None = None,
+    depart: Path | None = None,
 ) -> ResultatEntrainement:
     """Mène un apprentissage, quoi qu'il lise, avec ses reprises et ses protections.
 
     Args:
         lire: rend ce qu'il y a à lire, une fois le modèle et les dossiers vérifiés.
         valider: rend la perte du modèle sur ce qu'on a mis de côté, à chaque relevé.
+        depart: un adaptateur à prolonger ; le sien reste intact.
 
     Raises:
         ErreurFabrique, Divergence: comme ``entrainer``.
@@ -132,13 +135,15 @@ def apprendre(
         for dossier in (sortie, points):
             verifier_dossier(dossier, definition)
             inscrire_origine(dossier, modele, lecture.demandes)
-    affine = poser(modele, reglages)
+    affine = poser(modele, reglages, depart)
     if (sortie / "rapport.json").exists():
         return _deja_fait(affine, tokenizer, sortie, reglages)
     if est_le_premier():
         verifier_disque(affine, reglages, points, deja=len(sort_checkpoints(str(points))))
     if compte.coupes or compte.ecartes:
         JOURNAL.info(str(compte))
+    if lecture.completer:
+        lecture = replace(lecture, exemples=lecture.completer(affine, exemples))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
         suivi = Suivi(math.ceil(pas * reglages.epochs), arret, valider)
@@ -155,7 +160,7 @@ def apprendre(
         pas=etat.global_step,
         pas_faits=suivi.pas_faits,
         duree_s=suivi.duree_s,
-        jetons_utiles=round(sum(map(len, exemples["input_ids"])) * suivi.pas_faits / pas),
+        jetons_utiles=round(lecture.jetons * suivi.pas_faits / pas),
         memoire_pic=memoire_pic(),
         parametres_entraines=parametres_entraines(affine),
         exemples_lus=compte.lus,

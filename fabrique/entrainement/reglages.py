@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fabrique.socle.erreurs import COMPTE, RANG, ErreurFabrique, Nombre
 from fabrique.socle.options import refuser, reglage, verifier_les_nombres
@@ -128,7 +128,7 @@ class Reglages:
         _verifier_cibles(self.target_modules)
 
     @classmethod
-    def du_profil(cls, profil: Profil, **changements: Any) -> Reglages:
+    def du_profil(cls, profil: Profil, **changements: Any) -> Self:
         """Les réglages éprouvés sur la machine du profil, avec d'éventuels changements."""
         communs = {
             nom: getattr(profil, nom)

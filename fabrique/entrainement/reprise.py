@@ -191,6 +191,10 @@ def deposer_le_tokenizer(tokenizer: PreTrainedTokenizerBase, sortie: Path) -> No
 # ---------------------------------------------------------------- un dossier, un apprentissage
 
 
+#: Les colonnes d'exemples qui distinguent un apprentissage d'un autre.
+SIGNEES = ("input_ids", "labels", "documents", "autre_input_ids", "autre_labels", "bon")
+
+
 def empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) -> dict:
     """Ce qui fait que deux lancements sont le même apprentissage."""
     return {
@@ -204,7 +208,7 @@ def empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) ->
 def _empreinte_des_exemples(exemples: Dataset) -> str:
     """L'empreinte des jetons, lus un exemple à la fois : un domaine entier ne tient pas en un texte."""
     somme = hashlib.sha256()
-    colonnes = [nom for nom in ("input_ids", "labels", "documents") if nom in exemples.features]
+    colonnes = [nom for nom in SIGNEES if nom in exemples.features]
     for nom in colonnes:
         somme.update(b"[[" if nom == colonnes[0] else b",[")
         for rang, jetons in enumerate(exemples[nom]):

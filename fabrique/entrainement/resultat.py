@@ -156,15 +156,20 @@ et à quoi il ne doit pas servir. Les mesures détaillées sont dans `rapport.js
 """
 
 
+#: Ce qu'un relevé porte selon l'apprentissage : la perte de validation ; la marge des préférences, et
+#: la part de celles qui sont respectées.
+FACULTATIVES = ("validation", "marge", "respectees")
+
+
 def historique(journal: list[dict]) -> list[dict[str, float]]:
-    """Les relevés du Trainer : pas, époque, perte, taux d'apprentissage, et perte de validation."""
+    """Les relevés du Trainer : pas, époque, perte, taux d'apprentissage, et ce qui s'y ajoute."""
     return [
         {
             "pas": releve["step"],
             "epoque": float(releve["epoch"]),
             "perte": float(releve["loss"]),
             "taux": float(releve["learning_rate"]),
-            **{cle: float(releve[cle]) for cle in ("validation",) if cle in releve},
+            **{cle: float(releve[cle]) for cle in FACULTATIVES if cle in releve},
         }
         for releve in journal
         if "loss" in releve

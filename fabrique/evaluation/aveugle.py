@@ -27,9 +27,9 @@ from fabrique.evaluation.paires import (
     Accord,
     Paire,
     accord,
-    ajouter_ligne,
     relire_lignes,
 )
+from fabrique.socle.emplacements import ajouter_ligne
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.suivi import dans_un_carnet
 

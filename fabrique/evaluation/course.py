@@ -23,12 +23,12 @@ from fabrique.evaluation.paires import (
     SECONDE,
     Paire,
     Part,
-    ajouter_ligne,
     empreinte,
     part_de_la_plus_longue,
     part_de_la_seconde,
     relire_lignes,
 )
+from fabrique.socle.emplacements import ajouter_ligne
 from fabrique.socle.suivi import Barre
 
 JOURNAL = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fabrique.evaluation.paires import ajouter_ligne, empreinte, relire_lignes
+from fabrique.evaluation.paires import empreinte, relire_lignes
+from fabrique.socle.emplacements import ajouter_ligne
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Une réponse, et si elle s'est close par le jeton de fin.

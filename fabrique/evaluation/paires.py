@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,23 +200,6 @@ def _kappa(couples: np.ndarray) -> float:
 
 
 # ---------------------------------------------------------------- un journal qui survit aux pannes
-
-
-def ajouter_ligne(fichier: Path, objet: dict) -> None:
-    """Ajoute un objet à un fichier JSONL, et attend que le disque l'ait.
-
-    Une ligne entamée par une coupure reste seule sur la sienne : elle n'abîme pas la suivante.
-    """
-    fichier.parent.mkdir(parents=True, exist_ok=True)
-    # Un demi-caractère Unicode s'écrit \ud800 : c'est aussi la façon de JSON.
-    ligne = json.dumps(objet, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-    with fichier.open("ab+") as journal:
-        if journal.tell():
-            journal.seek(-1, os.SEEK_END)
-            ligne = ligne if journal.read() == b"\n" else b"\n" + ligne
-        journal.write(ligne)
-        journal.flush()
-        os.fsync(journal.fileno())
 
 
 def relire_lignes(fichier: Path, champs: Iterable[str]) -> tuple[list[dict], int]:

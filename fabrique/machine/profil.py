@@ -21,6 +21,9 @@ MEMOIRE_POUR_QUATRE = 19 * GO
 #: Place nécessaire pour le Falcon de poche et ses points de reprise, et pour Falcon-7B.
 DISQUE_MINIMAL = {"poche": 1 * GO, "7b": 20 * GO}
 
+#: Des préférences se corrigent à plus petits pas que des réponses ne s'imitent.
+RALENTI = 5
+
 
 @dataclass(frozen=True)
 class Profil:
@@ -52,6 +55,11 @@ class Profil:
     duree_annoncee: str
     pourquoi: str
     avertissements: tuple[str, ...] = field(default=())
+
+    @property
+    def taux_des_preferences(self) -> float:
+        """Le taux d'apprentissage quand on apprend de préférences entre réponses."""
+        return self.learning_rate / RALENTI
 
 
 POCHE = Profil(

@@ -51,11 +51,8 @@ def log_probabilites(
             for champ, vide in (("input_ids", 0), ("labels", SANS_PERTE))
         }
         lu = sans_prediction_inutile(BatchEncoding(lu), modele).to(modele.device)
-        etiquettes = lu.pop("labels")[:, 1:]  # la position n prédit le jeton n + 1
-        a_juger = etiquettes != SANS_PERTE
-        logits = modele(**lu).logits[:, :-1][a_juger].float()
-        couts = torch.nn.functional.cross_entropy(logits, etiquettes[a_juger], reduction="none")
-        return [-c.double().numpy() for c in couts.cpu().split(a_juger.sum(dim=1).tolist())]
+        notes, tailles = log_probabilites_du_lot(modele, lu)
+        return [note.double().numpy() for note in notes.cpu().split(tailles)]
 
     # Des longueurs voisines dans un lot, c'est moins de remplissage.
     ordre = sorted(range(len(exemples)), key=lambda rang: len(exemples[rang]["input_ids"]))
@@ -63,6 +60,24 @@ def log_probabilites(
     with base_ou_affine(modele, adaptateur):
         juges = dict(zip(ordre, chain.from_iterable(par_lots(ordre, lot, juger)), strict=True))
     return [juges[rang] for rang in range(len(exemples))]
+
+
+def log_probabilites_du_lot(
+    modele: PreTrainedModel, lot: BatchEncoding
+) -> tuple[torch.Tensor, list[int]]:
+    """La log-probabilité de chaque jeton à prédire d'un lot, en nats ; elle se dérive.
+
+    Args:
+        lot: ce que rend ``sans_prediction_inutile``.
+
+    Returns:
+        Les log-probabilités de toutes les suites, bout à bout, et combien chacune en a.
+    """
+    etiquettes = lot.pop("labels")[:, 1:]  # la position n prédit le jeton n + 1
+    a_juger = etiquettes != SANS_PERTE
+    logits = modele(**lot).logits[:, :-1][a_juger].float()
+    couts = torch.nn.functional.cross_entropy(logits, etiquettes[a_juger], reduction="none")
+    return -couts, a_juger.sum(dim=1).tolist()
 
 
 @torch.inference_mode()

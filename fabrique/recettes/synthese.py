@@ -28,13 +28,13 @@ from fabrique.corpus.sourcees import presenter
 from fabrique.evaluation.avis import AvisIllisible, objets_json, sans_brouillon
 from fabrique.evaluation.grille import entre_balises
 from fabrique.evaluation.juges import Juge, JugeDistant, Panne
-from fabrique.evaluation.paires import ajouter_ligne, empreinte, relire_lignes
+from fabrique.evaluation.paires import empreinte, relire_lignes
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
 from fabrique.recherche.citations import MOT, Regle, controler_reponse
 from fabrique.recherche.fiches import lire_fiches
 from fabrique.recherche.passages import Passage, couper
 from fabrique.socle.colonnes import en_colonnes
-from fabrique.socle.emplacements import verifier_sortie
+from fabrique.socle.emplacements import ajouter_ligne, verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_francais
 from fabrique.socle.suivi import derriere_une_barre

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from fabrique.machine.profil import Profil
-from fabrique.service.demandes import Affinage
+from fabrique.service.demandes import DPO, SUPERVISEE, Affinage
 from fabrique.service.depots import MESURES, Depots, paginer
-from fabrique.service.exemples_deposes import combien, reunir, verifier
+from fabrique.service.exemples_deposes import combien, reunir, verifier, verifier_les_votes
 from fabrique.service.hyperparametres import recette
 from fabrique.service.refus import Refus
 from fabrique.service.repondeur import Repondeur
@@ -112,6 +112,10 @@ def _evenements(travail: Travail, dossier: Path) -> Iterator[dict[str, Any]]:
         phrase = f"Validation : perte {avant} → {apres}"
         donnees = {"valid_loss": validation["apres"]}
         yield _evenement(travail, "validation", quand, "info", phrase, donnees)
+    if mesure := _lire(dossier / "preferences.json").get("toutes"):
+        phrase = f"Préférences de validation suivies : {mesure['suivies']} sur {mesure['sur']}"
+        donnees = {"valid_preferences": mesure["suivies"] / mesure["sur"]}
+        yield _evenement(travail, "preferences", quand, "info", phrase, donnees)
     yield from issue
 
 
@@ -151,7 +155,7 @@ def _en_objet(travail: Travail, dossier: Path) -> dict[str, Any]:
     """Un affinage dans la forme de l'API."""
     erreur = {"code": "training_failed", "message": travail.erreur, "param": None}
     rapport = _lire(dossier / "rapport.json") if travail.etat == REUSSI else {}
-    methode = {"hyperparameters": travail.hyperparametres}
+    methode = DPO if travail.par_preferences else SUPERVISEE
     return {
         "object": "fine_tuning.job",
         "id": travail.id,
@@ -165,7 +169,7 @@ def _en_objet(travail: Travail, dossier: Path) -> dict[str, Any]:
         "training_file": travail.fichier,
         "validation_file": travail.validation,
         "hyperparameters": travail.hyperparametres,
-        "method": {"type": "supervised", "supervised": methode},
+        "method": {"type": methode, methode: {"hyperparameters": travail.hyperparametres}},
         "trained_tokens": rapport.get("jetons_utiles"),
         "error": erreur if travail.etat == MANQUE else None,
         "estimated_finish": None,
@@ -265,11 +269,12 @@ def preparer(
             patience=60,
         )
     appris = depots.trouver(corps.training_file, "training_file")
-    nombre = combien(verifier(depots, appris, "training_file", cadre.accepter_personnelles), appris)
+    relire = verifier_les_votes if corps.par_preferences else verifier
+    nombre = combien(relire(depots, appris, "training_file", cadre.accepter_personnelles), appris)
     validation = None
     if corps.validation_file:
         validation = depots.trouver(corps.validation_file, "validation_file")
-        verifier(depots, validation, "validation_file", cadre.accepter_personnelles)
+        relire(depots, validation, "validation_file", cadre.accepter_personnelles)
     graine = secrets.randbelow(2**31) if corps.seed is None else corps.seed
     choisie = recette(corps.choisis, nombre, graine, cadre.profil)
     travail = Travail(
@@ -284,6 +289,7 @@ def preparer(
         pas=choisie.pas,
         metadonnees=corps.metadata or {},
         cree=int(time.time()),
+        par_preferences=corps.par_preferences,
     )
     try:
         reunir(depots, appris, validation, travaux.dossier(travail) / CORPUS)

@@ -232,18 +232,34 @@ class Hyperparametres(Strict):
     ) = "auto"
 
 
+class HyperparametresDpo(Hyperparametres):
+    """Ceux des préférences : la retenue (``beta``) en plus."""
+
+    beta: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | Automatique = "auto"
+
+
 class Supervise(Strict):
     """Les réglages de la méthode supervisée."""
 
     hyperparameters: Hyperparametres | None = None
 
 
+class ParPreferences(Strict):
+    """Les réglages de la méthode par préférences."""
+
+    hyperparameters: HyperparametresDpo | None = None
+
+
+#: Les méthodes de l'API qu'on sait mener.
+SUPERVISEE, DPO = "supervised", "dpo"
+
+
 class Methode(Strict):
-    """Comment apprendre : ici, sur des réponses données en exemple."""
+    """Comment apprendre : sur des réponses données en exemple, ou sur des préférences."""
 
     type: str
     supervised: Supervise | None = None
-    dpo: Any = None
+    dpo: ParPreferences | None = None
     reinforcement: Any = None
 
 
@@ -272,10 +288,10 @@ class Affinage(Strict):
             )
         if self.method is None:
             return
-        if self.method.type != "supervised":
+        if self.method.type not in (SUPERVISEE, DPO):
             raise Refus(
-                f"la méthode « {self.method.type} » ne s’apprend pas encore ici",
-                'Employez {"type": "supervised"}',
+                f"la méthode « {self.method.type} » ne s’apprend pas ici",
+                f'Employez {{"type": "{SUPERVISEE}"}} ou {{"type": "{DPO}"}}',
                 champ="method.type",
                 nom="unsupported_parameter",
             )
@@ -283,8 +299,16 @@ class Affinage(Strict):
             raise _refuser("hyperparameters", "method le remplace : donnez l’un des deux")
 
     @property
+    def par_preferences(self) -> bool:
+        """Vrai quand le fichier porte des préférences."""
+        return self.method is not None and self.method.type == DPO
+
+    @property
     def choisis(self) -> Hyperparametres:
         """Les hyperparamètres, à l'ancienne place (2023) ou dans ``method``."""
+        if self.par_preferences:
+            dpo = self.method and self.method.dpo
+            return (dpo and dpo.hyperparameters) or HyperparametresDpo()
         supervise = self.method.supervised if self.method else None
         return (
             (supervise and supervise.hyperparameters) or self.hyperparameters or Hyperparametres()

@@ -10,6 +10,8 @@ from pathlib import Path
 from datasets import Dataset
 
 from fabrique.corpus import donnees_personnelles, lire_corpus, repartir, verifier_encodage
+from fabrique.corpus.controle_votes import verifier_votes
+from fabrique.corpus.votes import lire_votes, table_des_votes
 from fabrique.service.depots import Depot, Depots
 from fabrique.service.refus import Refus
 from fabrique.socle.emplacements import ecrire_texte
@@ -48,6 +50,20 @@ def verifier(depots: Depots, depot: Depot, champ: str, accepter_personnelles: bo
                 "Retirez-les (« fabrique corpus pseudonymiser »)",
             )
     return corpus
+
+
+def verifier_les_votes(
+    depots: Depots, depot: Depot, champ: str, accepter_personnelles: bool
+) -> Dataset:
+    """Relit un fichier de préférences et le refuse à la première faute.
+
+    Args, Raises: comme ``verifier``.
+    """
+    chemin = depots.chemin(depot)
+    with _au_nom_du_client(depot, champ):
+        votes = lire_votes(chemin)
+        verifier_votes(votes, chemin, accepter_personnelles)
+    return table_des_votes(votes)
 
 
 def combien(corpus: Dataset, depot: Depot) -> int:

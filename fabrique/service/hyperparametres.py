@@ -5,6 +5,7 @@
 | ``n_epochs`` | ``--epochs`` ; « auto » : trois, ou de quoi voir cent exemples quand il y en a peu |
 | ``batch_size`` | ``--batch_size`` ; « auto » : celui du profil du modèle |
 | ``learning_rate_multiplier`` | multiplie le taux d'apprentissage du profil ; « auto » : 1 |
+| ``beta`` (``dpo``) | ``--beta`` ; « auto » : 0,1 |
 | ``seed`` | ``--graine`` |
 
 Le reste (longueur, rang, couches) est celui du profil (``service/ouverture.profil_du_modele``).
@@ -17,11 +18,13 @@ import math
 from dataclasses import dataclass
 
 from fabrique.machine.profil import Profil
-from fabrique.service.demandes import Hyperparametres
+from fabrique.service.demandes import Hyperparametres, HyperparametresDpo
 
 #: Les époques que vise OpenAI, et le nombre d'exemples vus entre lesquels il se tient.
 #: Source : OpenAI Cookbook, « Data preparation and analysis for chat model fine-tuning ».
 EPOQUES, VUS_MIN, VUS_MAX, EPOQUES_MAX = 3, 100, 25_000, 25
+#: La retenue d'un affinage par préférences, quand on ne la dit pas. Source : documentation d'OpenAI.
+RETENUE = 0.1
 #: Points de reprise écrits pendant un affinage : coupé, il n'en perd qu'un dixième.
 POINTS = 10
 
@@ -35,6 +38,7 @@ class Recette:
     learning_rate_multiplier: float
     exemples: int
     graine: int
+    beta: float | None = None
 
     @property
     def pas(self) -> int:
@@ -43,20 +47,22 @@ class Recette:
 
     def montres(self) -> dict[str, float]:
         """Les hyperparamètres dans la forme de l'API, « auto » remplacé par ce qui est choisi."""
+        retenue = {} if self.beta is None else {"beta": self.beta}
         return {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
-        }
+        } | retenue
 
     def options(self, profil: Profil) -> list[str]:
-        """Les options de « fabrique finetune »."""
+        """Les options de « fabrique finetune », ou de « preferer » s'il y a une retenue."""
+        taux = profil.learning_rate if self.beta is None else profil.taux_des_preferences
         points = max(1, self.pas // POINTS)
         reglages = {
             "epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "mbatch_size": _diviseur(self.batch_size, profil.mbatch_size),
-            "lr": profil.learning_rate * self.learning_rate_multiplier,
+            "lr": taux * self.learning_rate_multiplier,
             "graine": self.graine,
             "cutoff_len": profil.cutoff_len,
             "lora_r": profil.lora_r,
@@ -68,6 +74,8 @@ class Recette:
             "logging_steps": 1 if self.pas <= 100 else points,
             "val_set_size": 0,  # comme chez OpenAI : on n'en met pas de côté sans le dire
         }
+        if self.beta is not None:
+            reglages["beta"] = self.beta
         recalcul = ["--recalcul"] if profil.recalcul else []
         return [f"--{nom}={valeur}" for nom, valeur in reglages.items()] + recalcul
 
@@ -79,12 +87,14 @@ def recette(demandes: Hyperparametres, exemples: int, graine: int, profil: Profi
         exemples: combien s'apprendront.
     """
     lot, taux = demandes.batch_size, demandes.learning_rate_multiplier
+    beta = demandes.beta if isinstance(demandes, HyperparametresDpo) else None
     return Recette(
         _epoques(exemples) if demandes.n_epochs == "auto" else demandes.n_epochs,
         min(profil.batch_size, exemples) if lot == "auto" else lot,
         1.0 if taux == "auto" else taux,
         exemples,
         graine,
+        RETENUE if beta == "auto" else beta,
     )
 
 

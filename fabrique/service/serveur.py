@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 
-from fabrique.service import affinages, conversations, depots as fichiers, vecteurs
+from fabrique.service import affinages, avis_recus, conversations, depots as fichiers, vecteurs
 from fabrique.service.affinages import AU_PAS, Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.attente import Attente
@@ -88,6 +88,7 @@ class Service:
         self.coupes = effacer_les_envois_coupes(racine)
         self.depots = Depots(racine / "fichiers")
         self.travaux = Travaux(racine / "affinages", self._servir_l_affine)
+        self.avis = avis_recus.AvisRecus(racine / avis_recus.FICHIER)
         self.attente = Attente(moteur, reglages.lot, reglages.file_max)
 
     def _servir_l_affine(self, travail: Travail, dossier: Path) -> None:
@@ -162,6 +163,8 @@ def application(service: Service) -> FastAPI:
     app.include_router(
         affinages.routes(service.travaux, service.depots, service.moteur, service.cadre)
     )
+
+    app.include_router(avis_recus.routes(service.avis))
 
     @app.get("/v1/models")
     async def modeles() -> dict[str, Any]:

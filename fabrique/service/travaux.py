@@ -34,6 +34,8 @@ ETAT, CORPUS, ADAPTATEUR, JOURNAL_DU_TRAVAIL = (
     "adaptateur",
     "journal.txt",
 )
+#: La commande qui mène un affinage, et son option de sortie : sur des exemples, ou des préférences.
+COMMANDES = {False: ("finetune", "--lora_out_dir"), True: ("preferer", "--sortie")}
 #: Secondes laissées à un affinage pour finir son pas et le garder, quand le service s'arrête.
 PATIENCE_S = 20
 
@@ -43,10 +45,12 @@ class Travail:
     """Un affinage.
 
     Args:
-        options: ce qu'on donne à « fabrique finetune », en plus du corpus et de la sortie.
+        options: ce qu'on donne à « fabrique finetune » (ou « preferer »), en plus du corpus et de la
+            sortie.
         hyperparametres: ceux de l'API, « auto » remplacé.
         pas: combien il en fera.
         processus: le numéro de son processus, et sa naissance : un numéro se réemploie.
+        par_preferences: vrai si le corpus est fait de préférences.
     """
 
     id: str
@@ -67,6 +71,7 @@ class Travail:
     erreur: str | None = None
     resultats: list[str] = field(default_factory=list)
     dits: list[tuple[int, str, str]] = field(default_factory=list)
+    par_preferences: bool = False
 
     def dire(self, message: str, gravite: str = "info") -> None:
         """Ajoute un évènement."""
@@ -226,8 +231,9 @@ class Travaux:
             "L’affinage reprend là où il s’était arrêté." if reprise else "L’affinage commence."
         )
         dossier = self.dossier(travail)
-        commande = [sys.executable, "-m", "fabrique", "finetune", *travail.options]
-        commande += [f"--dataset={dossier / CORPUS}", f"--lora_out_dir={dossier / ADAPTATEUR}"]
+        nom, sortie = COMMANDES[travail.par_preferences]
+        commande = [sys.executable, "-m", "fabrique", nom, *travail.options]
+        commande += [f"--dataset={dossier / CORPUS}", f"{sortie}={dossier / ADAPTATEUR}"]
         with (dossier / JOURNAL_DU_TRAVAIL).open("ab") as journal:
             processus = psutil.Popen(
                 commande,

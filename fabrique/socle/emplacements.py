@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -146,6 +147,23 @@ def _ecrire_a_cote(chemin: Path, texte: str) -> Path:
     partiel = chemin.with_name(f"{chemin.name}.partiel")
     partiel.write_text(texte, encoding="utf-8")
     return partiel
+
+
+def ajouter_ligne(fichier: Path, objet: dict) -> None:
+    """Ajoute un objet à un fichier JSONL, et attend que le disque l'ait.
+
+    Une ligne entamée par une coupure reste seule sur la sienne : elle n'abîme pas la suivante.
+    """
+    fichier.parent.mkdir(parents=True, exist_ok=True)
+    # Un demi-caractère Unicode s'écrit \ud800 : c'est aussi la façon de JSON.
+    ligne = json.dumps(objet, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    with fichier.open("ab+") as journal:
+        if journal.tell():
+            journal.seek(-1, os.SEEK_END)
+            ligne = ligne if journal.read() == b"\n" else b"\n" + ligne
+        journal.write(ligne)
+        journal.flush()
+        os.fsync(journal.fileno())
 
 
 # ---------------------------------------------------------------- ce qui est à nous
