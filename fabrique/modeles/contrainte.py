@@ -63,7 +63,7 @@ class SelonGrammaire(LogitsProcessor):
         tokenizer: PreTrainedTokenizerBase,
         grammaires: Sequence[str],
         question: int,
-        limites: Sequence[int] = (),
+        limites: Sequence[int | None] = (),
         prendre: Callable[[torch.Tensor], torch.Tensor] = le_plus_probable,
     ) -> None:
         self.lues, self.prendre = question, prendre
