@@ -228,8 +228,8 @@ def lire_fiche(dossier: Path) -> dict[str, Any]:
     """
     try:
         fiche = json.loads((dossier / FICHE).read_text(encoding="utf-8"))
-        assert {"methode", "etiquettes"} <= fiche.keys()
-    except (OSError, ValueError, AttributeError, AssertionError) as cause:
+        fiche["methode"], fiche["etiquettes"]
+    except (OSError, ValueError, TypeError, KeyError) as cause:
         raise ErreurFabrique(
             "ce dossier ne contient pas de classifieur",
             "Donnez celui qu’a écrit « fabrique classer entrainer »",
