@@ -292,7 +292,7 @@ def generer(
     from fabrique.modeles.formes import grammaire_de_la_forme, lire_schema
     from fabrique.modeles.generation import generer as ecrire
 
-    grammaire = grammaire_de_la_forme(schema and lire_schema(schema), choix, motif)
+    grammaire = grammaire_de_la_forme(lire_schema(schema) if schema else None, choix, motif)
     if adaptateur:
         verifier_adaptateur(adaptateur)
     tokenizer, modele = charger(model, quantification, revision=revision or None, silencieux=True)

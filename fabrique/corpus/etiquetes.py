@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def _en_exemple(lu: TexteEtiquete) -> dict[str, str]:
 
 
 def _lire(
-    lignes: Iterator[Ligne], chemin: Path, texte: str, etiquette: str
+    lignes: Iterable[Ligne], chemin: Path, texte: str, etiquette: str
 ) -> Iterator[TexteEtiquete]:
     for ligne in lignes:
         dit = _champ(ligne, chemin, texte, TEXTES, "--texte")

@@ -31,8 +31,13 @@ FICHE, POIDS = "classifieur.json", "classifieur.safetensors"
 class Classifieur(Protocol):
     """Ce qui donne à un texte une probabilité par étiquette."""
 
-    methode: str
-    etiquettes: tuple[str, ...]
+    @property
+    def methode(self) -> str:
+        """Son nom dans ``METHODES``."""
+
+    @property
+    def etiquettes(self) -> tuple[str, ...]:
+        """Le nom de chaque colonne des probabilités."""
 
     def probabilites(self, textes: Sequence[str]) -> np.ndarray:
         """Les probabilités. Forme : (textes, étiquettes) ; chaque rangée fait 1."""

@@ -183,13 +183,13 @@ def _en_peu_de_choix(lecteur: LLMatcher, gestes: Gestes, choix_max: int) -> byte
     while a_voir:
         ecarts, choix, _, texte, voies = heapq.heappop(a_voir)
         while choix <= choix_max and (voie := next(voies, None)) is not None:
-            octets, suivant = voie
-            if suivant is None:
+            octets, apres = voie
+            if apres is None:
                 return texte
             if next(essais) > _ESSAIS + choix_max:
                 return None
             heapq.heappush(a_voir, (ecarts + 1, choix, next(numero), texte, voies))
-            texte, choix, voies = texte + octets, choix + 1, gestes.voies(suivant)
+            texte, choix, voies = texte + octets, choix + 1, gestes.voies(apres)
     return None
 
 
