@@ -82,8 +82,8 @@ def test_la_place_juste_suffit_et_un_jeton_de_moins_est_refuse(tokenizer):
 
 
 def test_un_champ_qui_ne_pourrait_plus_se_fermer_ne_s_ouvre_pas(tokenizer):
-    """Le modèle veut un champ facultatif qui en exige quarante ; la place manque : il s'en passe."""
-    annexe = objet(**{f"champ_{rang}": {"type": "string"} for rang in range(40)})
+    """Le modèle veut un champ facultatif qui en exige douze ; la place manque : il s'en passe."""
+    annexe = objet(**{f"champ_{rang}": {"type": "string"} for rang in range(12)})
     schema = objet([], annexe=annexe)
     veut = tokenizer('{"annexe":{"champ_0":"', add_special_tokens=False)["input_ids"]
 
@@ -93,11 +93,11 @@ def test_un_champ_qui_ne_pourrait_plus_se_fermer_ne_s_ouvre_pas(tokenizer):
             notes[veut[len(ids)]] = 10.0
         return notes
 
-    court, fini = ecrire_sous(tokenizer, grammaire_json(schema), 60, noter)
+    court, fini = ecrire_sous(tokenizer, grammaire_json(schema), 40, noter)
     assert (court, fini) == ("{}", True)
-    long, fini = ecrire_sous(tokenizer, grammaire_json(schema), 700, noter)
+    long, fini = ecrire_sous(tokenizer, grammaire_json(schema), 200, noter)
     assert fini
-    assert len(json.loads(long)["annexe"]) == 40
+    assert len(json.loads(long)["annexe"]) == 12
 
 
 def test_un_schema_sans_fin_est_refuse(tokenizer):

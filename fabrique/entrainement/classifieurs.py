@@ -33,11 +33,11 @@ class Classifieur(Protocol):
 
     @property
     def methode(self) -> str:
-        """Le nom de la méthode."""
+        """Son nom dans ``METHODES``."""
 
     @property
     def etiquettes(self) -> tuple[str, ...]:
-        """Les étiquettes, dans l'ordre des probabilités."""
+        """Le nom de chaque colonne des probabilités."""
 
     def probabilites(self, textes: Sequence[str]) -> np.ndarray:
         """Les probabilités. Forme : (textes, étiquettes) ; chaque rangée fait 1."""

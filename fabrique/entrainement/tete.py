@@ -28,7 +28,7 @@ from transformers import (
 
 from fabrique.entrainement.classifieurs import ecrire_fiche
 from fabrique.entrainement.reglages_classement import PAR_DEFAUT, ReglagesClassement
-from fabrique.modeles.catalogue import nom_public, trouver
+from fabrique.modeles.catalogue import trouver
 from fabrique.modeles.chargement import parler_moins, reparation_falcon
 from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.modeles.generation import par_lots
@@ -46,13 +46,20 @@ LOT = 64
 
 @dataclass(frozen=True)
 class Tete:
-    """Un modèle de langage dont la dernière couche donne une note par étiquette."""
+    """Un modèle de langage dont la dernière couche donne une note par étiquette.
+
+    Args:
+        cutoff_len: jetons lus de chaque texte, au plus.
+        base, revision: de quoi retrouver le modèle, tel qu'on l'a nommé.
+    """
 
     methode: str
     etiquettes: tuple[str, ...]
     tokenizer: PreTrainedTokenizerBase
     modele: PreTrainedModel | PeftModel
     cutoff_len: int
+    base: str
+    revision: str | None = None
 
     @torch.inference_mode()
     def probabilites(self, textes: Sequence[str]) -> np.ndarray:
@@ -84,8 +91,8 @@ class Tete:
         ecrire_fiche(
             dossier,
             self,
-            base=nom_public(nu.config._name_or_path),
-            revision=nu.config._commit_hash,
+            base=self.base,
+            revision=self.revision,
             empreinte=empreinte_de_la_base(nu),
             cutoff_len=self.cutoff_len,
         )
@@ -98,9 +105,10 @@ class Tete:
             ErreurFabrique: la base n'est plus celle sur laquelle la tête a été apprise.
         """
         noms = tuple(fiche["etiquettes"])
-        base = str(dossier) if fiche["methode"] == "entier" else fiche["base"]
-        tokenizer, modele = _charger(base, fiche.get("revision"), noms)
-        if fiche["methode"] == "lora":
+        entier = fiche["methode"] == "entier"
+        base, revision = (dossier, None) if entier else (fiche["base"], fiche["revision"])
+        tokenizer, modele = _charger(base, revision, noms)
+        if not entier:
             if empreinte_de_la_base(modele) != fiche["empreinte"]:
                 raise ErreurFabrique(
                     f"« {fiche['base']} » n’a plus les poids sur lesquels ce classifieur a appris",
@@ -108,7 +116,8 @@ class Tete:
                     dossier,
                 )
             modele = PeftModel.from_pretrained(modele, str(dossier))
-        return cls(fiche["methode"], noms, tokenizer, modele, fiche["cutoff_len"])
+        suite = (fiche["cutoff_len"], fiche["base"], fiche["revision"])
+        return cls(fiche["methode"], noms, tokenizer, modele, *suite)
 
 
 def apprendre_tete(
@@ -154,7 +163,7 @@ def apprendre_tete(
         )
         entraineur.remove_callback(PrinterCallback)
         entraineur.train()
-    return Tete(methode, noms, tokenizer, modele.eval(), reglages.cutoff_len)
+    return Tete(methode, noms, tokenizer, modele.eval(), reglages.cutoff_len, base, revision)
 
 
 def _arguments(
@@ -179,7 +188,7 @@ def _arguments(
 
 
 def _charger(
-    base: str, revision: str | None, noms: Sequence[str]
+    base: str | Path, revision: str | None, noms: Sequence[str]
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Un modèle en 32 bits et une tête neuve, ou apprise si le dossier la porte.
 

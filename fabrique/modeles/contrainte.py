@@ -67,11 +67,10 @@ class SelonGrammaire(LogitsProcessor):
         prendre: Callable[[torch.Tensor], torch.Tensor] = le_plus_probable,
     ) -> None:
         self.lues, self.prendre = question, prendre
+        bornes: Sequence[int | None] = limites or [None] * len(grammaires)
         self.ecritures = [
-            Ecriture(tokenizer, grammaire, limite)
-            for grammaire, limite in zip(
-                grammaires, limites or [None] * len(grammaires), strict=True
-            )
+            Ecriture(tokenizer, grammaire, borne)
+            for grammaire, borne in zip(grammaires, bornes, strict=True)
         ]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
