@@ -182,6 +182,14 @@ def test_spacy_trouve_personnes_organismes_et_lieux():
     assert {e.genre for e in trouvees} <= {"personne", "organisme", "lieu"}
 
 
+@avec_spacy
+def test_spacy_lit_nos_apostrophes_et_laisse_la_civilite():
+    """« n’a » n'est pas une personne, et « Mme » n'est pas dans son nom."""
+    texte = "L’avis n’a pas été reçu par Mme Hélène Martin."
+    personnes = [e.de(texte) for e in trouver_les_entites(texte, "spacy") if e.genre == "personne"]
+    assert personnes == ["Hélène Martin"]
+
+
 # ---------------------------------------------------------------- la mesure
 
 

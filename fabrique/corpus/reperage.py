@@ -268,6 +268,9 @@ MODELE_SPACY = "fr_core_news_sm"
 GENRES_SPACY = {"PER": "personne", "ORG": "organisme", "LOC": "lieu"}
 
 
+_TITRE_EN_TETE = _forme(rf"(?: {_TITRE} ) (?: [ ] | $ )")
+
+
 @cache
 def repereur(moyen: str = "regles") -> Repereur:
     """Ce qui trouve les entités d'un texte ; gardé en mémoire d'un appel à l'autre.
@@ -305,10 +308,19 @@ def _par_spacy() -> Repereur:
         ) from None
 
     def trouver(texte: str) -> list[Entite]:
+        # Il n'a appris que l'apostrophe droite : de « n’a », il ferait une personne.
+        lu = chaine(texte.replace("’", "'"))
+        trouvees = [e for e in lu.ents if e.label_ in GENRES_SPACY]
+        # Notre consigne laisse la civilité hors du nom.
+        titres = [_TITRE_EN_TETE.match(trouvee.text) for trouvee in trouvees]
         return [
-            Entite(trouvee.start_char, trouvee.end_char, GENRES_SPACY[trouvee.label_])
-            for trouvee in chaine(texte).ents
-            if trouvee.label_ in GENRES_SPACY
+            Entite(
+                trouvee.start_char + (titre.end() if titre else 0),
+                trouvee.end_char,
+                GENRES_SPACY[trouvee.label_],
+            )
+            for trouvee, titre in zip(trouvees, titres, strict=True)
+            if not titre or titre.end() < len(trouvee.text)
         ]
 
     return trouver
