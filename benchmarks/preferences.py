@@ -111,12 +111,14 @@ def selon_la_longueur(votes: Sequence[Preference]) -> list[Preference]:
     ]
 
 
-def mesurer_les_synthetiques(graines: Sequence[int], epoques: float) -> Iterator[str]:
+def mesurer_les_synthetiques(
+    graines: Sequence[int], epoques: float, variantes: Sequence[str]
+) -> Iterator[str]:
     """Les lignes du tableau : vrais votes et votes mélangés, par variante."""
     appris, gardes = synthetiques()
     tokenizer, modele = charger(POCHE.modele, POCHE.quantification, silencieux=True)
     yield "| votes | variante | préférences suivies, sur des questions jamais apprises |\n|---|---|--:|"
-    for variante, vrais in product(VARIANTES, (True, False)):
+    for variante, vrais in product(variantes, (True, False)):
         suivies = []
         for graine in graines:
             votes = appris if vrais else melanger(appris, graine)
@@ -332,7 +334,7 @@ def main() -> None:
     analyse.add_argument("--variantes", nargs="+", default=["dpo", "longueur"], choices=VARIANTES)
     options = analyse.parse_args()
     if options.synthetique:
-        for ligne in mesurer_les_synthetiques(options.graines, options.epoques):
+        for ligne in mesurer_les_synthetiques(options.graines, options.epoques, options.variantes):
             print(ligne, flush=True)
         return
     options.votes = lire_votes("preferences")

@@ -112,9 +112,9 @@ def _evenements(travail: Travail, dossier: Path) -> Iterator[dict[str, Any]]:
         phrase = f"Validation : perte {avant} → {apres}"
         donnees = {"valid_loss": validation["apres"]}
         yield _evenement(travail, "validation", quand, "info", phrase, donnees)
-    if votes := _lire(dossier / "preferences.json").get("toutes"):
-        phrase = f"Préférences de validation suivies : {votes['suivies']} sur {votes['sur']}"
-        donnees = {"valid_preferences": votes["suivies"] / votes["sur"]}
+    if suivies := _lire(dossier / "preferences.json").get("toutes"):
+        phrase = f"Préférences de validation suivies : {suivies['suivies']} sur {suivies['sur']}"
+        donnees = {"valid_preferences": suivies["suivies"] / suivies["sur"]}
         yield _evenement(travail, "preferences", quand, "info", phrase, donnees)
     yield from issue
 
