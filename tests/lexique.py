@@ -16,8 +16,16 @@ _LIGNE = re.compile(
     r"\| (?P<aussi>[^|]*) ?\| (?P<evite>[^|]*) ?\| (?P<definition>[^|]+) \| (?P<carnets>[^|]+) \|$",
     re.M,
 )
-#: Mots anglais qui sont aussi français : leur présence ne dit rien.
-AUSSI_FRANCAIS = {"corpus", "attention", "nat", "adapter", "injection", "hallucination"}
+#: Mots anglais qui sont aussi français, ou le nom d’une norme : leur présence ne dit rien.
+AUSSI_FRANCAIS = {
+    "corpus",
+    "attention",
+    "nat",
+    "adapter",
+    "injection",
+    "hallucination",
+    "json schema",
+}
 #: Où un mot anglais a sa place : entre parenthèses et en italique, dans un titre, cité.
 _PERMIS = re.compile(r"\([^()]*\*[^*()]+\*[^()]*\)|\*[A-Z][^*]*\*|«[^»]*»")
 
