@@ -112,7 +112,7 @@ def en_parts(fichiers: Sequence[str], parts: int) -> list[list[str]]:
     return [list(fichiers[rang::parts]) for rang in range(parts)]
 
 
-def tests_du_paquet() -> list[str]:
+def fichiers_de_tests() -> list[str]:
     """Les fichiers de tests du dossier, dans l'ordre de leurs noms."""
     return sorted(f"tests/{f.name}" for f in (RACINE / "tests").glob("test_*.py"))
 
@@ -127,7 +127,7 @@ def commandes(carnets: list[Path], paquet: bool, style: bool, parts: int = 1) ->
     jumeau de Falcon-7B, aux réglages de la T4 (``outils/jumeau.py``). Un carnet qui n'emploie pas le
     profil y ferait deux fois la même chose : une seule exécution, sous le profil du jumeau, suffit.
     """
-    for part in en_parts(tests_du_paquet(), parts) if paquet else []:
+    for part in en_parts(fichiers_de_tests(), parts) if paquet else []:
         yield Commande(pytest(*part, "--deselect", JUMEAU))
     for carnet in sorted(carnets, reverse=True):
         deux_fois = emploie_le_profil(RACINE / "notebooks" / carnet.name)

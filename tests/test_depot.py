@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from fabrique.ligne_de_commande import application
 from fabrique.modeles.catalogue import CATALOGUE
 from outils import adresse
-from outils.tester import ESSENTIELS, RACINE, commandes, en_parts, tests_du_paquet
+from outils.tester import ESSENTIELS, RACINE, commandes, en_parts, fichiers_de_tests
 
 
 def fichiers_du_depot() -> list[Path]:
@@ -413,7 +413,7 @@ def test_l_aide_dit_chaque_cible_et_aucune_autre():
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_chaque_fichier_de_tests_est_lance_une_fois(parts: int):
     """En une commande ou en plusieurs : l'ordre est celui des noms, et rien n'est oublié."""
-    tous = tests_du_paquet()
+    tous = fichiers_de_tests()
     assert {f"tests/test_{nom}.py" for nom in ESSENTIELS} < set(tous)
     assert "tests/test_depot.py" in tous
     lances = [

@@ -889,7 +889,9 @@ CORRIGES: dict[str, Valeur | Libre] = {
         choix=("petite", "grande"),
         indice="Comparez la perte d’une même marge avec les deux valeurs de beta.",
         bravo="La perte ne voit que le produit des deux.",
-        pieges=(("grande", "La perte ne lit que beta × marge : si l’un grandit, que fait l’autre ?"),),
+        pieges=(
+            ("grande", "La perte ne lit que beta × marge : si l’un grandit, que fait l’autre ?"),
+        ),
     ),
     "11-3": Valeur(
         attendu=75.0,
