@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from pathlib import Path
@@ -151,10 +152,15 @@ SEPARER = "Séparez-les en deux fichiers : ils ne s’apprennent pas de la même
 
 
 def est_un_fichier_de_votes(source: str | Path | Dataset) -> bool:
-    """Vrai si la première ligne lisible d'un corpus compare deux réponses, ou en juge une."""
+    """Vrai si la première ligne lisible d'un corpus compare deux réponses, ou en juge une.
+
+    Un fichier qui ne se lit pas n'en est pas un : qui le lira en entier dira pourquoi.
+    """
     _, lignes = ouvrir(source)
     objets = (ligne.contenu for ligne in lignes if isinstance(ligne.contenu, dict))
-    return any(format_du_vote(objet) for objet in islice(objets, 1))
+    with suppress(ErreurFabrique):
+        return any(format_du_vote(objet) for objet in islice(objets, 1))
+    return False
 
 
 def lire_une_ligne(ligne: Ligne, rang: int, chemin: Path) -> Vote:
