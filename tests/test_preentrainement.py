@@ -46,6 +46,8 @@ REGLAGES = ReglagesPreentrainement(
     echauffement=2,
     pas_mesure=10,
 )
+#: Deux pas, un état à chacun.
+COURT = dataclasses.replace(REGLAGES, pas=2, pas_mesure=1)
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +149,32 @@ def test_prolonger_un_modele_garde_son_tokenizer_et_part_de_ses_poids(source, ap
     assert all(torch.equal(attendus[nom], obtenus[nom]) for nom in attendus)
 
 
-# ---------------------------------------------------------------- ce qu'on ne perd pas
+def test_le_modele_ecrit_garde_une_part_de_son_depart(source, appris, tmp_path):
+    """À un quart du départ : ¾ de l'appris, ¼ du départ ; et changer la part ne réapprend rien."""
+    depart, dits = appris[0] / "modele", []
 
-#: Deux pas, un état à chacun.
-COURT = dataclasses.replace(REGLAGES, pas=2, pas_mesure=1)
+    def ecrit(part):
+        reglages = dataclasses.replace(COURT, part_du_depart=part)
+        dossier = preentrainer([source], tmp_path / "s", reglages, depart=depart, dire=dits.append)
+        return load_file(dossier / "model.safetensors")
+
+    seul, mele, initial = ecrit(0.0), ecrit(0.25), load_file(depart / "model.safetensors")
+    assert any(not torch.equal(seul[nom], initial[nom]) for nom in seul)
+    for nom, poids in mele.items():
+        attendu = 0.75 * seul[nom].float() + 0.25 * initial[nom].float()
+        torch.testing.assert_close(poids.float(), attendu, rtol=2e-3, atol=1e-4)
+    assert dits[-2] == "Reprise au pas 2 sur 2."
+    assert dits[-1].startswith("mêlé au départ · pas 2 ")
+
+
+def test_sans_depart_il_n_y_a_rien_a_garder(source, tmp_path):
+    reglages = dataclasses.replace(COURT, part_du_depart=0.5)
+    with pytest.raises(ErreurFabrique, match="pas de départ dont garder une part"):
+        preentrainer([source], tmp_path / "s", reglages, dire=str)
+    assert not (tmp_path / "s").exists()
+
+
+# ---------------------------------------------------------------- ce qu'on ne perd pas
 
 
 def arreter_au_pas(pas):

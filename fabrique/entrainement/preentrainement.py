@@ -65,7 +65,7 @@ def preentrainer(
 
     Relancée à l'identique, la fonction repart du dernier état écrit dans ``sortie``. Le nombre de pas
     peut changer entre deux lancements : le taux et les parts suivent alors, dès ce pas, le chemin prévu
-    pour le nouveau nombre. Tout le reste qui change l'apprentissage demande un autre dossier.
+    pour le nouveau nombre ; la part gardée du départ aussi. Tout le reste qui change l'apprentissage demande un autre dossier.
 
     Args:
         sources: fichiers de textes et parts de chacun dans les lots.
@@ -81,12 +81,12 @@ def preentrainer(
 
     Raises:
         ErreurFabrique: ``sortie`` contient autre chose ou touche à ``depart``, texte illisible, perte
-            qui diverge, disque plein.
+            qui diverge, disque plein, départ absent dont il faudrait garder une part.
     """
     reglages = reglages or ReglagesPreentrainement()
     parler_moins()
     verifier_les_dossiers(sortie, depart)
-    _verifier_la_taille(reglages)
+    _verifier_les_reglages(reglages, depart)
     cotes = [separer(lire_documents(s.chemin), reglages.validation_un_sur) for s in sources]
     for source, (appris, _) in zip(sources, cotes, strict=True):
         _verifier_les_textes(source, appris)
@@ -125,7 +125,11 @@ def preentrainer(
                 ecrire_etat(sortie, modele, moyenne, optims, etat)
                 releve = _mesurer(moyenne.module, tokenizer, temoins, etat, reglages)
                 ajouter_a_la_courbe(sortie, releve)
-                avancement.dire(" · ".join(f"{nom} {valeur}" for nom, valeur in releve.items()))
+                avancement.dire(_en_ligne(releve))
+        if depart and reglages.part_du_depart:
+            rapprocher(moyenne.module, charger_depart(depart, reglages), reglages.part_du_depart)
+            releve = _mesurer(moyenne.module, tokenizer, temoins, etat, reglages)
+            avancement.dire("mêlé au départ · " + _en_ligne(releve))
     finally:
         avancement.finir()
     with ecriture_expliquee(sortie):
@@ -173,6 +177,11 @@ def _mesurer(
         "perte": round(etat.perte, 4),
         **mesures,
     }
+
+
+def _en_ligne(releve: dict[str, float]) -> str:
+    """Un relevé, tel que le compte rendu le dit."""
+    return " · ".join(f"{nom} {valeur}" for nom, valeur in releve.items())
 
 
 class Avancement:
@@ -245,8 +254,14 @@ def verifier_les_dossiers(sortie: Path, depart: Path | None) -> None:
             )
 
 
-def _verifier_la_taille(reglages: ReglagesPreentrainement) -> None:
-    """Chaque tête reçoit une part égale du vecteur, et la rotation tourne ses valeurs deux par deux."""
+def _verifier_les_reglages(reglages: ReglagesPreentrainement, depart: Path | None) -> None:
+    """Des têtes paires, qui se partagent le vecteur ; un départ, s'il faut en garder une part."""
+    if reglages.part_du_depart and depart is None:
+        raise ErreurFabrique(
+            "il n’y a pas de départ dont garder une part",
+            "Donnez le modèle à prolonger (--depart), ou ôtez --part_du_depart",
+            champ="part_du_depart",
+        )
     if reglages.largeur % (2 * reglages.tetes):
         raise ErreurFabrique(
             f"une largeur de {reglages.largeur} ne se partage pas entre {reglages.tetes} têtes paires",
@@ -266,9 +281,10 @@ def empreinte_de_la_marche(
 ) -> dict:
     """Ce qui fait que deux lancements sont le même préentraînement : textes, parts, réglages, départ.
 
-    ``pas`` et ``pas_mesure`` n'en sont pas : un entraînement se prolonge ou s'abrège.
+    ``pas``, ``pas_mesure`` et ``part_du_depart`` n'en sont pas : un entraînement se prolonge ou
+    s'abrège, et ses poids une fois appris se mêlent à ceux du départ sans rien réapprendre.
     """
-    libres = ("pas", "pas_mesure")
+    libres = ("pas", "pas_mesure", "part_du_depart")
     poids = sorted(depart.glob("*.safetensors")) if depart else []
     return {
         "modele": [empreinte(fichier) for fichier in poids],
@@ -369,6 +385,21 @@ def charger_depart(dossier: Path, reglages: ReglagesPreentrainement) -> FalconFo
     contexte = max(modele.config.max_position_embeddings, reglages.longueur)
     modele.config.max_position_embeddings = contexte
     return modele
+
+
+def rapprocher(modele: torch.nn.Module, depart: torch.nn.Module, part: float) -> None:
+    """Ramène chaque poids vers celui du départ : ``(1 − part) × appris + part × départ``.
+
+    Ce que la fin apprend (répondre court) se garde, et ce qu'elle abîmait (la langue) revient.
+
+    Args:
+        part: de 0 (rien ne bouge) à 1 (le départ).
+
+    Source : Wortsman et al., 2022 (arXiv:2109.01903).
+    """
+    with torch.no_grad():
+        for poids, initial in zip(modele.parameters(), depart.parameters(), strict=True):
+            poids.lerp_(initial.to(poids), part)
 
 
 def enregistrer(modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dossier: Path) -> Path:

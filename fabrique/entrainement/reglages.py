@@ -183,6 +183,11 @@ class ReglagesPreentrainement:
         "Part que la moyenne des poids garde à chaque pas.",
         Nombre(au_moins=0, moins_de=1, exemple="0,995"),
     )
+    part_du_depart: float = reglage(
+        0,
+        "Avec --depart : part de ses poids dans le modèle écrit.",
+        Nombre(au_moins=0, moins_de=1, exemple="0,5"),
+    )
     graine: int = reglage(2026, "Graine du hasard.", RANG)
     validation_un_sur: int = 10
     pas_mesure: int = reglage(100, "Pas entre mesures.", COMPTE)
