@@ -13,7 +13,7 @@ import pytest
 import torch
 from datasets import Dataset
 from hypothesis import given, strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import fabrique
 from fabrique import entrainement
@@ -627,6 +627,23 @@ def test_changer_le_poids_d_une_reponse_est_un_autre_apprentissage(petit):
     )
     assert un["input_ids"][:] == zero["input_ids"][:]
     assert empreinte(modele, un, Reglages()) != empreinte(modele, zero, Reglages())
+
+
+def test_un_modele_de_meme_nom_aux_autres_poids_ne_reprend_pas(
+    dossier_petit, fichier_corpus, tmp_path
+):
+    """Un modèle remis à jour à la même place : ses points de reprise étaient ceux de l'ancien."""
+    copie, sortie = tmp_path / "modele", tmp_path / "adaptateur"
+    shutil.copytree(dossier_petit, copie)
+    reglages, corpus = Reglages(epochs=1, batch_size=16, val_set_size=0), lire_corpus(fichier_corpus)
+    tokenizer, modele = fabrique.charger(copie, silencieux=True)
+    fabrique.entrainer(modele, tokenizer, corpus, reglages, sortie)
+    poids = load_file(copie / "model.safetensors")
+    poids["transformer.ln_f.weight"] += 1
+    save_file(poids, copie / "model.safetensors", metadata={"format": "pt"})
+    tokenizer, modele = fabrique.charger(copie, silencieux=True)
+    with pytest.raises(ErreurFabrique, match=r"autre apprentissage \(ce qui change : poids_du_modele"):
+        fabrique.entrainer(modele, tokenizer, corpus, reglages, sortie)
 
 
 # ---------------------------------------------------------------- conversations et fiches

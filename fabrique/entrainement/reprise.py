@@ -20,6 +20,7 @@ from transformers.trainer_utils import sort_checkpoints
 
 from fabrique.entrainement.reglages import Reglages
 from fabrique.modeles.chargement import couches_quatre_bits
+from fabrique.modeles.origine import empreinte_de_la_base
 from fabrique.socle import emplacements
 from fabrique.socle.emplacements import ecrire_json, meme_endroit, sur_drive
 from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
@@ -199,6 +200,7 @@ def empreinte(modele: PreTrainedModel, exemples: Dataset, reglages: Reglages) ->
     """Ce qui fait que deux lancements sont le même apprentissage."""
     return {
         "modele": Path(modele.config._name_or_path).name,
+        "poids_du_modele": empreinte_de_la_base(modele),
         "couches_4bits": len(couches_quatre_bits(modele)),
         "donnees": _empreinte_des_exemples(exemples),
         "reglages": json.loads(json.dumps(reglages.de_l_apprentissage())),
