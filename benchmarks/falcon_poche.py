@@ -110,7 +110,7 @@ def apres_reglage_fin(nom: str, corpus: str, questions: list[Document]) -> dict[
     """Les mêmes réponses, une fois le modèle affiné en 4 bits sur un corpus livré ou un fichier."""
     tokenizer, modele = charger(nom, POCHE.quantification, silencieux=True)
     with tempfile.TemporaryDirectory() as dossier:
-        reglages = Reglages.du_profil(POCHE, epochs=2)
+        reglages = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
         resultat = entrainer(modele, tokenizer, lire_corpus(corpus), reglages, Path(dossier))
         return mesurer_reponses(resultat.modele, tokenizer, questions)
 

@@ -47,6 +47,8 @@ SUR_LE_JUMEAU = {
 UN_FIL = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 #: Ce qu'un carnet peut occuper de mémoire vive, avec une marge, en octets.
 MEMOIRE_PAR_OUVRIER = 4 * 1024**3
+#: Combien de fichiers le bilan montre, des plus longs.
+PLUS_LONGS = 20
 #: Secondes laissées à une cellule : une machine quatre fois plus lente que la nôtre y suffit encore.
 DELAI_PAR_CELLULE = 1200
 NBVAL = ["--nbval-lax", f"--nbval-cell-timeout={DELAI_PAR_CELLULE}", "-p", "no:cacheprovider"]
@@ -159,14 +161,19 @@ def lancer(rang: int, commande: Commande) -> subprocess.CompletedProcess[str]:
 
 
 def bilan() -> str:
-    """Combien d'épreuves ont été menées, et lesquelles ont été sautées, avec leur raison."""
+    """Combien d'épreuves ont été menées, où le temps est passé, et ce qui a été sauté et pourquoi."""
     cas = [
         c for rapport in RAPPORTS.glob("*.xml") for c in ElementTree.parse(rapport).iter("testcase")
     ]
     raisons = Counter(
         saut.get("message") or "sans raison donnée" for c in cas for saut in c.iter("skipped")
     )
-    lignes = [f"{len(cas) - raisons.total()} épreuves menées, {raisons.total()} sautées."]
+    durees = Counter[str]()
+    for c in cas:
+        durees[c.get("classname", "")] += float(c.get("time", 0))
+    lignes = ["Secondes prises par les fichiers les plus longs :"]
+    lignes += [f"  {s:.0f}  {fichier}" for fichier, s in durees.most_common(PLUS_LONGS)]
+    lignes += [f"{len(cas) - raisons.total()} épreuves menées, {raisons.total()} sautées."]
     return "\n".join([*lignes, *(f"  {n} × {raison}" for raison, n in raisons.most_common())])
 
 

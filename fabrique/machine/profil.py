@@ -71,7 +71,7 @@ POCHE = Profil(
     mbatch_size=4,
     batch_size=4,
     epochs=1,
-    learning_rate=2.5e-3,
+    learning_rate=5e-3,
     lora_r=8,
     # Sur processeur, tirer ce hasard coûte un septième de la vitesse (benchmarks/RESULTATS.md).
     lora_dropout=0,
