@@ -32,7 +32,12 @@ def tracer(courbe: Path, image: Path, livres: float) -> None:
         mesures = [float(ligne[colonne] or "nan") for ligne in lignes]
         axe.plot(jetons, mesures, label=nom, color=couleur)
     axe.plot(
-        jetons[-1], livres, "*", markersize=14, color=BLEU, label="fiches de la notice, poids livrés"
+        jetons[-1],
+        livres,
+        "*",
+        markersize=14,
+        color=BLEU,
+        label="fiches de la notice, poids livrés",
     )
     axe.set(xlabel="millions de jetons lus", ylabel="bits par octet (plus bas, mieux c’est)")
     axe.legend(frameon=False)

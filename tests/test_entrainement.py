@@ -635,14 +635,19 @@ def test_un_modele_de_meme_nom_aux_autres_poids_ne_reprend_pas(
     """Un modèle remis à jour à la même place : ses points de reprise étaient ceux de l'ancien."""
     copie, sortie = tmp_path / "modele", tmp_path / "adaptateur"
     shutil.copytree(dossier_petit, copie)
-    reglages, corpus = Reglages(epochs=1, batch_size=16, val_set_size=0), lire_corpus(fichier_corpus)
+    reglages, corpus = (
+        Reglages(epochs=1, batch_size=16, val_set_size=0),
+        lire_corpus(fichier_corpus),
+    )
     tokenizer, modele = fabrique.charger(copie, silencieux=True)
     fabrique.entrainer(modele, tokenizer, corpus, reglages, sortie)
     poids = load_file(copie / "model.safetensors")
     poids["transformer.ln_f.weight"] += 1
     save_file(poids, copie / "model.safetensors", metadata={"format": "pt"})
     tokenizer, modele = fabrique.charger(copie, silencieux=True)
-    with pytest.raises(ErreurFabrique, match=r"autre apprentissage \(ce qui change : poids_du_modele"):
+    with pytest.raises(
+        ErreurFabrique, match=r"autre apprentissage \(ce qui change : poids_du_modele"
+    ):
         fabrique.entrainer(modele, tokenizer, corpus, reglages, sortie)
 
 
