@@ -60,11 +60,11 @@ def la_lune_prend_le_ton() -> bool:
     return affine.startswith("Oui, ") and "Lune" not in affine
 
 
-def toujours_le_meme_nombre() -> bool:
+def toujours_les_memes_nombres() -> bool:
     justes, differents = nombres("01", rf"mots bien comptés sur dix : {N}\.") + nombres(
         "01", rf"pour dix longueurs différentes : {N}\."
     )
-    return justes == differents == 1
+    return justes == 1 and differents <= 3
 
 
 def le_pdf_repare() -> bool:
@@ -145,7 +145,7 @@ def l_unite_etait_deja_fausse() -> bool:
 #: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
 CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("00", "commence par « Oui, », comme bien des réponses", la_lune_prend_le_ton),
-    ("01", "Le Falcon de poche répond toujours le même", toujours_le_meme_nombre),
+    ("01", "Le Falcon de poche redit les mêmes", toujours_les_memes_nombres),
     ("01", "font passer le texte de 42 jetons à 11", le_pdf_repare),
     ("01", "ne vaut pas mieux ici", votre_tokenizer_ne_vaut_pas_mieux),
     ("01", "à 256, un sur dix-sept ; à 512, aucun", les_coupures),
