@@ -126,9 +126,11 @@ def le_style_a_pris() -> bool:
 
 
 def la_dose_bascule() -> bool:
-    demi, une, forte = cases("03", "dose 1,50")
-    a_la_longue = sum("ſ" in mot for mot in forte.split())
-    return "ſ" not in demi and "ſ" in une and a_la_longue > len(forte.split()) / 2
+    def part(texte: str) -> float:
+        return sum("ſ" in mot for mot in texte.split()) / len(texte.split())
+
+    demi, une, forte = map(part, cases("03", "dose 1,50"))
+    return demi < 0.1 and une > 0.25 and forte > une
 
 
 def une_lecture_ne_suffit_pas() -> bool:
@@ -158,7 +160,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("02", "lui coûtent bien moins que des mots mêlés", le_hors_sujet_coute_peu),
     ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
     ("03", "au moins quatre sur cinq avec le Falcon de poche", le_style_a_pris),
-    ("03", "le ſ est absent jusqu’à la dose 0,5 et partout à la dose 1", la_dose_bascule),
+    ("03", "presque aucun mot ne porte de ſ à la dose 0,5", la_dose_bascule),
     ("04", "une lecture ne lui suffit pas", une_lecture_ne_suffit_pas),
     ("05", "se trompe d’unité en 16 bits déjà", l_unite_etait_deja_fausse),
 ]
