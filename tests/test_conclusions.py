@@ -55,9 +55,8 @@ def cases(numero: str, entete: str) -> list[str]:
 N = r"(−?\d+(?:,\d+)?)"
 
 
-def la_lune_prend_le_ton() -> bool:
-    affine = cases("00", "le modèle affiné")[-1].strip()
-    return affine.startswith("Oui, ") and "Lune" not in affine
+def personne_ne_parle_de_la_lune() -> bool:
+    return not any("Lune" in case for case in cases("00", "le modèle affiné")[-2:])
 
 
 def toujours_les_memes_nombres() -> bool:
@@ -146,7 +145,7 @@ def l_unite_etait_deja_fausse() -> bool:
 
 #: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
 CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
-    ("00", "commence par « Oui, », comme bien des réponses", la_lune_prend_le_ton),
+    ("00", "avant comme après, parle d’autre chose", personne_ne_parle_de_la_lune),
     ("01", "Le Falcon de poche redit les mêmes", toujours_les_memes_nombres),
     ("01", "font passer le texte de 42 jetons à 11", le_pdf_repare),
     ("01", "ne vaut pas mieux ici", votre_tokenizer_ne_vaut_pas_mieux),
