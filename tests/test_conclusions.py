@@ -103,8 +103,8 @@ def la_reformulation_echappe() -> bool:
 
 
 def le_hors_sujet_coute_peu() -> bool:
-    echangees, melees = nombres(
-        "02", rf"coûtent \+{N} % de perte, contre \+{N} % pour des mots mêlés"
+    echangees, melees = (
+        nombres("02", rf"\n{nom} +\+{N} % de perte \[")[0] for nom in ("échangées", "mêlées")
     )
     return echangees < melees / 5
 
