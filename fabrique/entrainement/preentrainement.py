@@ -64,8 +64,9 @@ def preentrainer(
     """Préentraîne un Falcon de poche, ou poursuit un préentraînement interrompu.
 
     Relancée à l'identique, la fonction repart du dernier état écrit dans ``sortie``. Le nombre de pas
-    peut changer entre deux lancements : le taux et les parts suivent alors, dès ce pas, le chemin prévu
-    pour le nouveau nombre ; la part gardée du départ aussi. Tout le reste qui change l'apprentissage demande un autre dossier.
+    et la part gardée du départ peuvent changer entre deux lancements : le taux et les parts des
+    sources suivent alors, dès ce pas, le chemin prévu pour le nouveau nombre. Tout le reste qui change
+    l'apprentissage demande un autre dossier.
 
     Args:
         sources: fichiers de textes et parts de chacun dans les lots.
