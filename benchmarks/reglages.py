@@ -1,7 +1,7 @@
 """Comparer des réglages du Falcon de poche sur le jeu de validation : perte, et réponses.
 
     python -m benchmarks.reglages --exemples 512 '{"batch_size": 2, "mbatch_size": 2}' '{}'
-    python -m benchmarks.reglages --corpus questions --reponses '{"epochs": 2, "learning_rate": 0.002}'
+    python -m benchmarks.reglages --corpus questions --reponses '{"epochs": 2, "learning_rate": 0.0025}'
 
 Chaque essai part du profil de poche, changé comme on l'a demandé ; il apprend les premiers exemples
 d'un corpus, puis est mesuré sur ses questions de validation, jamais sur celles de test. Avec
