@@ -391,7 +391,7 @@ def charger_depart(dossier: Path, reglages: ReglagesPreentrainement) -> FalconFo
 def rapprocher(modele: torch.nn.Module, depart: torch.nn.Module, part: float) -> None:
     """Ramène chaque poids vers celui du départ : ``(1 − part) × appris + part × départ``.
 
-    Ce que la fin apprend (répondre court) se garde, et ce qu'elle abîmait (la langue) revient.
+    Ce qui s'est appris (répondre court) se garde, et ce qui s'abîmait (la langue) revient.
 
     Args:
         part: de 0 (rien ne bouge) à 1 (le départ).
