@@ -158,7 +158,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("02", "sont reformulées, le contrôle ne voit rien", la_reformulation_echappe),
     ("02", "lui coûtent bien moins que des mots mêlés", le_hors_sujet_coute_peu),
     ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
-    ("03", "au moins quatre sur cinq avec le Falcon de poche", le_style_a_pris),
+    ("03", "affiné, le Falcon de poche en écrit le plus souvent", le_style_a_pris),
     ("03", "presque aucun mot ne porte de ſ à la dose 0,5", la_dose_bascule),
     ("04", "une lecture ne lui suffit pas", une_lecture_ne_suffit_pas),
     ("05", "se trompe d’unité en 16 bits déjà", l_unite_etait_deja_fausse),
