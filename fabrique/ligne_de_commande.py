@@ -246,6 +246,10 @@ def finetune(
     mesurer_energie: Annotated[
         bool, typer.Option("--mesurer_energie", help="Relève l’énergie (extension [carbone]).")
     ] = False,
+    suivre_la_validation: Annotated[
+        bool,
+        typer.Option("--suivre_la_validation", help="Mesure sa perte à chaque relevé."),
+    ] = False,
 ) -> None:
     """Affine un modèle : les options de la commande falcontune de 2023."""
     from fabrique.modeles.catalogue import choisir_poids
@@ -264,6 +268,7 @@ def finetune(
         revision or None,
         accepter_donnees_personnelles,
         mesurer_energie,
+        suivre_la_validation,
     )
 
 

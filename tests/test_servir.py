@@ -42,7 +42,7 @@ from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Fiche
 from fabrique.recherche.reponse import Motif, repondre
 from fabrique.recherche.sens import choisir_encodeur
-from fabrique.service import ouverture, travaux as module_travaux
+from fabrique.service import ouverture, taches as module_taches
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.demandes import Hyperparametres
@@ -1205,7 +1205,7 @@ def faux_affinage(monkeypatch, tmp_path) -> Path:
     enveloppe = tmp_path / "python"
     enveloppe.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{programme}" "$@"\n')
     enveloppe.chmod(0o755)
-    monkeypatch.setattr(module_travaux.sys, "executable", str(enveloppe))
+    monkeypatch.setattr(module_taches.sys, "executable", str(enveloppe))
     return tmp_path / "affinages"
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, TrainerCallback
 
+from fabrique.entrainement.disque import ecriture_expliquee
+from fabrique.entrainement.resultat import historique
+from fabrique.socle.emplacements import ecrire_signe
 from fabrique.socle.nombres import en_francais, en_scientifique
 from fabrique.socle.suivi import Barre
 
@@ -51,12 +56,18 @@ class Suivi(TrainerCallback):
     Args:
         valider: rend la perte du modèle sur des exemples mis de côté ; elle se mesure à chaque
             relevé, et s'ajoute au journal du Trainer sous le nom « validation ».
+        fichier: où écrire, à chaque relevé, où l'on en est ; None ne l'écrit pas.
     """
 
     def __init__(
-        self, total: int, arret: Arret, valider: Callable[[PreTrainedModel], float] | None = None
+        self,
+        total: int,
+        arret: Arret,
+        valider: Callable[[PreTrainedModel], float] | None = None,
+        fichier: Path | None = None,
     ) -> None:
         self.total, self.arret, self.details, self.valider = total, arret, "", valider
+        self.fichier = fichier
         self.barre: Barre | None = None
         self.premier_pas, self.pas_faits, self.duree_s, self.depart = 0, 0, 0.0, 0.0
 
@@ -96,6 +107,19 @@ class Suivi(TrainerCallback):
                 f"époque {en_francais(float(logs['epoch']), 2)}"
             )
             self.barre.avancer(state.global_step, self.details)
+            if self.fichier:
+                self._ecrire(state, self.fichier)
+
+    def _ecrire(self, state: Any, fichier: Path) -> None:
+        """Où l'on en est, pour qui suit l'apprentissage depuis un autre processus."""
+        avancement = {
+            "pas": state.global_step,
+            "total": self.total,
+            "secondes_par_pas": self.duree_s / self.pas_faits,
+            "releves": historique(state.log_history),
+        }
+        with ecriture_expliquee(fichier.parent):
+            ecrire_signe(fichier, json.dumps(avancement))
 
     def finir(self) -> None:
         """Ferme la barre, si elle s'est ouverte."""

@@ -52,7 +52,7 @@ from fabrique.entrainement.resultat import (
 from fabrique.modeles.chargement import couches_quatre_bits, parler_moins
 from fabrique.modeles.origine import inscrire_origine
 from fabrique.modeles.vraisemblance import log_probabilites
-from fabrique.socle.emplacements import dossier_durable, ecrire_signe
+from fabrique.socle.emplacements import AVANCEMENT, dossier_durable, ecrire_signe
 from fabrique.socle.erreurs import MACHINE, Divergence, ErreurFabrique
 from fabrique.socle.nombres import accorder
 
@@ -146,7 +146,12 @@ def apprendre(
         lecture = replace(lecture, exemples=lecture.completer(affine, exemples))
     pas = math.ceil(len(exemples) / reglages.batch_size)
     with Arret() as arret:
-        suivi = Suivi(math.ceil(pas * reglages.epochs), arret, valider)
+        suivi = Suivi(
+            math.ceil(pas * reglages.epochs),
+            arret,
+            valider,
+            sortie / AVANCEMENT if est_le_premier() else None,
+        )
         try:
             etat = _apprendre(affine, lecture, reglages, points, suivi)
         finally:
@@ -285,6 +290,7 @@ def _ecrire(resultat: ResultatEntrainement, point: Path) -> None:
         signer(resultat, resultat.modele.config._name_or_path)
         rapport = json.dumps(resultat.en_dictionnaire(), ensure_ascii=False, indent=2)
         ecrire_signe(resultat.dossier / "rapport.json", rapport)
+        (resultat.dossier / AVANCEMENT).unlink(missing_ok=True)
 
 
 def _deja_fait(

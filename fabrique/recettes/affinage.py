@@ -42,6 +42,7 @@ def affiner(
     revision: str | None = None,
     accepter_donnees_personnelles: bool = False,
     mesurer_energie: bool = False,
+    suivre_la_validation: bool = False,
 ) -> ResultatEntrainement:
     """Affine un modèle sur un corpus et dit ce que la perte y a gagné.
 
@@ -53,6 +54,8 @@ def affiner(
         sortie: dossier de l'adaptateur.
         accepter_donnees_personnelles: apprend même si le corpus en contient.
         mesurer_energie: relève l'énergie de l'apprentissage (extension ``[carbone]``).
+        suivre_la_validation: mesure la perte de validation à chaque relevé, pour voir le
+            sur-apprentissage venir ; l'apprentissage en dure un peu plus.
 
     Raises:
         ErreurFabrique: réglages que le modèle ne permet pas, dossier de sortie qui n'est pas à
@@ -73,7 +76,8 @@ def affiner(
     tokenizer, reseau = charger(modele, quantification, revision=revision)
     avant = pertes(reseau, tokenizer, validation)
     with energie_relevee(mesurer_energie):
-        resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie)
+        suivie = validation if suivre_la_validation and len(validation) else None
+        resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie, suivie)
     print(resultat)
     if np.isfinite(avant).sum() > 1:
         _dire_le_gain(avant, pertes(resultat.modele, tokenizer, validation), sortie)

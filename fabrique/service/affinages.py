@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import secrets
 import shutil
 import time
@@ -21,7 +20,9 @@ from fabrique.service.exemples_deposes import combien, reunir, verifier, verifie
 from fabrique.service.hyperparametres import recette
 from fabrique.service.refus import Refus
 from fabrique.service.repondeur import Repondeur
-from fabrique.service.travaux import ADAPTATEUR, CORPUS, MANQUE, REUSSI, Travail, Travaux
+from fabrique.service.taches import MANQUE, REUSSI, lire_json
+from fabrique.service.travaux import ADAPTATEUR, CORPUS, Travail, Travaux
+from fabrique.socle.emplacements import AVANCEMENT
 from fabrique.socle.nombres import en_francais
 
 #: Ce qui distingue le nom d'un point de reprise de celui du modèle affiné.
@@ -80,21 +81,10 @@ def _points(dossier: Path) -> list[tuple[int, Path]]:
     return sorted((pas, p) for pas, p in trouves if (p / "adapter_model.safetensors").is_file())
 
 
-def _lire(fichier: Path) -> dict[str, Any]:
-    try:
-        return json.loads(fichier.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
 def _mesures(dossier: Path) -> list[dict[str, float]]:
-    """Les relevés (pas, perte) : du rapport s'il est là, sinon du dernier point de reprise."""
-    if rapport := _lire(dossier / "rapport.json"):
-        return rapport["historique"]
-    points = _points(dossier)
-    etat = _lire(points[-1][1] / "trainer_state.json") if points else {}
-    journal = [releve for releve in etat.get("log_history", []) if "loss" in releve]
-    return [{"pas": releve["step"], "perte": float(releve["loss"])} for releve in journal]
+    """Les relevés (pas, perte) : du rapport s'il est là, sinon de l'apprentissage en cours."""
+    rapport = lire_json(dossier / "rapport.json")
+    return rapport["historique"] if rapport else lire_json(dossier / AVANCEMENT).get("releves", [])
 
 
 def _evenements(travail: Travail, dossier: Path) -> Iterator[dict[str, Any]]:
@@ -107,12 +97,12 @@ def _evenements(travail: Travail, dossier: Path) -> Iterator[dict[str, Any]]:
         phrase = f"Pas {mesure['pas']}/{travail.pas} : perte {en_francais(mesure['perte'], 3)}"
         donnees = {"step": mesure["pas"], "train_loss": mesure["perte"]}
         yield _evenement(travail, f"pas-{mesure['pas']}", quand, "info", phrase, donnees)
-    if validation := _lire(dossier / "validation.json"):
+    if validation := lire_json(dossier / "validation.json"):
         avant, apres = (en_francais(validation[nom], 3) for nom in ("avant", "apres"))
         phrase = f"Validation : perte {avant} → {apres}"
         donnees = {"valid_loss": validation["apres"]}
         yield _evenement(travail, "validation", quand, "info", phrase, donnees)
-    if suivies := _lire(dossier / "preferences.json").get("toutes"):
+    if suivies := lire_json(dossier / "preferences.json").get("toutes"):
         phrase = f"Préférences de validation suivies : {suivies['suivies']} sur {suivies['sur']}"
         donnees = {"valid_preferences": suivies["suivies"] / suivies["sur"]}
         yield _evenement(travail, "preferences", quand, "info", phrase, donnees)
@@ -154,7 +144,7 @@ def _en_point(travail: Travail, pas: int, point: Path, dossier: Path) -> dict[st
 def _en_objet(travail: Travail, dossier: Path) -> dict[str, Any]:
     """Un affinage dans la forme de l'API."""
     erreur = {"code": "training_failed", "message": travail.erreur, "param": None}
-    rapport = _lire(dossier / "rapport.json") if travail.etat == REUSSI else {}
+    rapport = lire_json(dossier / "rapport.json") if travail.etat == REUSSI else {}
     methode = DPO if travail.par_preferences else SUPERVISEE
     return {
         "object": "fine_tuning.job",

@@ -25,7 +25,8 @@ from fabrique.service.garde import SANTE, Garde, Protocole
 from fabrique.service.refus import expliquer_les_refus
 from fabrique.service.reglages_service import Cle, ReglagesService
 from fabrique.service.repondeur import Repondeur, verifier_le_nom
-from fabrique.service.travaux import ADAPTATEUR, ETAT, REUSSI, Travail, Travaux
+from fabrique.service.taches import ETAT, REUSSI
+from fabrique.service.travaux import ADAPTATEUR, Travail, Travaux
 from fabrique.socle.emplacements import ecrire_json, ecrire_signe, est_signe
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import accorder

@@ -172,6 +172,10 @@ def ajouter_ligne(fichier: Path, objet: dict) -> None:
 SIGNATURES = ".fabrique.json"
 
 
+#: Où en est un apprentissage, dans son dossier ; son rapport, à la fin, le remplace.
+AVANCEMENT = "avancement.json"
+
+
 def ecrire_signe(chemin: Path, texte: str) -> None:
     """Écrit un texte d'un seul geste et le signe : nous pourrons le remplacer."""
     mettre_en_place(_ecrire_a_cote(chemin, texte), chemin)
