@@ -24,6 +24,7 @@ from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
 from fabrique.recettes.reglages_entites import ReglagesEntites
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
+from fabrique.recettes.sans_code.reglages_page import ReglagesPage
 from fabrique.recherche.reglages_encodeur import ReglagesEncodeur
 from fabrique.service.reglages_service import ReglagesService
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
@@ -623,6 +624,22 @@ def servir(
         accepter_donnees_personnelles,
         index,
     )
+
+
+@application.command(cls=Commande)
+@_reglee_par(ReglagesPage)
+def page(
+    *,
+    reglages: dict,
+    cle: Annotated[
+        str, typer.Option("--cle", help="Mot de passe de la page ; ou la variable FABRIQUE_CLE.")
+    ] = "",
+) -> None:
+    """Ouvre, dans le navigateur, toute la chaîne sans code : du document au modèle servi."""
+    from fabrique.recettes.sans_code.ouverture_page import ouvrir_la_page
+    from fabrique.service.reglages_service import Cle
+
+    ouvrir_la_page(ReglagesPage(**reglages), Cle(cle or os.environ.get("FABRIQUE_CLE", "")))
 
 
 @application.command(cls=Commande)

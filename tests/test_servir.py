@@ -86,7 +86,7 @@ def conversation(question: str = QUESTION) -> list[dict[str, str]]:
 @contextmanager
 def en_marche(service: Service, cle: str = "") -> Iterator[str]:
     """Le service derrière uvicorn, dans un fil, sur un port libre : son adresse."""
-    with ouvrir_la_prise(replace(service.reglages, port=0)) as prise:
+    with ouvrir_la_prise(service.reglages.hote, 0) as prise:
         serveur = uvicorn.Server(configurer(service, Cle(cle)))
         fil = threading.Thread(target=serveur.run, kwargs={"sockets": [prise]}, daemon=True)
         fil.start()

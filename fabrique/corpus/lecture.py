@@ -72,7 +72,7 @@ def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Da
         ErreurFabrique: fichier absent, vide, coupé, mal codé, ou colonne obligatoire vide.
     """
     chemin, lignes = ouvrir(source, revision)
-    exemples = [_bon(exemple, chemin) for exemple in lire_exemples(lignes)]
+    exemples = [verifier_exemple(exemple, chemin) for exemple in lire_exemples(lignes)]
     dire_alertes([alerte for exemple in exemples for alerte in exemple.alertes], chemin)
     if not exemples:
         raise ErreurFabrique("aucun exemple", "Donnez un corpus d’au moins un exemple", chemin)
@@ -207,7 +207,7 @@ def _lus(objet: dict) -> Iterator[dict]:
         yield {"forme": modele.forme, "contenu": contenu, "defauts": trouves}
 
 
-def _bon(exemple: Exemple, chemin: Path) -> Exemple:
+def verifier_exemple(exemple: Exemple, chemin: Path) -> Exemple:
     """L'exemple lui-même, ou l'erreur qui dit son premier défaut."""
     if exemple.erreur:
         raise exemple.erreur

@@ -374,10 +374,15 @@ def pseudonymiser_fichier(
     for ligne in lignes:
         if ligne.erreur:
             raise ligne.erreur
-        texte = json.dumps(ligne.contenu, ensure_ascii=False, default=str)
-        propres.append(pseudonymes.remplacer_partout(_lire_nombres(texte), texte))
+        propres.append(pseudonymiser(ligne.contenu, pseudonymes))
     ecrire_exemples(propres, sortie)
     return len(propres), dict(pseudonymes.comptes)
+
+
+def pseudonymiser(contenu: object, pseudonymes: Pseudonymes) -> dict:
+    """Un exemple, dans toutes ses colonnes, ses données personnelles remplacées."""
+    texte = json.dumps(contenu, ensure_ascii=False, default=str)
+    return pseudonymes.remplacer_partout(_lire_nombres(texte), texte)
 
 
 def _lire_nombres(texte: str) -> dict:

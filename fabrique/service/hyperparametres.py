@@ -61,7 +61,7 @@ class Recette:
         reglages = {
             "epochs": self.n_epochs,
             "batch_size": self.batch_size,
-            "mbatch_size": _diviseur(self.batch_size, profil.mbatch_size),
+            "mbatch_size": diviseur(self.batch_size, profil.mbatch_size),
             "lr": taux * self.learning_rate_multiplier,
             "graine": self.graine,
             "cutoff_len": profil.cutoff_len,
@@ -106,6 +106,6 @@ def _epoques(exemples: int) -> int:
     return EPOQUES
 
 
-def _diviseur(lot: int, au_plus: int) -> int:
+def diviseur(lot: int, au_plus: int) -> int:
     """Le plus grand diviseur du lot qui tient ensemble en mémoire."""
     return next(n for n in range(min(lot, au_plus), 0, -1) if lot % n == 0)

@@ -52,10 +52,13 @@ def ouvrir(
         ErreurFabrique: avant tout chargement, service ouvert sans clé, adaptateur ou index qui ne sert pas,
             port pris, dossier d'un autre ; ensuite, comme ``charger``.
     """
-    verifier_l_ouverture(reglages, cle)
+    verifier_l_ouverture(reglages.hote, cle)
     for dossier in adaptateurs:
         verifier_adaptateur(dossier)
-    with ouvrir_la_prise(reglages) as prise, dossier_a_nous(reglages.racine) as racine:
+    with (
+        ouvrir_la_prise(reglages.hote, reglages.port) as prise,
+        dossier_a_nous(reglages.racine) as racine,
+    ):
         sources = Sources.lire(index, nom_servi(modele)) if index else None
         machine = examiner(racine)
         choisir_fils(machine)

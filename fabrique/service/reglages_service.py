@@ -70,12 +70,17 @@ class ReglagesService:
     @property
     def ouvert(self) -> bool:
         """Vrai si d'autres machines peuvent joindre le service."""
-        if self.hote == "localhost":
-            return False
-        try:
-            return not ipaddress.ip_address(self.hote).is_loopback
-        except ValueError:
-            return True
+        return est_ouvert(self.hote)
+
+
+def est_ouvert(hote: str) -> bool:
+    """Vrai si une adresse d'écoute se joint depuis d'autres machines."""
+    if hote == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(hote).is_loopback
+    except ValueError:
+        return True
 
 
 class Cle:
@@ -109,15 +114,15 @@ def _empreinte(texte: str) -> bytes:
     return hashlib.sha256(texte.encode(errors="surrogatepass")).digest()
 
 
-def verifier_l_ouverture(reglages: ReglagesService, cle: Cle) -> None:
+def verifier_l_ouverture(hote: str, cle: Cle) -> None:
     """Refuse d'écouter sur le réseau sans clé.
 
     Raises:
         ErreurFabrique: l'adresse se joint d'ailleurs, et aucune clé n'est demandée.
     """
-    if reglages.ouvert and not cle:
+    if est_ouvert(hote) and not cle:
         raise ErreurFabrique(
-            f"{reglages.hote} se joint depuis d’autres machines : une clé est obligatoire",
+            f"{hote} se joint depuis d’autres machines : une clé est obligatoire",
             "Donnez --cle (ou la variable FABRIQUE_CLE), ou laissez --hote 127.0.0.1",
             champ="--hote",
         )

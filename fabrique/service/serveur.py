@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import socket
@@ -33,8 +34,6 @@ from fabrique.socle.nombres import accorder
 
 JOURNAL = logging.getLogger(__name__)
 
-#: Ce qui signe le dossier d'un service.
-SIGNATURE = "service.json"
 #: Là tant qu'un service tourne : retrouvé au démarrage, il dit que le précédent n'a pas pu s'arrêter.
 OUVERT = "ouvert.json"
 #: Ce que l'on dit alors.
@@ -216,18 +215,18 @@ def effacer_les_envois_coupes(racine: Path) -> int:
 
 
 @contextmanager
-def ouvrir_la_prise(reglages: ReglagesService) -> Iterator[socket.socket]:
+def ouvrir_la_prise(hote: str, port: int) -> Iterator[socket.socket]:
     """La prise d'écoute, ouverte avant de charger quoi que ce soit.
 
     Raises:
         ErreurFabrique: port pris, ou adresse qui n'est pas de cette machine.
     """
-    famille = socket.AF_INET6 if ":" in reglages.hote else socket.AF_INET
+    famille = socket.AF_INET6 if ":" in hote else socket.AF_INET
     try:
-        prise = socket.create_server((reglages.hote, reglages.port), family=famille)
+        prise = socket.create_server((hote, port), family=famille)
     except OSError as cause:
         raise ErreurFabrique(
-            f"on ne peut pas écouter sur {reglages.hote}, port {reglages.port} ({cause.strerror})",
+            f"on ne peut pas écouter sur {hote}, port {port} ({cause.strerror})",
             "Donnez un autre --port, ou une adresse de cette machine à --hote",
             code=MACHINE,
         ) from cause
@@ -236,28 +235,32 @@ def ouvrir_la_prise(reglages: ReglagesService) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def dossier_a_nous(racine: Path) -> Iterator[Path]:
-    """Le dossier du service, tenu par lui seul ; neuf, il est signé.
+def dossier_a_nous(racine: Path, qui: str = "un service") -> Iterator[Path]:
+    """Un dossier que tient seul un programme ; neuf, il est signé.
+
+    Args:
+        qui: ce programme, tel qu'une phrase le nomme ; son dernier mot nomme la signature.
 
     Raises:
-        ErreurFabrique: le dossier sert à autre chose, ou un autre service l'emploie.
+        ErreurFabrique: le dossier sert à autre chose, ou un autre programme l'emploie.
     """
-    signature = racine / SIGNATURE
+    nom = qui.split()[-1]
+    signature = racine / f"{nom}.json"
     occupe = racine.exists() and (not racine.is_dir() or any(racine.iterdir()))
     if occupe and not est_signe(signature):
         raise ErreurFabrique(
-            "ce dossier n’est pas vide, et n’est pas celui d’un service de FabriqueLLM",
+            f"ce dossier n’est pas vide, et n’est pas celui d’{qui} de FabriqueLLM",
             "Donnez un dossier neuf à --dossier",
             racine,
         )
     if not occupe:
-        ecrire_signe(signature, '{"fabrique": "service"}')
+        ecrire_signe(signature, json.dumps({"fabrique": nom}))
     try:
         with FileLock(racine / ".verrou", timeout=0):
             yield racine
     except Timeout:
         raise ErreurFabrique(
-            "un autre service emploie déjà ce dossier",
+            f"{qui} emploie déjà ce dossier",
             "Arrêtez-le, ou donnez un autre --dossier",
             racine,
         ) from None

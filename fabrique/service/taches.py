@@ -1,8 +1,8 @@
 """Des tâches menées une à une, chacune dans son processus, d'un démarrage à l'autre.
 
 Une tâche est une commande ``fabrique``. Tout est sur le disque : elle a réussi quand son processus n'est
-plus et que son témoin, le fichier qu'elle écrit en dernier, est là. Que le serveur l'ait vue finir, ou
-qu'on l'ait tué entre-temps, n'y change rien.
+plus et que ce qu'elle écrit en dernier est là. Que le serveur l'ait vue finir, ou qu'on l'ait tué
+entre-temps, n'y change rien.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Tache:
         """
         raise NotImplementedError
 
-    def temoin(self, dossier: Path) -> Path:
-        """Le fichier que la commande écrit en dernier."""
+    def achevee(self, dossier: Path) -> bool:
+        """Vrai si ce que la commande fait en dernier est fait."""
         raise NotImplementedError
 
     def dire(self, message: str, gravite: str = "info") -> None:
@@ -203,7 +203,7 @@ class FileDeTaches(Generic[T]):
             if tache.etat not in (ATTEND, AVANCE):
                 return
             processus = self._en_cours(tache)
-            if processus is None and not self._temoin(tache).is_file():
+            if processus is None and not self._achevee(tache):
                 processus = self._lancer(tache)
         if processus is not None:
             processus.wait()
@@ -212,8 +212,7 @@ class FileDeTaches(Generic[T]):
 
     def _apres(self, tache: T) -> None:
         """Ce qu'est devenue une tâche dont le processus n'est plus."""
-        fini = self._temoin(tache).is_file()
-        if tache.etat in (AVANCE, PAUSE) and fini:
+        if tache.etat in (AVANCE, PAUSE) and self._achevee(tache):
             self._reussir(tache)
         elif tache.etat == AVANCE and not self._fermes:
             self._manquer(tache, _pourquoi(self.dossier(tache)))
@@ -228,8 +227,8 @@ class FileDeTaches(Generic[T]):
         tache.erreur = pourquoi
         self._finir(tache, MANQUE, f"Manqué : {pourquoi}")
 
-    def _temoin(self, tache: T) -> Path:
-        return tache.temoin(self.dossier(tache))
+    def _achevee(self, tache: T) -> bool:
+        return tache.achevee(self.dossier(tache))
 
     # ------------------------------------------------------------ le processus
 

@@ -47,8 +47,8 @@ class Travail(Tache):
         fichiers = [f"--dataset={dossier / CORPUS}", f"{sortie}={dossier / ADAPTATEUR}"]
         return [nom, *self.options, *fichiers]
 
-    def temoin(self, dossier: Path) -> Path:
-        return dossier / ADAPTATEUR / "rapport.json"
+    def achevee(self, dossier: Path) -> bool:
+        return (dossier / ADAPTATEUR / "rapport.json").is_file()
 
     @property
     def sert_sous(self) -> str:

@@ -86,7 +86,12 @@ def _graduation(valeur: float, _rang: int) -> str:
 
 
 def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None:
-    """Trace la perte et le taux d'apprentissage d'un ``ResultatEntrainement``.
+    """Montre la perte et le taux d'apprentissage d'un ``ResultatEntrainement``."""
+    montrer(*figure_de_perte(historique, titre))
+
+
+def figure_de_perte(historique: Sequence[dict[str, float]], titre: str = "") -> tuple[Figure, str]:
+    """La perte et le taux d'apprentissage selon le pas, et ce que la figure montre, en phrases.
 
     S'y ajoute la perte de validation, quand elle a été mesurée.
     """
@@ -116,7 +121,7 @@ def courbe_de_perte(historique: list[dict[str, float]], titre: str = "") -> None
     gauche.set(xlabel="pas d’apprentissage", ylabel="perte (nats par jeton)")
     droite.plot(pas, taux, color=ORANGE)
     droite.set(xlabel="pas d’apprentissage", ylabel="taux d’apprentissage")
-    montrer(
+    return (
         figure,
         f"Deux courbes selon le pas, de 1 à {pas[-1]}. À gauche, la perte part de {debut} et "
         f"finit à {fin}. {mise_de_cote}À droite, le taux d’apprentissage, au plus haut {en_scientifique(max(taux))}, finit "
