@@ -21,6 +21,7 @@ from fabrique.entrainement.adaptateur import verifier_modele
 from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
 from fabrique.entrainement.reprise import verifier_a_nous
 from fabrique.evaluation import comparer_pertes, pertes
+from fabrique.evaluation.epreuve import au_plus
 from fabrique.machine.cartes import carte_de
 from fabrique.machine.energie import energie_relevee
 from fabrique.machine.materiel import examiner
@@ -54,8 +55,8 @@ def affiner(
         sortie: dossier de l'adaptateur.
         accepter_donnees_personnelles: apprend même si le corpus en contient.
         mesurer_energie: relève l'énergie de l'apprentissage (extension ``[carbone]``).
-        suivre_la_validation: mesure la perte de validation à chaque relevé, pour voir le
-            sur-apprentissage venir ; l'apprentissage en dure un peu plus.
+        suivre_la_validation: mesure à chaque relevé la perte de ``SUIVIS`` exemples de validation,
+            pour voir le sur-apprentissage venir.
 
     Raises:
         ErreurFabrique: réglages que le modèle ne permet pas, dossier de sortie qui n'est pas à
@@ -76,7 +77,7 @@ def affiner(
     tokenizer, reseau = charger(modele, quantification, revision=revision)
     avant = pertes(reseau, tokenizer, validation)
     with energie_relevee(mesurer_energie):
-        suivie = validation if suivre_la_validation and len(validation) else None
+        suivie = au_plus(validation, SUIVIS) if suivre_la_validation and len(validation) else None
         resultat = entrainer(reseau, tokenizer, corpus, reglages, sortie, suivie)
     print(resultat)
     if np.isfinite(avant).sum() > 1:
@@ -108,6 +109,8 @@ def _dire_le_gain(avant: np.ndarray, apres: np.ndarray, sortie: Path) -> None:
         ecrire_signe(sortie / "validation.json", json.dumps(asdict(ecart)))
 
 
+#: Exemples de validation mesurés à chaque relevé : assez pour voir une pente, sans ralentir la marche.
+SUIVIS = 32
 #: Au-delà de cette part de doublons exacts, on prévient : ils comptent plusieurs fois.
 DOUBLONS_NOMBREUX = 0.05
 

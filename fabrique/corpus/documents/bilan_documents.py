@@ -139,7 +139,8 @@ def rangee(bilan: BilanFichier) -> tuple[str, str, str, str, str]:
     """La rangée d'un fichier dans un tableau."""
     comptes = map(en_francais, (bilan.pages, bilan.mots, bilan.fiches))
     pages, mots, fiches = comptes if bilan.etat == LU else ("", "", "")
-    return bilan.fichier, bilan.etat, pages, mots, fiches
+    # Un format sans pages n'en a pas zéro.
+    return bilan.fichier, bilan.etat, pages if bilan.pages else "", mots, fiches
 
 
 def en_page(bilan: BilanDossier) -> str:

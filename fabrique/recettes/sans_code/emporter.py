@@ -50,7 +50,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     liste = gr.HTML()
     fichiers = gr.File(label="À télécharger", file_count="multiple", interactive=False)
     gr.Markdown(
-        "### Servir ici\nLe modèle répond sur cette machine à tout programme écrit pour l’API d’OpenAI."
+        "## Servir ici\nLe modèle répond sur cette machine à tout programme écrit pour l’API d’OpenAI."
     )
     with gr.Row():
         servir = gr.Button("Servir ce modèle")

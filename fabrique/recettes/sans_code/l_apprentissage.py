@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,7 +15,7 @@ from fabrique.entrainement import Reglages
 from fabrique.machine.cartes import carte_de
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import Profil, choisir_profil
-from fabrique.recettes.cout import en_tableau as tableau_du_cout, estimer
+from fabrique.recettes.cout import Estimation, en_tableau as tableau_du_cout, estimer
 from fabrique.recettes.sans_code.accueil import EN_CLAIR, Accueil, Demande
 from fabrique.recettes.sans_code.composants import Code, Etape, en_phrases, en_tableau
 from fabrique.recettes.sans_code.espace import Espace, choisi, nettoyer
@@ -23,6 +24,7 @@ from fabrique.service.taches import ANNULE, MANQUE, PAUSE, lire_json
 from fabrique.socle.emplacements import AVANCEMENT
 from fabrique.socle.erreurs import ErreurFabrique, Nombre
 from fabrique.socle.figures import en_image, figure_de_perte
+from fabrique.socle.nombres import en_duree
 
 GENRE = "apprentissage"
 #: Des points de reprise rapprochés : en pause, arrêté ou tué, on en perd peu.
@@ -93,9 +95,9 @@ def construire(accueil: Accueil) -> Etape:
         prevoir = gr.Button("Prévoir : durée, mémoire, prix")
         lancer = gr.Button("Lancer l’apprentissage", variant="primary")
     dit = gr.HTML()
-    gr.Markdown("### En direct")
+    gr.Markdown("## En direct")
     courbe = gr.HTML()
-    gr.Markdown("### Tous les apprentissages")
+    gr.Markdown("## Tous les apprentissages")
     tous = gr.HTML()
     coupe = etape.liste("coupe", lambda: _coupes(accueil), label="Apprentissage à reprendre")
     reprendre = gr.Button("Reprendre cet apprentissage")
@@ -204,12 +206,24 @@ def _prevoir(
     tarif = _lire(Nombre(au_moins=0, exemple="0,50"), prix, "epochs") if prix.strip() else None
     carte = carte_de(examiner(espace.racine).gpu) or "cpu"
     estimation = estimer(profil.modele, carte, reglages, corpus, prix_heure=tarif)
-    tableau = tableau_du_cout(estimation)
-    dit = en_phrases(
-        "C’est une estimation : dès les premiers pas, la durée mesurée sur cette machine s’affiche "
-        "en haut de la page, et c’est elle qui compte."
+    estime = tableau_du_cout(estimation)
+    return en_phrases(_d_apres_le_dernier(espace, estimation)) + (
+        f'<pre tabindex="0" role="region" aria-label="Estimation">{html.escape(estime)}</pre>'
     )
-    return f'{dit}<pre tabindex="0" role="region" aria-label="Estimation">{tableau}</pre>'
+
+
+def _d_apres_le_dernier(espace: Espace, estimation: Estimation) -> str:
+    """La durée que promet le dernier apprentissage mené ici ; à défaut, ce que vaut l'estimation."""
+    for dossier in espace.adaptateurs().values():
+        mesure = lire_json(Path(dossier) / "rapport.json")
+        if mesure.get("jetons_par_seconde"):
+            jetons = estimation.jetons * estimation.epoques
+            duree = en_duree(jetons / mesure["jetons_par_seconde"])
+            return f"D’après le dernier apprentissage mené sur cette machine, comptez {duree}."
+    return (
+        "C’est une estimation, pour une machine au repos : comptez plusieurs fois cette durée sur un "
+        "portable occupé. Dès les premiers pas, la durée mesurée s’affiche en haut de la page."
+    )
 
 
 def _lancer(

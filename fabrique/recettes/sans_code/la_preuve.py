@@ -47,7 +47,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     dit, tableau = gr.HTML(), gr.HTML()
     page = gr.DownloadButton("Télécharger le rapport", visible=False)
     gr.Markdown(
-        "### Lire à l’aveugle\nDeux réponses à la même question, sans savoir qui a écrit laquelle. Vos "
+        "## Lire à l’aveugle\nDeux réponses à la même question, sans savoir qui a écrit laquelle. Vos "
         "préférences restent dans le dossier de la page ; « fabrique preferer » sait en apprendre."
     )
     lecteur = gr.Textbox(label="Votre prénom, ou un code", max_lines=1)

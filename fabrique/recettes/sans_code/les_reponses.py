@@ -23,6 +23,13 @@ MONTREES = 5
 LIVREES = "Les fiches livrées avec le cours"
 SIENNES = "Mes fiches (première étape)"
 SEULE = "la base, sans affinage"
+#: Part, de 0 à 1, de questions sans réponse auxquelles on accepte de répondre quand même.
+PRUDENCES = {
+    "Prudent : une fausse réponse sur vingt, il s’abstient souvent": 0.05,
+    "Ordinaire : une fausse réponse sur sept": FAUSSES_REPONSES,
+    "Hardi : une fausse réponse sur deux": 0.5,
+    "Ne s’abstient jamais pour un doute": 1.0,
+}
 PYTHON = """import fabrique
 
 tokenizer, modele = fabrique.charger({modele!r}){adaptateur}
@@ -43,16 +50,15 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     dit = gr.HTML()
     affine = etape.liste("repond", lambda: _modeles(espace), label="Qui choisit la citation")
     question = gr.Textbox(label="Votre question", max_lines=3)
-    part = gr.Slider(
-        0.05,
-        1,
-        FAUSSES_REPONSES,
-        step=0.05,
-        label="Part de fausses réponses acceptée : plus elle est haute, moins il s’abstient",
+    part = gr.Radio(
+        list(PRUDENCES.items()),
+        label="Devant une question à laquelle vos fiches ne répondent pas",
+        value=FAUSSES_REPONSES,
     )
+    etape.retenir("prudence", part, FAUSSES_REPONSES)
     demander = gr.Button("Demander", variant="primary")
     reponse = gr.HTML()
-    gr.Markdown("### Questions précédentes")
+    gr.Markdown("## Questions précédentes")
     avant = gr.HTML()
     precedente = gr.State(None)
 

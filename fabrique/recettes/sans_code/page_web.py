@@ -24,18 +24,33 @@ from fabrique.recettes.sans_code.composants import SANS_API, Etape, en_phrase
 RYTHME_S = 2
 #: Les dossiers dont un fichier peut se télécharger.
 A_TELECHARGER = ("fiches", "controles", "preuves", "modeles", "notices", "exports")
-#: Polices de la machine : aucune ne se télécharge.
+#: Polices de la machine : aucune ne se télécharge. Couleurs assez foncées pour se lire (RGAA 3.2) : celles
+#: de gradio, d'un cran de moins, ne le sont pas.
 THEME = gr.themes.Default(
-    primary_hue="blue",
-    font=["system-ui", "sans-serif"],
-    font_mono=["ui-monospace", "monospace"],
+    primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+).set(
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_cancel_background_fill="#b91c1c",
+    button_cancel_background_fill_dark="#b91c1c",
+    button_cancel_background_fill_hover="#991b1b",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    color_accent="*primary_700",
+    link_text_color="*primary_700",
+    link_text_color_dark="*primary_300",
 )
 STYLE = """
 .gradio-container {max-width: 64rem !important; margin: auto}
 .cadre {overflow-x: auto} .cadre:focus-visible, pre:focus-visible {outline: 3px solid #0a76f6}
 .cadre table {border-collapse: collapse; width: 100%} .cadre caption {text-align: left; font-weight: bold}
 .cadre th, .cadre td {border: 1px solid #767676; padding: .3rem .5rem; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere}
+  overflow-wrap: break-word; word-break: normal}
+figure summary {color: #000}
+.dark .tabs button.selected {color: #93c5fd !important}
+.gradio-container, .gradio-container .main, main.contain, .tabs, .tab-wrapper {min-width: 0; width: 100%}
+.tab-container:not(.visually-hidden) {flex-wrap: wrap; height: auto !important}
 pre {overflow-x: auto; padding: .6rem; border: 1px solid #767676; white-space: pre}
 .bandeau {border-left: .4rem solid #0072b2; padding: .3rem 1rem}
 """
@@ -78,8 +93,15 @@ def composer_la_page(accueil: Accueil) -> gr.Blocks:
             (reprendre, accueil.reprendre),
         ):
             bouton.click(_puis_montrer(accueil, geste), None, bandeau, **SANS_API)
+        etapes[0].relire(lambda: _boutons(accueil), pause, arreter, reprendre)
         _relire_seule(page, accueil, bandeau, etapes)
     return page
+
+
+def _boutons(accueil: Accueil) -> list[Any]:
+    """Les trois boutons du bandeau ; ceux qui n'auraient rien à faire ne se pressent pas."""
+    occupe, arretee = accueil.en_cours() is not None, accueil.a_reprendre() is not None
+    return [gr.Button(interactive=actif) for actif in (occupe, occupe, arretee)]
 
 
 def _puis_montrer(accueil: Accueil, geste: Callable[[], None]) -> Callable[[], Any]:

@@ -25,7 +25,7 @@ from fabrique.recettes.sans_code.espace import Espace, choisi
 from fabrique.recettes.sans_code.relecture import corriger, perimees, relire
 from fabrique.service.taches import REUSSI
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import accorder, en_mo
+from fabrique.socle.nombres import accorder, en_francais
 
 GENRE = "documents"
 PYTHON = """from fabrique.corpus.documents.chantier import lire_dossier
@@ -50,11 +50,11 @@ def construire(accueil: Accueil) -> Etape:
     lire = gr.Button("Lire les documents", variant="primary")
     compte_rendu = gr.HTML()
     page = gr.DownloadButton("Télécharger le compte rendu complet", visible=False)
-    gr.Markdown("### À confirmer")
+    gr.Markdown("## À confirmer")
     a_confirmer = gr.CheckboxGroup(
         label="Ce que la lecture a dû deviner ou ôter : cochez ce que vous avez vérifié", choices=[]
     )
-    gr.Markdown("### Relire, page par page")
+    gr.Markdown("## Relire, page par page")
     fiche = etape.liste("fiche", lambda: _titres(espace), label="Fiche")
     titre = gr.Textbox(label="Titre de la fiche")
     texte = gr.Textbox(label="Texte de la fiche", lines=8, max_lines=20)
@@ -122,7 +122,7 @@ def lire_les_documents(accueil: Accueil) -> str:
 
 
 def _presents(espace: Espace) -> str:
-    rangees = [(f.name, en_mo(f.stat().st_size)) for f in espace.a_lire()]
+    rangees = [(f.name, f"{en_francais(f.stat().st_size / 1000, 1)} ko") for f in espace.a_lire()]
     titre = f"{accorder(len(rangees), 'document déposé', 'documents déposés')}"
     return en_tableau(titre, ("Document", "Taille"), rangees)
 

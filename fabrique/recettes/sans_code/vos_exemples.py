@@ -55,7 +55,7 @@ def construire(accueil: Accueil) -> Etape:
     dit = gr.HTML()
     controle = gr.HTML()
     page = gr.DownloadButton("Télécharger le rapport complet", visible=False)
-    gr.Markdown("### Corriger, ligne par ligne")
+    gr.Markdown("## Corriger, ligne par ligne")
     constat = gr.Dropdown(label="Constat", choices=[], filterable=False)
     avant = gr.Textbox(label="L’exemple tel qu’il est", lines=5, max_lines=14, interactive=False)
     apres = gr.Textbox(label="Ce qu’il deviendrait (à corriger si besoin)", lines=5, max_lines=14)
