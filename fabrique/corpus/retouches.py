@@ -58,10 +58,10 @@ def proposer(exemple: Exemple, constat: Constat) -> dict | None:
             s'en va. De tout autre, rien ne se devine : l'exemple est rendu tel quel.
 
     Returns:
-        Tous ses champs, ou None s'il vaut mieux le retirer.
+        Tous ses champs, ou None s'il vaut mieux le retirer, ou s'il n'a pas pu être lu.
     """
     champs = montrer(exemple)
-    if constat.regle in EN_DOUBLE:
+    if constat.regle in EN_DOUBLE or not exemple.contenu:
         return None
     if constat.regle.startswith("personnel."):
         return pseudonymiser(champs, Pseudonymes())

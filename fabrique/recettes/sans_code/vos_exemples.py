@@ -192,7 +192,9 @@ def _comparer(accueil: Accueil, montre: str | None) -> tuple[str, str]:
     fichier, exemple, constat = _exemple_du(accueil, montre)
     decide = _decisions(accueil.espace, fichier)
     propose = decide.get(constat.rang or 0, proposer(exemple, constat))
-    avant = str(exemple.erreur) if exemple.erreur else _en_json(montrer(exemple))
+    avant = (
+        _en_json(montrer(exemple)) if exemple.contenu else str(exemple.erreur or constat.message)
+    )
     return avant, "" if propose is None else _en_json(propose)
 
 
@@ -203,7 +205,9 @@ def _en_json(champs: dict) -> str:
 def _prendre(accueil: Accueil, montre: str | None, apres: str) -> str:
     fichier, exemple, _ = _exemple_du(accueil, montre)
     if not apres.strip():
-        return _decider(accueil.espace, fichier, exemple.rang, None)
+        raise ErreurFabrique(
+            "aucune correction n’est écrite", "Écrivez-la, ou pressez « Retirer cet exemple »"
+        )
     try:
         champs = json.loads(apres)
     except ValueError as cause:
