@@ -48,7 +48,9 @@ def construire(accueil: Accueil, modele: str) -> Etape:
         exporter = gr.Button("Écrire le GGUF et son Modelfile", variant="primary")
     dit = gr.HTML()
     liste = gr.HTML()
-    fichiers = gr.File(label="À télécharger", file_count="multiple", interactive=False)
+    fichiers = gr.File(
+        label="À télécharger", file_count="multiple", interactive=False, visible=False
+    )
     gr.Markdown(
         "## Servir ici\nLe modèle répond sur cette machine à tout programme écrit pour l’API d’OpenAI."
     )
@@ -118,7 +120,7 @@ def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, Any, An
 def _fichiers(espace: Espace, montre: str | None) -> tuple[str, Any]:
     """Tout ce qu'on emporte d'un modèle affiné : l'adaptateur, la notice, ses exports finis."""
     if montre not in espace.adaptateurs():
-        return "", gr.File(value=None)
+        return "", gr.File(value=None, visible=False)
     adaptateur = Path(espace.adaptateurs()[montre])
     trouves = [adaptateur / nom for nom in ("adapter_model.safetensors", "adapter_config.json")]
     trouves.append(espace.dossier("notices") / f"{montre}.md")
@@ -128,7 +130,7 @@ def _fichiers(espace: Espace, montre: str | None) -> tuple[str, Any]:
     presents = [f for f in trouves if f.is_file()]
     rangees = [(f.name, en_mo(f.stat().st_size), str(f.parent)) for f in presents]
     tableau = en_tableau(f"« {montre} », à emporter", ("Fichier", "Taille", "Dossier"), rangees)
-    return tableau, gr.File(value=[str(f) for f in presents])
+    return tableau, gr.File(value=[str(f) for f in presents], visible=True)
 
 
 def _servir(accueil: Accueil, service: ServiceDIci, modele: str, montre: str | None) -> str:

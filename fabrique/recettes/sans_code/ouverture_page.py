@@ -32,11 +32,21 @@ CHEZ_SOI_SEULEMENT = (
 )
 #: Les noms sous lesquels cette machine s'appelle elle-même, dans l'en-tête « Host ».
 NOMS_D_ICI = ("127.0.0.1", "localhost", "[::1]")
-#: Ce que gradio lira comme langue du navigateur.
-EN_FRANCAIS = (
-    '<script>for (const [nom, lu] of [["language", "fr"], ["languages", ["fr"]]])'
-    "Object.defineProperty(navigator, nom, {get: () => lu})</script>"
-)
+#: Ce que gradio lira comme langue du navigateur ; et, avant l'envoi, ce qu'il ne dit pas : un fichier trop
+#: gros, qu'il laisserait de côté sans un mot.
+SCRIPT = """<script>
+for (const [nom, lu] of [["language", "fr"], ["languages", ["fr"]]])
+  Object.defineProperty(navigator, nom, {get: () => lu});
+for (const geste of ["change", "drop"]) document.addEventListener(geste, (evenement) => {
+  const fichiers = evenement.target.files || (evenement.dataTransfer || {}).files || [];
+  const gros = [...fichiers].filter((fichier) => fichier.size > LIMITE * 1e6);
+  if (!gros.length) return;
+  evenement.preventDefault();
+  evenement.stopImmediatePropagation();
+  const noms = gros.map((fichier) => fichier.name).join(", ");
+  alert(`Rien n’est déposé : ${noms} dépasse LIMITE\u00a0Mo. Relancez la page avec --fichier_max.`);
+}, true);
+</script>"""
 MOT_DE_PASSE = "Tapez le nom que vous voulez, et le mot de passe de la page."
 
 
@@ -102,7 +112,8 @@ def preparer(accueil: Accueil, reglages: ReglagesPage, cle: Cle) -> FastAPI:
     from fabrique.recettes.sans_code import page_web
 
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _garder_la_porte(application, ouverte=est_ouvert(reglages.hote))
+    script = SCRIPT.replace("LIMITE", str(reglages.fichier_max))
+    _garder_la_porte(application, script, ouverte=est_ouvert(reglages.hote))
     gr.set_static_paths([accueil.espace.dossier(nom) for nom in page_web.A_TELECHARGER])
     return gr.mount_gradio_app(
         application,
@@ -117,7 +128,7 @@ def preparer(accueil: Accueil, reglages: ReglagesPage, cle: Cle) -> FastAPI:
     )
 
 
-def _garder_la_porte(application: FastAPI, ouverte: bool) -> None:
+def _garder_la_porte(application: FastAPI, script: str, ouverte: bool) -> None:
     """Rien ne se charge d'ailleurs ; et une page web d'ailleurs ne se fait pas passer pour d'ici."""
     from fastapi import Response
 
@@ -128,17 +139,17 @@ def _garder_la_porte(application: FastAPI, ouverte: bool) -> None:
             return Response("Cette page ne se joint que de cette machine.", status_code=403)
         reponse = await suite(requete)
         if reponse.headers.get("content-type", "").startswith("text/html"):
-            reponse = await _en_francais(reponse)
+            reponse = await _en_francais(reponse, script)
         reponse.headers["Content-Security-Policy"] = CHEZ_SOI_SEULEMENT
         reponse.headers["X-Content-Type-Options"] = "nosniff"
         reponse.headers["Referrer-Policy"] = "no-referrer"
         return reponse
 
 
-async def _en_francais(reponse: Any) -> Response:
+async def _en_francais(reponse: Any, script: str) -> Response:
     """La page, en français quelle que soit la langue du navigateur : gradio la lui demande aussitôt."""
     from fastapi import Response
 
     corps = b"".join([morceau async for morceau in reponse.body_iterator]).decode()
-    corps = corps.replace('lang="en"', 'lang="fr"', 1).replace("<head>", f"<head>{EN_FRANCAIS}", 1)
+    corps = corps.replace('lang="en"', 'lang="fr"', 1).replace("<head>", f"<head>{script}", 1)
     return Response(corps, reponse.status_code, media_type="text/html")
