@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from fabrique.machine.materiel import examiner
 from fabrique.recettes.sans_code.accueil import Accueil
 from fabrique.recettes.sans_code.espace import Espace
 from fabrique.recettes.sans_code.reglages_page import ReglagesPage
@@ -30,8 +31,9 @@ CHEZ_SOI_SEULEMENT = (
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self'; worker-src 'self' blob:; form-action 'self'; base-uri 'self'"
 )
-#: Les noms sous lesquels cette machine s'appelle elle-même, dans l'en-tête « Host ».
+#: Les noms sous lesquels cette machine s'appelle elle-même, dans l'en-tête « Host » ; Colab passe par le sien.
 NOMS_D_ICI = ("127.0.0.1", "localhost", "[::1]")
+NOM_DE_COLAB = ".googleusercontent.com"
 #: Ce que gradio lira comme langue du navigateur ; et, avant l'envoi, ce qu'il ne dit pas : un fichier trop
 #: gros, qu'il laisserait de côté sans un mot.
 SCRIPT = """<script>
@@ -132,10 +134,13 @@ def _garder_la_porte(application: FastAPI, script: str, ouverte: bool) -> None:
     """Rien ne se charge d'ailleurs ; et une page web d'ailleurs ne se fait pas passer pour d'ici."""
     from fastapi import Response
 
+    colab = examiner().colab
+
     @application.middleware("http")
     async def garder(requete: Request, suite: Callable[[Request], Awaitable[Response]]) -> Response:
-        hote = requete.headers.get("host", "")
-        if not ouverte and hote.rsplit(":", 1)[0] not in NOMS_D_ICI:
+        hote = requete.headers.get("host", "").rsplit(":", 1)[0]
+        d_ici = hote in NOMS_D_ICI or (colab and hote.endswith(NOM_DE_COLAB))
+        if not ouverte and not d_ici:
             return Response("Cette page ne se joint que de cette machine.", status_code=403)
         reponse = await suite(requete)
         if reponse.headers.get("content-type", "").startswith("text/html"):

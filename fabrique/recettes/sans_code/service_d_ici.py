@@ -36,7 +36,7 @@ class ServiceDIci:
         """
         if self._processus() is not None:
             raise ErreurFabrique("un service tourne déjà", "Arrêtez-le d’abord")
-        port = _port_libre()
+        port = port_libre()
         mots = ["servir", "--model", modele, "--adaptateur", adaptateur, "--port", str(port)]
         mots += ["--dossier", str(self.racine / "service")]
         mots += ["--index", str(index)] if index else []
@@ -88,6 +88,6 @@ class ServiceDIci:
             return None
 
 
-def _port_libre() -> int:
+def port_libre() -> int:
     with closing(socket.create_server((CHEZ_SOI, 0))) as prise:
         return prise.getsockname()[1]
