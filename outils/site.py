@@ -83,6 +83,7 @@ def _plan(etapes: list[parcours.Etape]) -> dict[Path, str]:
     pages |= {docs / nom: nom for nom in ("lexique.md", "ou_lancer.md")}
     pages |= {docs / "animer" / "README.md": "animer/index.md"}
     pages |= {RACINE / "CONTRIBUER.md": "contribuer.md"}
+    pages |= {f: f.relative_to(docs).as_posix() for f in (docs / "images" / "page").glob("*.png")}
     return pages | {e.fichier: f"notebooks/{e.fichier.name}" for e in etapes}
 
 
@@ -104,8 +105,11 @@ def _relier(texte: str, origine: Path, plan: dict[Path, str]) -> str:
 
 
 def _copier_les_pages(plan: dict[Path, str]) -> None:
-    """Guide, lexique, lieux, contribution."""
+    """Guide et ses images, lexique, lieux, contribution."""
     for origine, page in plan.items():
+        if origine.suffix == ".png":
+            (SOURCES / page).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origine, SOURCES / page)
         if origine.suffix == ".md":
             texte = origine.read_text("utf-8")
             if page == "animer/index.md":

@@ -38,7 +38,8 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     etape, espace = Etape(accueil), accueil.espace
     gr.Markdown(
         "La **preuve** pose les mêmes questions, jamais apprises, au modèle affiné et à sa base. Une "
-        "différence ne compte que si son intervalle exclut zéro."
+        "différence ne compte que si le **verdict** le dit : son intervalle exclut zéro, et l’on a tenu "
+        "compte du nombre de mesures."
     )
     affine = etape.liste("juge", espace.adaptateurs, label="Modèle affiné")
     corpus = etape.liste("epreuve", espace.corpus, label="Exemples dont on prend le jeu de test")
