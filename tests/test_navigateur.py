@@ -244,7 +244,13 @@ def test_du_document_au_modele_servi(ouvrir: Ouvrir, documents: list[str], tmp_p
         visite.onglet("6.")
         visite.presser("Écrire le GGUF et son Modelfile")
         visite.finir("Export de « accueil-q8_0 »")
-        visite.voir("accueil-q8_0.gguf")
+        for champ in ("À quoi ce modèle doit servir", "Ce qu’il ne faut pas", "D’où viennent"):
+            visite.ecrire(champ, "Répondre aux questions d’accueil de la mairie.")
+        visite.presser("Écrire la notice")
+        visite.voir("Notice écrite pour « accueil »")
+        with visite.fenetre.expect_download() as descend:
+            visite.fenetre.get_by_role("link", name="falcon-poche-accueil-q8_0.gguf").click()
+        assert Path(descend.value.path()).read_bytes()[:4] == b"GGUF"
         visite.presser("Servir ce modèle")
         visite.voir("Le service répond sur", secondes=DELAI_S)
         visite.photographier("6_emporter")

@@ -493,7 +493,7 @@ def test_une_notice_incomplete_se_refuse(accueil: Accueil):
         (affine / nom).write_text("{}", "utf-8")
     with pytest.raises(ErreurFabrique, match="Ce qu’il ne faut pas lui demander"):
         emporter._noter(accueil.espace, "essai", "Répondre", " ", "Nous")
-    _, tableau, _ = emporter._noter(accueil.espace, "essai", "Répondre", "La médecine", "Nous")
+    _, tableau = emporter._noter(accueil.espace, "essai", "Répondre", "La médecine", "Nous")
     notice = (accueil.espace.racine / "notices" / "essai.md").read_text("utf-8")
     assert "La médecine" in notice
     assert all(nom in tableau for nom in ("essai.md", "adapter_config.json"))

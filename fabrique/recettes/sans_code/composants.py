@@ -12,6 +12,7 @@ import gradio as gr
 
 from fabrique.recettes.sans_code.accueil import Accueil
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import MO, en_francais, en_mo
 from fabrique.socle.page import composer
 
 #: Un gestionnaire ne paraît pas dans une API : la page n'en sert aucune.
@@ -136,3 +137,8 @@ def en_tableau(titre: str, colonnes: Sequence[str], rangees: Iterable[Sequence[A
     return composer(
         "recettes/sans_code/tableau_seul.html", titre, colonnes=colonnes, rangees=list(rangees)
     )
+
+
+def en_octets(octets: int) -> str:
+    """Une taille, dans l'unité qui la rend lisible : « 36,9 ko », « 12,4 Mo »."""
+    return en_mo(octets) if octets >= MO else f"{en_francais(octets / 1000, 1)}\u00a0ko"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from fabrique.recettes.sans_code.accueil import Accueil
-from fabrique.recettes.sans_code.composants import Code, Etape, en_phrases, en_tableau
+from fabrique.recettes.sans_code.composants import Code, Etape, en_octets, en_phrases
 from fabrique.recettes.sans_code.espace import Espace, choisi
 from fabrique.recettes.sans_code.service_d_ici import ServiceDIci
 from fabrique.service.taches import REUSSI
 from fabrique.socle.emplacements import ecrire_signe
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import en_mo
+from fabrique.socle.page import composer
 
 GENRE = "export"
 #: Du plus fidèle au plus léger ; le second est le bon choix ordinaire.
@@ -47,10 +46,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
         noter = gr.Button("Écrire la notice")
         exporter = gr.Button("Écrire le GGUF et son Modelfile", variant="primary")
     dit = gr.HTML()
-    liste = gr.HTML()
-    fichiers = gr.File(
-        label="À télécharger", file_count="multiple", interactive=False, visible=False
-    )
+    fichiers = gr.HTML()
     gr.Markdown(
         "## Servir ici\nLe modèle répond sur cette machine à tout programme écrit pour l’API d’OpenAI."
     )
@@ -59,12 +55,12 @@ def construire(accueil: Accueil, modele: str) -> Etape:
         arreter = gr.Button("Arrêter le service", variant="stop")
     etat = gr.HTML()
 
-    etape.lancer(noter, lambda *s: _noter(espace, *s), [affine, *champs], [dit, liste, fichiers])
+    etape.lancer(noter, lambda *s: _noter(espace, *s), [affine, *champs], [dit, fichiers])
     etape.lancer(exporter, lambda *s: _exporter(accueil, modele, *s), [affine, type], [dit])
     etape.lancer(servir, lambda montre: _servir(accueil, service, modele, montre), [affine], [etat])
     etape.lancer(arreter, lambda: _arreter(service), [], [etat])
-    etape.relire(lambda: _fichiers(espace, espace.choix().get("emporte")), liste, fichiers)
-    affine.change(lambda montre: _fichiers(espace, montre), affine, [liste, fichiers])
+    etape.relire(lambda: _fichiers(espace, espace.choix().get("emporte")), fichiers)
+    affine.change(lambda montre: _fichiers(espace, montre), affine, fichiers)
     etape.suivre(service.phrase, lambda: en_phrases(service.phrase()), etat)
     etape.voir_le_code(lambda *s: _code(espace, modele, *s), affine, type)
     return etape
@@ -94,7 +90,7 @@ def _exporter(accueil: Accueil, modele: str, montre: str | None, type: str) -> s
     return en_phrases("L’export est demandé : son avancement est en haut de la page.")
 
 
-def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, Any, Any]:
+def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, str]:
     """Écrit, à côté de l'adaptateur, la notice que la personne a remplie.
 
     Raises:
@@ -111,26 +107,32 @@ def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, Any, An
     ecrire_signe(
         espace.dossier("notices") / f"{adaptateur.name}.md", "\n".join([mesures, *sections])
     )
-    return (
-        en_phrases(f"Notice écrite pour « {adaptateur.name} »."),
-        *_fichiers(espace, adaptateur.name),
-    )
+    dit = en_phrases(f"Notice écrite pour « {adaptateur.name} ».")
+    return dit, _fichiers(espace, adaptateur.name)
 
 
-def _fichiers(espace: Espace, montre: str | None) -> tuple[str, Any]:
+def _fichiers(espace: Espace, montre: str | None) -> str:
     """Tout ce qu'on emporte d'un modèle affiné : l'adaptateur, la notice, ses exports finis."""
     if montre not in espace.adaptateurs():
-        return "", gr.File(value=None, visible=False)
+        return ""
     adaptateur = Path(espace.adaptateurs()[montre])
     trouves = [adaptateur / nom for nom in ("adapter_model.safetensors", "adapter_config.json")]
     trouves.append(espace.dossier("notices") / f"{montre}.md")
     for export in sorted(espace.dossier("exports").glob(f"{montre}-*")):
         if (export / "README.md").is_file():
             trouves += sorted(f for f in export.iterdir() if not f.name.startswith("."))
-    presents = [f for f in trouves if f.is_file()]
-    rangees = [(f.name, en_mo(f.stat().st_size), str(f.parent)) for f in presents]
-    tableau = en_tableau(f"« {montre} », à emporter", ("Fichier", "Taille", "Dossier"), rangees)
-    return tableau, gr.File(value=[str(f) for f in presents], visible=True)
+    fichiers = [
+        {
+            "chemin": f,
+            "taille": en_octets(f.stat().st_size),
+            "dossier": f.parent.relative_to(espace.racine).as_posix(),
+        }
+        for f in trouves
+        if f.is_file()
+    ]
+    return composer(
+        "recettes/sans_code/a_emporter.html", f"« {montre} », à emporter", fichiers=fichiers
+    )
 
 
 def _servir(accueil: Accueil, service: ServiceDIci, modele: str, montre: str | None) -> str:

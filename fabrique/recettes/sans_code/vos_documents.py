@@ -17,6 +17,7 @@ from fabrique.recettes.sans_code.composants import (
     SANS_API,
     Code,
     Etape,
+    en_octets,
     en_phrase,
     en_phrases,
     en_tableau,
@@ -25,7 +26,7 @@ from fabrique.recettes.sans_code.espace import Espace, choisi
 from fabrique.recettes.sans_code.relecture import corriger, perimees, relire
 from fabrique.service.taches import REUSSI
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import accorder, en_francais
+from fabrique.socle.nombres import accorder
 
 GENRE = "documents"
 PYTHON = """from fabrique.corpus.documents.chantier import lire_dossier
@@ -122,7 +123,7 @@ def lire_les_documents(accueil: Accueil) -> str:
 
 
 def _presents(espace: Espace) -> str:
-    rangees = [(f.name, f"{en_francais(f.stat().st_size / 1000, 1)} ko") for f in espace.a_lire()]
+    rangees = [(f.name, en_octets(f.stat().st_size)) for f in espace.a_lire()]
     titre = f"{accorder(len(rangees), 'document déposé', 'documents déposés')}"
     return en_tableau(titre, ("Document", "Taille"), rangees)
 
