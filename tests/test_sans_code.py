@@ -303,6 +303,15 @@ def test_ce_qui_manque_dit_pourquoi_et_se_redemande(accueil: Accueil, tmp_path: 
     accueil.file.fermer()
 
 
+def test_un_grand_modele_ne_se_charge_pas_a_cote_d_un_calcul(accueil: Accueil, monkeypatch):
+    accueil.verifier_la_memoire(T4.modele)
+    calcul = Demande(id="1", cree=1, genre="essai", titre="Essai", mots=[])
+    monkeypatch.setattr(accueil, "en_cours", lambda: calcul)
+    accueil.verifier_la_memoire(POCHE.modele)
+    with pytest.raises(ErreurFabrique, match="tiendrait pas"):
+        accueil.verifier_la_memoire(T4.modele)
+
+
 def test_une_phrase_remplace_toute_erreur(monkeypatch):
     """Ni trace ni « Error » : la page reste telle quelle, et dit ce qu'il faut faire."""
     from fabrique.recettes.sans_code import composants
@@ -316,10 +325,14 @@ def test_une_phrase_remplace_toute_erreur(monkeypatch):
     def plein() -> None:
         raise OSError(28, "No space left on device")
 
-    for geste in (refuser, plein):
+    def imprevu() -> None:
+        raise RuntimeError("CUDA")
+
+    for geste in (refuser, plein, imprevu):
         en_phrase(geste)()
     assert dites[0] == html.escape("<b> manque. Ajoutez-le.")
     assert dites[1].startswith("Le disque ou le système refuse")
+    assert dites[2].startswith("Erreur imprévue (CUDA)")
     assert en_phrases("<script>") == '<div role="status"><p>&lt;script&gt;</p></div>'
 
 

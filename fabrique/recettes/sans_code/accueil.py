@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fabrique.machine.profil import POCHE
 from fabrique.recettes.sans_code.espace import Espace
 from fabrique.recettes.sans_code.repondant import Repondant
 from fabrique.service.taches import (
@@ -148,6 +149,18 @@ class Accueil:
         if demande := demande or self.a_reprendre():
             self.repondant.liberer()
             self.file.reprendre(demande)
+
+    def verifier_la_memoire(self, modele: str) -> None:
+        """Refuse de charger un grand modèle pendant qu'un calcul en tient déjà un.
+
+        Raises:
+            ErreurFabrique: un calcul tourne, et le modèle n'est pas celui de poche.
+        """
+        if self.en_cours() and modele != POCHE.modele:
+            raise ErreurFabrique(
+                "un calcul tourne, et un second modèle ne tiendrait pas en mémoire à côté de lui",
+                "Attendez qu’il finisse, ou mettez-le en pause",
+            )
 
     # ------------------------------------------------------------ montrer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -14,6 +15,8 @@ from fabrique.recettes.sans_code.accueil import Accueil
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import MO, en_francais, en_mo
 from fabrique.socle.page import composer
+
+JOURNAL = logging.getLogger(__name__)
 
 #: Un gestionnaire ne paraît pas dans une API : la page n'en sert aucune.
 SANS_API: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -28,10 +31,15 @@ def en_phrase(geste: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return geste(*recus)
         except ErreurFabrique as erreur:
-            gr.Warning(html.escape(str(erreur)), duration=None, title="À corriger")
+            phrase = str(erreur)
         except OSError as cause:
             phrase = f"Le disque ou le système refuse : {cause.strerror or cause}."
-            gr.Warning(html.escape(phrase), duration=None, title="À corriger")
+        except Exception as cause:  # la page doit survivre à tout, et le dire
+            JOURNAL.exception("Erreur imprévue.", exc_info=cause)
+            phrase = (
+                f"Erreur imprévue ({cause}) : rien n’a changé ; le détail est dans le terminal."
+            )
+        gr.Warning(html.escape(phrase), duration=None, title="À corriger")
         return gr.skip()
 
     return prudent

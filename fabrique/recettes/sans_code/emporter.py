@@ -138,6 +138,7 @@ def _fichiers(espace: Espace, montre: str | None) -> str:
 def _servir(accueil: Accueil, service: ServiceDIci, modele: str, montre: str | None) -> str:
     adaptateur = choisi(accueil.espace.adaptateurs(), montre, "modèle affiné")
     index = accueil.espace.index if accueil.derniere("index", REUSSI) else None
+    accueil.verifier_la_memoire(modele)
     accueil.repondant.liberer()
     service.lancer(modele, adaptateur, index)
     return en_phrases(service.phrase())

@@ -118,6 +118,7 @@ def _demander(
         raise ErreurFabrique("la question est vide", "Écrivez-la")
     if accueil.derniere(GENRE, REUSSI) is None:
         raise ErreurFabrique("il n’y a pas encore d’index", "Construisez-le d’abord")
+    accueil.verifier_la_memoire(modele)
     adaptateur = _modeles(espace).get(montre or "", "")
     dite = accueil.repondant.repondre(
         espace.index, question.strip(), modele, adaptateur, part, precedente
