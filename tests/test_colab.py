@@ -90,6 +90,12 @@ def test_lire_des_documents_ne_deplace_rien_sur_colab(installees: dict[str, str]
     assert obtenues["pdfplumber"] == "0.11.9"
 
 
+def test_la_page_sans_code_n_ajoute_rien_a_colab(installees: dict[str, str], tmp_path: Path):
+    """L'extension [page] : gradio y est déjà, et tout ce qu'il demande."""
+    obtenues = resoudre(RACINE / "requirements-page.txt", installees, tmp_path)
+    assert {n for n, v in obtenues.items() if installees.get(n) != v} == set()
+
+
 def test_une_exigence_trop_haute_serait_vue(installees: dict[str, str], tmp_path: Path):
     """La contrainte tient : une version que Colab n'a pas ne se résout pas."""
     trop = tmp_path / "requirements.txt"
