@@ -288,6 +288,17 @@ def test_une_page_fermee_en_plein_travail_le_reprend_a_l_ouverture(
 
 @sans_shell
 @pytest.mark.usefixtures("fausse_commande")
+def test_la_page_mene_ses_taches_tant_qu_elle_est_ouverte(accueil: Accueil, tmp_path: Path):
+    fin = tmp_path / "fin"
+    with client(accueil):
+        tache = accueil.demander("essai", "Essai", ["attendre", str(fin)], fin)
+        attendre(lambda: fin.with_suffix(".la").exists())
+    attendre(lambda: accueil.file._en_cours(tache) is None)
+    assert tache.etat == AVANCE, "elle se reprendra"
+
+
+@sans_shell
+@pytest.mark.usefixtures("fausse_commande")
 def test_ce_qui_manque_dit_pourquoi_et_se_redemande(accueil: Accueil, tmp_path: Path):
     accueil.file.demarrer()
     manquee = accueil.demander("essai", "Essai", ["refuser", str(tmp_path / "a"), "--json"])

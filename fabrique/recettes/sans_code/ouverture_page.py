@@ -7,8 +7,8 @@ import logging
 import os
 import socket
 import webbrowser
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fabrique.machine.materiel import examiner
@@ -81,7 +81,6 @@ def _servir(accueil: Accueil, reglages: ReglagesPage, cle: Cle, prise: socket.so
     adresse = f"http://{nom}:{port}"
     application = preparer(accueil, reglages, cle)
     reprises = len(accueil.file.actifs())
-    accueil.file.demarrer()
     JOURNAL.info(
         f"La page est à l’adresse {adresse} (dossier : {accueil.espace.racine}). Ctrl-C l’arrête."
         + (f" Tâches reprises : {reprises}." if reprises else "")
@@ -96,11 +95,8 @@ def _servir(accueil: Accueil, reglages: ReglagesPage, cle: Cle, prise: socket.so
         limit_concurrency=CONNEXIONS_MAX,
         timeout_graceful_shutdown=5,
     )
-    try:
-        with suppress(KeyboardInterrupt):  # uvicorn s'est déjà arrêté comme il faut
-            uvicorn.Server(configuration).run(sockets=[prise])
-    finally:
-        accueil.file.fermer()
+    with suppress(KeyboardInterrupt):  # uvicorn s'est déjà arrêté comme il faut
+        uvicorn.Server(configuration).run(sockets=[prise])
 
 
 def preparer(accueil: Accueil, reglages: ReglagesPage, cle: Cle) -> FastAPI:
@@ -113,7 +109,13 @@ def preparer(accueil: Accueil, reglages: ReglagesPage, cle: Cle) -> FastAPI:
 
     from fabrique.recettes.sans_code import page_web
 
-    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    @asynccontextmanager
+    async def vie(_: FastAPI) -> AsyncIterator[None]:
+        accueil.file.demarrer()
+        yield
+        accueil.file.fermer()
+
+    application = FastAPI(lifespan=vie, docs_url=None, redoc_url=None, openapi_url=None)
     script = SCRIPT.replace("LIMITE", str(reglages.fichier_max))
     _garder_la_porte(application, script, ouverte=est_ouvert(reglages.hote))
     gr.set_static_paths([accueil.espace.dossier(nom) for nom in page_web.A_TELECHARGER])
