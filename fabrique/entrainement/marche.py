@@ -49,6 +49,7 @@ from fabrique.entrainement.resultat import (
     memoire_pic,
     signer,
 )
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.chargement import couches_quatre_bits, parler_moins
 from fabrique.modeles.origine import inscrire_origine
 from fabrique.modeles.vraisemblance import log_probabilites
@@ -180,6 +181,7 @@ def apprendre(
     return resultat
 
 
+@sans_denormaux()
 def _apprendre(
     affine: PeftModel | PreTrainedModel,
     lecture: Lecture,

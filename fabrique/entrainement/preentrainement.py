@@ -44,6 +44,7 @@ from fabrique.entrainement.textes import (
     separer,
 )
 from fabrique.jetons import entrainer_tokenizer
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.chargement import parler_moins
 from fabrique.socle.emplacements import empreinte
 from fabrique.socle.erreurs import ErreurFabrique
@@ -53,6 +54,7 @@ from fabrique.socle.suivi import Barre, ecran_vivant, sans_la_barre
 JOURNAL = logging.getLogger(__name__)
 
 
+@sans_denormaux()
 def preentrainer(
     sources: list[Source],
     sortie: Path,

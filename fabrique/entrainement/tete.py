@@ -28,6 +28,7 @@ from transformers import (
 
 from fabrique.entrainement.classifieurs import ecrire_fiche
 from fabrique.entrainement.reglages_classement import PAR_DEFAUT, ReglagesClassement
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.catalogue import trouver
 from fabrique.modeles.chargement import parler_moins, reparation_falcon
 from fabrique.modeles.gabarits import coder, texte_envoye
@@ -61,6 +62,7 @@ class Tete:
     base: str
     revision: str | None = None
 
+    @sans_denormaux()
     @torch.inference_mode()
     def probabilites(self, textes: Sequence[str]) -> np.ndarray:
         """Les probabilités. Forme : (textes, étiquettes)."""
@@ -120,6 +122,7 @@ class Tete:
         return cls(fiche["methode"], noms, tokenizer, modele, *suite)
 
 
+@sans_denormaux()
 def apprendre_tete(
     methode: str,
     base: str,

@@ -8,6 +8,7 @@ import time
 
 import torch
 
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.machine.materiel import Machine
 from fabrique.socle.nombres import en_francais
 
@@ -36,6 +37,7 @@ def choisir_fils(machine: Machine) -> str:
     return f"{retenus} (mesuré : {plusieurs} fils vont à {vitesse} fois la vitesse d’un seul)"
 
 
+@sans_denormaux()
 def duree_avec(fils: int) -> float:
     """Les secondes que prend, avec ce nombre de fils, un produit de la taille du Falcon de poche."""
     torch.set_num_threads(fils)

@@ -28,6 +28,7 @@ from peft import prepare_model_for_kbit_training
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.falcon import modeling_falcon
 
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import verifier_calcul
 from fabrique.modeles.catalogue import Entree, trouver
@@ -42,6 +43,7 @@ QUANTIFICATIONS = (*FORMATS, "aucune")
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+@sans_denormaux()
 def charger(
     modele: str | Path,
     quantification: str = "nf4",

@@ -28,6 +28,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.adaptateurs import charger_adaptateur
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder, debut_de_suite, neutraliser
@@ -73,6 +74,7 @@ class Etiqueteur:
             for passage in en_passages(mots, choisies)
         ]
 
+    @sans_denormaux()
     @torch.inference_mode()
     def _etiqueter(self, texte: str, morceaux: Sequence[list[tuple[int, int]]]) -> list[list[str]]:
         """L'étiquette de chaque mot de quelques morceaux."""

@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.contrainte import SelonGrammaire, au_sort, le_plus_probable
 from fabrique.modeles.formes import grammaire_de_la_forme
 from fabrique.modeles.gabarits import coder, debut_de_suite, texte_de_la_demande, texte_envoye
@@ -177,6 +178,7 @@ def continuer(
     return flux.texte if grammaire else flux.texte.strip()
 
 
+@sans_denormaux()
 @torch.inference_mode()
 def _ecrire(
     modele: PreTrainedModel,

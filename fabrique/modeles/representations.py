@@ -9,10 +9,12 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.gabarits import coder, debut_de_suite
 from fabrique.modeles.generation import base_ou_affine, par_lots
 
 
+@sans_denormaux()
 @torch.inference_mode()
 def representations(
     modele: PreTrainedModel,

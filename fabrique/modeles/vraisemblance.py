@@ -12,6 +12,7 @@ from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchEncoding, PreTrainedModel
 
+from fabrique.machine.denormaux import sans_denormaux
 from fabrique.modeles.gabarits import SANS_PERTE
 from fabrique.modeles.generation import base_ou_affine, par_lots
 
@@ -21,6 +22,7 @@ def a_predire(debut: Sequence[int], suite: Sequence[int]) -> dict[str, list[int]
     return {"input_ids": [*debut, *suite], "labels": [SANS_PERTE] * len(debut) + [*suite]}
 
 
+@sans_denormaux()
 @torch.inference_mode()
 def log_probabilites(
     modele: PreTrainedModel,
@@ -80,6 +82,7 @@ def log_probabilites_du_lot(
     return -couts, a_juger.sum(dim=1).tolist()
 
 
+@sans_denormaux()
 @torch.inference_mode()
 def log_probabilites_des_suites(
     modele: PreTrainedModel,
