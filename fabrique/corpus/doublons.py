@@ -31,6 +31,8 @@ SUITE = 5
 PERMUTATIONS = 128
 #: La famille de fonctions de hachage, nommée pour qu'un résumé relu soit comparable.
 FAMILLE = "affine32"
+#: Ses 128 fonctions, tirées une fois : les retirer pour chaque texte prendrait autant que le résumer.
+_FONCTIONS = MinHash(PERMUTATIONS, scheme=FAMILLE).permutations
 #: 25 bandes de 5 : une paire de Jaccard 0,7 est proposée 99 fois sur 100.
 BANDES = (25, 5)
 _BASE = np.uint64(1099511628211)
@@ -112,7 +114,7 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
 
 def signature(texte: str) -> np.ndarray:
     """Le résumé MinHash d'un texte : 128 entiers de 32 bits."""
-    resume = MinHash(PERMUTATIONS, hashfunc=int, scheme=FAMILLE)
+    resume = MinHash(PERMUTATIONS, hashfunc=int, scheme=FAMILLE, permutations=_FONCTIONS)
     resume.update_batch(suites(texte).tolist())
     return resume.hashvalues
 
@@ -167,4 +169,5 @@ class Index:
 
     @staticmethod
     def _minhash(resume: Resume) -> MinHash:
-        return MinHash(PERMUTATIONS, hashvalues=np.asarray(resume, np.uint32), scheme=FAMILLE)
+        valeurs = np.asarray(resume, np.uint32)
+        return MinHash(PERMUTATIONS, hashvalues=valeurs, scheme=FAMILLE, permutations=_FONCTIONS)
