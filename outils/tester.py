@@ -29,11 +29,13 @@ RACINE = Path(__file__).resolve().parent.parent
 COPIES = RACINE / "build" / "carnets"
 #: Les comptes rendus de pytest, un par commande.
 RAPPORTS = RACINE / "build" / "tests"
-#: Sans réseau, avec le Falcon de poche : ce que tout lecteur peut refaire.
+#: Sans réseau, avec le Falcon de poche : ce que tout lecteur peut refaire. Rien n'y est compilé ; sans
+#: le dire, bitsandbytes charge le compilateur de torch à chaque import, deux secondes et demie.
 ENVIRONNEMENT = {
     **os.environ,
     "FABRIQUE_PROFIL": "poche",
     "HF_HUB_OFFLINE": "1",
+    "TORCHDYNAMO_DISABLE": "1",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(RACINE), os.environ.get("PYTHONPATH", "")])),
 }
 #: Le cache où le jumeau tient la place de Falcon-7B, pour les carnets qui n'emploient pas le profil.
@@ -51,6 +53,12 @@ MEMOIRE_PAR_OUVRIER = 4 * 1024**3
 PLUS_LONGS = 20
 #: Secondes laissées à une cellule : une machine quatre fois plus lente que la nôtre y suffit encore.
 DELAI_PAR_CELLULE = 1200
+#: Le second reprend l'adaptateur que le premier apprend : l'un après l'autre, dans le même dossier.
+SUITE = ("03_finetuning_falcon_4bit", "04_evaluation")
+#: Les carnets du plus long au plus court, mesurés ; les autres viennent après.
+LES_PLUS_LONGS = (*SUITE, "10_petits_modeles", "02_corpus_instructions", "07_chez_soi")
+#: En combien de commandes les carnets passent sur le jumeau : chacune refait les imports et le jumeau.
+PARTS_DU_JUMEAU = 3
 NBVAL = ["--nbval-lax", f"--nbval-cell-timeout={DELAI_PAR_CELLULE}", "-p", "no:cacheprovider"]
 JUMEAU = "tests/test_jumeau.py::test_le_carnet_passe_sur_le_jumeau"
 #: Ce que « make test-vite » vérifie en moins de trois minutes : le cœur du paquet, sans long apprentissage.
@@ -70,15 +78,20 @@ ESSENTIELS = (
 
 
 def copier_carnets(motif: str = "*") -> list[Path]:
-    """Copie les carnets voulus dans un dossier neuf, leurs solutions glissées ; rend leurs chemins."""
+    """Copie les carnets voulus, leurs solutions glissées, chacun dans un dossier neuf ; rend leurs chemins.
+
+    Aucun ne lit ce qu'un autre est en train d'écrire.
+    """
     shutil.rmtree(COPIES, ignore_errors=True)
-    COPIES.mkdir(parents=True)
     carnets = sorted((RACINE / "notebooks").glob(f"{motif}.ipynb"))
     if not carnets:
         sys.exit(f"Aucun carnet ne correspond à « {motif} ».")
-    copies = [Path(shutil.copy(carnet, COPIES)) for carnet in carnets]
-    for copie in copies:
-        glisser_dans(copie)
+    copies = []
+    for carnet in carnets:
+        dossier = COPIES / (SUITE[0] if carnet.stem in SUITE else carnet.stem)
+        dossier.mkdir(parents=True, exist_ok=True)
+        copies.append(Path(shutil.copy(carnet, dossier)))
+        glisser_dans(copies[-1])
     return copies
 
 
@@ -120,7 +133,7 @@ def fichiers_de_tests() -> list[str]:
 
 
 def commandes(carnets: list[Path], paquet: bool, style: bool, parts: int = 1) -> Iterator[Commande]:
-    """Les commandes à lancer, les plus longues d'abord.
+    """Les commandes à lancer, les plus longues d'abord : à la fin, aucun cœur n'attend longtemps l'autre.
 
     Le paquet d'abord, en ``parts`` commandes. Sur deux cœurs, une suffit : elle dure moins que la
     moitié du tout, et chaque part de plus referait les imports et les petits modèles d'épreuve.
@@ -131,15 +144,30 @@ def commandes(carnets: list[Path], paquet: bool, style: bool, parts: int = 1) ->
     """
     for part in en_parts(fichiers_de_tests(), parts) if paquet else []:
         yield Commande(pytest(*part, "--deselect", JUMEAU))
-    for carnet in sorted(carnets, reverse=True):
-        deux_fois = emploie_le_profil(RACINE / "notebooks" / carnet.name)
-        yield Commande(pytest(*NBVAL, str(carnet)), {} if deux_fois else SUR_LE_JUMEAU)
-        if deux_fois:
-            yield Commande(pytest(f"{JUMEAU}[{carnet.stem}]"))
     if style:
+        yield Commande([sys.executable, "-m", "mypy"])
         yield Commande([sys.executable, "-m", "ruff", "check", "."])
         yield Commande([sys.executable, "-m", "ruff", "format", "--check", "."])
-        yield Commande([sys.executable, "-m", "mypy"])
+    sous_nbval, sur_le_jumeau = [], []
+    for groupe in ensemble(carnets):
+        deux_fois = [c for c in groupe if emploie_le_profil(RACINE / "notebooks" / c.name)]
+        sous_nbval.append(
+            Commande(pytest(*NBVAL, *map(str, groupe)), {} if deux_fois else SUR_LE_JUMEAU)
+        )
+        sur_le_jumeau += [f"{JUMEAU}[{carnet.stem}]" for carnet in deux_fois]
+    yield from sous_nbval[:1]
+    for part in filter(None, en_parts(sur_le_jumeau, PARTS_DU_JUMEAU)):
+        yield Commande(pytest(*part))
+    yield from sous_nbval[1:]
+
+
+def ensemble(carnets: list[Path]) -> list[list[Path]]:
+    """Les carnets d'une même commande, du plus long au plus court ; celui de la suite en compte deux."""
+    rangs = {nom: rang for rang, nom in enumerate(LES_PLUS_LONGS)}
+    ordonnes = sorted(sorted(carnets, reverse=True), key=lambda c: rangs.get(c.stem, len(rangs)))
+    suite = [carnet for carnet in ordonnes if carnet.stem in SUITE]
+    seuls = [[carnet] for carnet in ordonnes if carnet not in suite]
+    return [*filter(None, [suite]), *seuls]
 
 
 def pytest(*arguments: str) -> list[str]:

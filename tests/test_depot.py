@@ -22,7 +22,16 @@ from packaging.utils import canonicalize_name
 from fabrique.ligne_de_commande import application
 from fabrique.modeles.catalogue import CATALOGUE
 from outils import adresse
-from outils.tester import ESSENTIELS, RACINE, commandes, en_parts, fichiers_de_tests
+from outils.tester import (
+    ESSENTIELS,
+    LES_PLUS_LONGS,
+    RACINE,
+    SUITE,
+    commandes,
+    en_parts,
+    ensemble,
+    fichiers_de_tests,
+)
 
 
 def fichiers_du_depot() -> list[Path]:
@@ -423,6 +432,16 @@ def test_chaque_fichier_de_tests_est_lance_une_fois(parts: int):
     assert lances == en_parts(tous, parts)
     assert sorted(nom for part in lances for nom in part) == tous
     assert max(map(len, lances)) - min(map(len, lances)) <= 1
+
+
+def test_chaque_carnet_est_lance_une_fois_et_la_suite_dans_l_ordre():
+    """Celui qui reprend l'adaptateur d'un autre le suit, dans la même commande."""
+    carnets = sorted((RACINE / "notebooks").glob("*.ipynb"))
+    groupes = ensemble(carnets)
+    assert sorted(carnet for groupe in groupes for carnet in groupe) == carnets
+    assert [carnet.stem for carnet in groupes[0]] == [*SUITE]
+    assert {*LES_PLUS_LONGS} <= {carnet.stem for carnet in carnets}
+    assert [groupe[0].stem for groupe in ensemble(carnets[:3])] == [c.stem for c in carnets[2::-1]]
 
 
 def test_l_integration_continue_lance_ce_qui_existe(tmp_path: Path):
