@@ -96,7 +96,8 @@ class Visite:
 
     def presser(self, nom: str) -> None:
         """Presse le bouton visible de ce nom."""
-        self._visible(self.fenetre.get_by_role("button", name=nom, exact=True)).click()
+        entier = re.compile(f"^{_quelles_que_soient_les_espaces(nom)}$")
+        self._visible(self.fenetre.get_by_role("button", name=entier)).click()
 
     def choisir(self, liste: str, option: str) -> None:
         """Choisit dans une liste déroulante."""
@@ -109,8 +110,8 @@ class Visite:
 
     def voir(self, *textes: str, secondes: float = 60) -> None:
         """Attend que l'un de ces textes paraisse."""
-        motif = re.compile("|".join(map(re.escape, textes)))
-        self._visible(self.fenetre.get_by_text(motif)).wait_for(timeout=secondes * 1000)
+        motif = "|".join(_quelles_que_soient_les_espaces(texte) for texte in textes)
+        self._visible(self.fenetre.get_by_text(re.compile(motif))).wait_for(timeout=secondes * 1000)
 
     def finir(self, titre: str, etat: str = "fini") -> None:
         """Attend que le bandeau dise cette tâche finie."""
@@ -125,6 +126,11 @@ class Visite:
 
     def _visible(self, lieu: Any) -> Any:
         return lieu.locator("visible=true").first
+
+
+def _quelles_que_soient_les_espaces(texte: str) -> str:
+    """Une expression régulière où une espace en vaut une autre, insécable ou non."""
+    return r"\s".join(map(re.escape, texte.split(" ")))
 
 
 Ouvrir = Callable[..., Visite]

@@ -470,7 +470,7 @@ def test_du_controle_au_fichier_corrige(accueil: Accueil, exemples: Path):
             vos_exemples._prendre(accueil, courriel, faux)
     dit, _ = vos_exemples._ecrire(accueil)
     corrige = accueil.espace.racine / "exemples" / "exemples-corrige.jsonl"
-    assert "3 exemples, dont 1 corrigés, et 1 retirés" in dit
+    assert "3 exemples, dont 1 corrigé, et 1 retiré" in dit
     assert "camille.durand@ville-de-nullepart.fr" not in corrige.read_text("utf-8")
     assert copie.read_bytes() == exemples.read_bytes()
 

@@ -33,11 +33,11 @@ def en_phrase(geste: Callable[..., Any]) -> Callable[..., Any]:
         except ErreurFabrique as erreur:
             phrase = str(erreur)
         except OSError as cause:
-            phrase = f"Le disque ou le système refuse : {cause.strerror or cause}."
+            phrase = f"Le disque ou le système refuse : {cause.strerror or cause}."
         except Exception as cause:  # la page doit survivre à tout, et le dire
             JOURNAL.exception("Erreur imprévue.", exc_info=cause)
             phrase = (
-                f"Erreur imprévue ({cause}) : rien n’a changé ; le détail est dans le terminal."
+                f"Erreur imprévue ({cause}) : rien n’a changé ; le détail est dans le terminal."
             )
         gr.Warning(html.escape(phrase), duration=None, title="À corriger")
         return gr.skip()

@@ -17,7 +17,7 @@ from fabrique.socle.page import composer
 
 GENRE = "export"
 #: Du plus fidèle au plus léger ; le second est le bon choix ordinaire.
-TYPES = {"f16 : le plus fidèle": "f16", "q8_0 : deux fois plus léger": "q8_0"}
+TYPES = {"f16 : le plus fidèle": "f16", "q8_0 : deux fois plus léger": "q8_0"}
 #: Ce qu'une notice doit dire, et que seule la personne sait.
 A_REMPLIR = {
     "usage": "À quoi ce modèle doit servir, et pour qui",
@@ -34,8 +34,8 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     etape, espace = Etape(accueil), accueil.espace
     service = ServiceDIci(espace.racine)
     gr.Markdown(
-        "Un **adaptateur** se pose sur sa base ; un fichier **GGUF** se lit avec llama.cpp ou Ollama, sans "
-        "Python. La **notice** voyage avec eux : remplissez-la."
+        "Un **adaptateur** se pose sur sa base ; un fichier **GGUF** se lit avec llama.cpp ou Ollama, sans "
+        "Python. La **notice** voyage avec eux : remplissez-la."
     )
     affine = etape.liste("emporte", espace.adaptateurs, label="Modèle affiné à emporter")
     champs = [gr.Textbox(label=aide, lines=2, max_lines=6) for aide in A_REMPLIR.values()]
@@ -86,8 +86,8 @@ def _exporter(accueil: Accueil, modele: str, montre: str | None, type: str) -> s
     nom = f"{Path(adaptateur).name}-{TYPES[type]}"
     sortie = accueil.espace.libre("exports", nom)
     demande = mots(modele, adaptateur, TYPES[type], sortie)
-    accueil.demander(GENRE, f"Export de « {nom} »", demande, sortie / "README.md")
-    return en_phrases("L’export est demandé : son avancement est en haut de la page.")
+    accueil.demander(GENRE, f"Export de « {nom} »", demande, sortie / "README.md")
+    return en_phrases("L’export est demandé : son avancement est en haut de la page.")
 
 
 def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, str]:
     adaptateur = Path(choisi(espace.adaptateurs(), montre, "modèle affiné"))
     for aide, dit in zip(A_REMPLIR.values(), dits, strict=True):
         if not dit.strip():
-            raise ErreurFabrique(f"la notice n’est pas remplie : « {aide} »", "Écrivez une phrase")
+            raise ErreurFabrique(f"la notice n’est pas remplie : « {aide} »", "Écrivez une phrase")
     sections = (
         f"## {aide}\n\n{dit.strip()}\n" for aide, dit in zip(A_REMPLIR.values(), dits, strict=True)
     )
@@ -107,7 +107,7 @@ def _noter(espace: Espace, montre: str | None, *dits: str) -> tuple[str, str]:
     ecrire_signe(
         espace.dossier("notices") / f"{adaptateur.name}.md", "\n".join([mesures, *sections])
     )
-    dit = en_phrases(f"Notice écrite pour « {adaptateur.name} ».")
+    dit = en_phrases(f"Notice écrite pour « {adaptateur.name} ».")
     return dit, _fichiers(espace, adaptateur.name)
 
 
@@ -131,7 +131,7 @@ def _fichiers(espace: Espace, montre: str | None) -> str:
         if f.is_file()
     ]
     return composer(
-        "recettes/sans_code/a_emporter.html", f"« {montre} », à emporter", fichiers=fichiers
+        "recettes/sans_code/a_emporter.html", f"« {montre} », à emporter", fichiers=fichiers
     )
 
 

@@ -56,15 +56,15 @@ class Allure:
 
 ALLURES = {
     "Essai": Allure(
-        "Un quart des exemples, une fois : pour voir que tout marche, pas pour juger du résultat.",
+        "Un quart des exemples, une fois : pour voir que tout marche, pas pour juger du résultat.",
         lambda profil: {"epochs": 0.25},
     ),
     "Équilibrée": Allure(
-        "Chaque exemple une fois, aux réglages éprouvés pour ce modèle : le bon choix pour commencer.",
+        "Chaque exemple une fois, aux réglages éprouvés pour ce modèle : le bon choix pour commencer.",
         lambda profil: {"epochs": 1},
     ),
     "Appuyée": Allure(
-        "Chaque exemple deux fois, à pas deux fois plus petits : mieux sur un petit corpus ; "
+        "Chaque exemple deux fois, à pas deux fois plus petits : mieux sur un petit corpus ; "
         "surveillez la perte de validation, qui remonte quand le modèle récite.",
         lambda profil: {"epochs": 2, "learning_rate": profil.learning_rate / 2},
     ),
@@ -77,7 +77,7 @@ def construire(accueil: Accueil) -> Etape:
     profil = choisir_profil(examiner(espace.racine))
     gr.Markdown(
         f"Le modèle de cette machine est **{profil.modele}** ({profil.pourquoi}). L’apprentissage lui "
-        "ajoute un petit **adaptateur** : vos exemples n’y sont pas copiés, mais il peut en réciter."
+        "ajoute un petit **adaptateur** : vos exemples n’y sont pas copiés, mais il peut en réciter."
     )
     corpus = etape.liste("appris", espace.corpus, label="Exemples à apprendre")
     allure = gr.Radio(
@@ -88,11 +88,11 @@ def construire(accueil: Accueil) -> Etape:
     etape.retenir("allure", allure, "Équilibrée")
     nom = gr.Textbox(label="Nom du modèle affiné", value="mon-modele", max_lines=1)
     etape.retenir("nom", nom, "mon-modele")
-    with gr.Accordion("Réglages d’expert (vides : ceux de l’allure)", open=False):
+    with gr.Accordion("Réglages d’expert (vides : ceux de l’allure)", open=False):
         experts = [gr.Textbox(label=_aide(champ), max_lines=1) for champ in EXPERTS]
     prix = gr.Textbox(label="Prix de la machine, en euros par heure (facultatif)", max_lines=1)
     with gr.Row():
-        prevoir = gr.Button("Prévoir : durée, mémoire, prix")
+        prevoir = gr.Button("Prévoir : durée, mémoire, prix")
         lancer = gr.Button("Lancer l’apprentissage", variant="primary")
     dit = gr.HTML()
     gr.Markdown("## En direct")
@@ -143,7 +143,7 @@ def _lire(forme: Nombre, saisi: str, champ: str) -> float:
         return forme.lire(saisi.strip())
     except ValueError:
         raise ErreurFabrique(
-            f"« {saisi} » ne convient pas à « {_aide(champ)} »", f"Donnez {forme}"
+            f"« {saisi} » ne convient pas à « {_aide(champ)} »", f"Donnez {forme}"
         ) from None
 
 
@@ -221,7 +221,7 @@ def _d_apres_le_dernier(espace: Espace, estimation: Estimation) -> str:
             duree = en_duree(jetons / mesure["jetons_par_seconde"])
             return f"D’après le dernier apprentissage mené sur cette machine, comptez {duree}."
     return (
-        "C’est une estimation, pour une machine au repos : comptez plusieurs fois cette durée sur un "
+        "C’est une estimation, pour une machine au repos : comptez plusieurs fois cette durée sur un "
         "portable occupé. Dès les premiers pas, la durée mesurée s’affiche en haut de la page."
     )
 
@@ -234,8 +234,8 @@ def _lancer(
     reglages = regler(profil, allure, *experts)
     sortie = espace.libre("modeles", nettoyer(nom))
     demande = mots(profil, corpus, sortie, reglages)
-    accueil.demander(GENRE, f"Apprentissage de « {sortie.name} »", demande, sortie / "rapport.json")
-    return en_phrases(f"L’apprentissage de « {sortie.name} » est demandé ; sa courbe est plus bas.")
+    accueil.demander(GENRE, f"Apprentissage de « {sortie.name} »", demande, sortie / "rapport.json")
+    return en_phrases(f"L’apprentissage de « {sortie.name} » est demandé ; sa courbe est plus bas.")
 
 
 def _coupes(accueil: Accueil) -> dict[str, str]:
@@ -276,7 +276,7 @@ def _courbe(accueil: Accueil) -> str:
     demande, releves = _releves(accueil)
     if demande is None:
         return en_phrases("Aucun apprentissage n’a encore été lancé.")
-    etat = f"{demande.titre} : {EN_CLAIR[demande.etat]}"
+    etat = f"{demande.titre} : {EN_CLAIR[demande.etat]}"
     if len(releves) < 2:
         return en_phrases(f"{etat}, pas encore de courbe.")
     return en_phrases(f"{etat}.") + en_image(*figure_de_perte(releves))

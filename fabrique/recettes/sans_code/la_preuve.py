@@ -38,7 +38,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     etape, espace = Etape(accueil), accueil.espace
     gr.Markdown(
         "La **preuve** pose les mêmes questions, jamais apprises, au modèle affiné et à sa base. Une "
-        "différence ne compte que si le **verdict** le dit : son intervalle exclut zéro, et l’on a tenu "
+        "différence ne compte que si le **verdict** le dit : son intervalle exclut zéro, et l’on a tenu "
         "compte du nombre de mesures."
     )
     affine = etape.liste("juge", espace.adaptateurs, label="Modèle affiné")
@@ -49,7 +49,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     page = gr.DownloadButton("Télécharger le rapport", visible=False)
     gr.Markdown(
         "## Lire à l’aveugle\nDeux réponses à la même question, sans savoir qui a écrit laquelle. Vos "
-        "préférences restent dans le dossier de la page ; « fabrique preferer » sait en apprendre."
+        "préférences restent dans le dossier de la page ; « fabrique preferer » sait en apprendre."
     )
     lecteur = gr.Textbox(label="Votre prénom, ou un code", max_lines=1)
     commencer = gr.Button("Commencer à lire")
@@ -95,8 +95,8 @@ def _mesurer(
     corpus = choisi(espace.corpus(), epreuve, "corpus")
     page = espace.libre("preuves", Path(adaptateur).name, ".html")
     demande = mots(modele, adaptateur, corpus, combien, page)
-    accueil.demander(GENRE, f"Preuve de « {Path(adaptateur).name} »", demande, compagnons(page)[1])
-    return en_phrases("La preuve est demandée : son avancement est en haut de la page.")
+    accueil.demander(GENRE, f"Preuve de « {Path(adaptateur).name} »", demande, compagnons(page)[1])
+    return en_phrases("La preuve est demandée : son avancement est en haut de la page.")
 
 
 # ---------------------------------------------------------------- ce que la preuve donne
@@ -124,7 +124,7 @@ def _resultat(accueil: Accueil) -> tuple[str, Any]:
         for m in mesures
     ]
     colonnes = ("Mesure", "Base", "Affiné", "Écart, à 95 %", "Verdict")
-    tableau = en_tableau(f"{demande.titre} : de la base au modèle affiné", colonnes, rangees)
+    tableau = en_tableau(f"{demande.titre} : de la base au modèle affiné", colonnes, rangees)
     return tableau, gr.DownloadButton(value=str(page), visible=True)
 
 
@@ -184,5 +184,5 @@ def _conclure(lecture: Lecture) -> str:
     assez = "cela suffit" if part.tranche else "cela ne suffit pas"
     egales = accorder(len(votes) - part.total, "égalité")
     return en_phrases(
-        f"Le modèle affiné est préféré {part}, {egales} : {assez} pour parler de préférence."
+        f"Le modèle affiné est préféré {part}, {egales} : {assez} pour parler de préférence."
     )

@@ -25,9 +25,9 @@ SIENNES = "Mes fiches (première étape)"
 SEULE = "la base, sans affinage"
 #: Part, de 0 à 1, de questions sans réponse auxquelles on accepte de répondre quand même.
 PRUDENCES = {
-    "Prudent : une fausse réponse sur vingt, il s’abstient souvent": 0.05,
-    "Ordinaire : une fausse réponse sur sept": FAUSSES_REPONSES,
-    "Hardi : une fausse réponse sur deux": 0.5,
+    "Prudent : une fausse réponse sur vingt, il s’abstient souvent": 0.05,
+    "Ordinaire : une fausse réponse sur sept": FAUSSES_REPONSES,
+    "Hardi : une fausse réponse sur deux": 0.5,
     "Ne s’abstient jamais pour un doute": 1.0,
 }
 PYTHON = """import fabrique
@@ -41,7 +41,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     """Indexer, demander, lire les sources surlignées."""
     etape, espace = Etape(accueil), accueil.espace
     gr.Markdown(
-        "La recherche trouve des passages de vos fiches ; le modèle ne peut que les **citer mot pour "
+        "La recherche trouve des passages de vos fiches ; le modèle ne peut que les **citer mot pour "
         "mot**. Quand elles ne répondent sans doute pas, il **s’abstient** et dit pourquoi."
     )
     quoi = gr.Radio([SIENNES, LIVREES], label="Fiches à citer", value=SIENNES)
@@ -80,7 +80,7 @@ def _modeles(espace: Espace) -> dict[str, str]:
 
 def _code(espace: Espace, modele: str, montre: str | None, question: str, part: float) -> Code:
     adaptateur = _modeles(espace).get(montre or "", "")
-    question = question or "Votre question ?"
+    question = question or "Votre question ?"
     pose = f"\nmodele = fabrique.charger_adaptateur(modele, {adaptateur!r})" if adaptateur else ""
     index, mots = str(espace.index), ["repondre", "--index", str(espace.index)]
     mots += ["--instruction", question, "--model", modele, "--fausses_reponses", str(part)]
@@ -101,7 +101,7 @@ def _indexer(accueil: Accueil, choix: str) -> str:
         fiches = str(espace.fiches_relues)
     mots = ["sources", "indexer", fiches, "--sortie", str(espace.index), "--json"]
     accueil.demander(GENRE, "Construction de l’index", mots)
-    return en_phrases("L’index est demandé : son avancement est en haut de la page.")
+    return en_phrases("L’index est demandé : son avancement est en haut de la page.")
 
 
 def _demander(
@@ -131,6 +131,6 @@ def _precedentes(espace: Espace) -> str:
     phrases = []
     for dite in reversed(espace.relire("reponses")[-MONTREES:]):
         source = ", ".join(citation["titre"] for citation in dite["citations"])
-        suite = f"{dite['reponse']} (source : {source})" if dite["reponse"] else dite["abstention"]
+        suite = f"{dite['reponse']} (source : {source})" if dite["reponse"] else dite["abstention"]
         phrases.append(f"{dite['question']} → {suite} [{en_francais(dite['duree_s'], 1)} s]")
     return en_phrases(*phrases)

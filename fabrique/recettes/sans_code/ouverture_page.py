@@ -62,7 +62,7 @@ def ouvrir_la_page(reglages: ReglagesPage, cle: Cle) -> None:
     if importlib.util.find_spec("gradio") is None:
         raise ErreurFabrique(
             "la page demande gradio, qui n’est pas installé",
-            "Installez-le : pip install 'fabrique[page]'",
+            "Installez-le : pip install 'fabrique[page]'",
             code=MACHINE,
         )
     verifier_l_ouverture(reglages.hote, cle)
@@ -82,8 +82,8 @@ def _servir(accueil: Accueil, reglages: ReglagesPage, cle: Cle, prise: socket.so
     application = preparer(accueil, reglages, cle)
     reprises = len(accueil.file.actifs())
     JOURNAL.info(
-        f"La page est à l’adresse {adresse} (dossier : {accueil.espace.racine}). Ctrl-C l’arrête."
-        + (f" Tâches reprises : {reprises}." if reprises else "")
+        f"La page est à l’adresse {adresse} (dossier : {accueil.espace.racine}). Ctrl-C l’arrête."
+        + (f" Tâches reprises : {reprises}." if reprises else "")
     )
     if not reglages.sans_navigateur:
         webbrowser.open(adresse)

@@ -66,7 +66,7 @@ def composer_la_page(accueil: Accueil) -> gr.Blocks:
     modele = choisir_profil(examiner(accueil.espace.racine)).modele
     with gr.Blocks(title="FabriqueLLM, sans code", analytics_enabled=False) as page:
         gr.Markdown(
-            "# FabriqueLLM, sans code\nDe vos documents à votre modèle, sur cette machine : rien n’en sort."
+            "# FabriqueLLM, sans code\nDe vos documents à votre modèle, sur cette machine : rien n’en sort."
         )
         bandeau = gr.HTML(accueil.bandeau)
         with gr.Row():

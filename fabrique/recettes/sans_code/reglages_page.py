@@ -16,11 +16,11 @@ class ReglagesPage:
 
     port: int = reglage(
         7860,
-        "Port d’écoute ; 0 en prend un libre.",
+        "Port d’écoute ; 0 en prend un libre.",
         Nombre(entier=True, au_moins=0, moins_de=65536),
     )
     hote: str = reglage(
-        CHEZ_SOI, "Adresse d’écoute ; 0.0.0.0 ouvre la page au réseau, avec un mot de passe."
+        CHEZ_SOI, "Adresse d’écoute ; 0.0.0.0 ouvre la page au réseau, avec un mot de passe."
     )
     dossier: str = reglage("sorties/page", "Le seul dossier où la page écrit.")
     fichier_max: int = reglage(200, "Taille d’un fichier déposé, en Mo.", COMPTE)

@@ -69,9 +69,9 @@ class ServiceDIci:
             dit = self._erreurs.read_text("utf-8", "replace").strip() if lu else ""
             return f"Aucun service ne tourne. {dit.rpartition(chr(10))[2]}".strip()
         if not self._repond(lu["port"]):
-            return f"Le service de « {lu['nom']} » se prépare…"
+            return f"Le service de « {lu['nom']} » se prépare…"
         adresse = f"http://{CHEZ_SOI}:{lu['port']}/v1"
-        return f"Le service répond sur {adresse} ; le modèle s’y appelle « {lu['nom']} »."
+        return f"Le service répond sur {adresse} ; le modèle s’y appelle « {lu['nom']} »."
 
     def _repond(self, port: int) -> bool:
         with closing(socket.socket()) as prise:

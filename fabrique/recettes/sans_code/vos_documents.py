@@ -38,8 +38,8 @@ def construire(accueil: Accueil) -> Etape:
     """Déposer, lire, confirmer, corriger."""
     etape, espace = Etape(accueil), accueil.espace
     gr.Markdown(
-        "Déposez vos documents : ils restent sur cette machine, dans le dossier de la page. La lecture "
-        "en fait des **fiches** : un titre, un texte, la page d’où il vient."
+        "Déposez vos documents : ils restent sur cette machine, dans le dossier de la page. La lecture "
+        "en fait des **fiches** : un titre, un texte, la page d’où il vient."
     )
     depot = gr.File(
         label="Documents à déposer (PDF, DOCX, ODT, HTML, texte, images)",
@@ -53,7 +53,7 @@ def construire(accueil: Accueil) -> Etape:
     page = gr.DownloadButton("Télécharger le compte rendu complet", visible=False)
     gr.Markdown("## À confirmer")
     a_confirmer = gr.CheckboxGroup(
-        label="Ce que la lecture a dû deviner ou ôter : cochez ce que vous avez vérifié", choices=[]
+        label="Ce que la lecture a dû deviner ou ôter : cochez ce que vous avez vérifié", choices=[]
     )
     gr.Markdown("## Relire, page par page")
     fiche = etape.liste("fiche", lambda: _titres(espace), label="Fiche")
@@ -99,10 +99,10 @@ def deposer(accueil: Accueil, fichiers: Sequence[str]) -> str:
         phrases.append(f"{accorder(len(ranges), 'document déposé', 'documents déposés')}.")
     if tableaux:
         noms = [f.name for f in accueil.espace.deposer(tableaux, "exemples")]
-        phrases.append(f"Rangé avec vos exemples, à l’étape suivante : {', '.join(noms)}.")
+        phrases.append(f"Rangé avec vos exemples, à l’étape suivante : {', '.join(noms)}.")
     if autres:
         lus = ", ".join(sorted({*LECTEURS, *LUS_COMME_CORPUS}))
-        phrases.append(f"Non pris, leur format ne se lit pas : {', '.join(autres)} (lus : {lus}).")
+        phrases.append(f"Non pris, leur format ne se lit pas : {', '.join(autres)} (lus : {lus}).")
     return en_phrases(*phrases)
 
 
@@ -116,7 +116,7 @@ def lire_les_documents(accueil: Accueil) -> str:
     if not espace.a_lire():
         raise ErreurFabrique("aucun document n’est déposé", "Déposez-en un d’abord")
     accueil.demander(GENRE, "Lecture des documents", mots(espace), espace.compte_rendu)
-    return en_phrases("La lecture est demandée : son avancement est en haut de la page.")
+    return en_phrases("La lecture est demandée : son avancement est en haut de la page.")
 
 
 # ---------------------------------------------------------------- ce qui a été lu
@@ -145,9 +145,9 @@ def _a_confirmer(accueil: Accueil) -> Any:
     """Une case par phrase : ce que la lecture a dû deviner, et ce qu'elle a ôté."""
     choix = []
     for bilan in _bilans(accueil):
-        choix += [f"{bilan.fichier} : {phrase}" for phrase in bilan.phrases]
+        choix += [f"{bilan.fichier} : {phrase}" for phrase in bilan.phrases]
         choix += [
-            f"{bilan.fichier} : ôté ({etape}) — « {exemple} »"
+            f"{bilan.fichier} : ôté ({etape}) — « {exemple} »"
             for etape, exemples in bilan.exemples.items()
             for exemple in exemples
         ]
@@ -179,12 +179,12 @@ def _lire_fiche(espace: Espace, montree: str | None) -> tuple[str, str]:
 
 def _corriger(espace: Espace, montree: str | None, titre: str, texte: str) -> str:
     corriger(espace, choisi(_titres(espace), montree, "fiche"), titre, texte)
-    return en_phrases("Correction gardée : l’index la prendra à sa prochaine construction.")
+    return en_phrases("Correction gardée : l’index la prendra à sa prochaine construction.")
 
 
 def _perimees(espace: Espace) -> str:
     """Les corrections qu'une nouvelle lecture a dépassées, nommées."""
     noms = perimees(espace)
     return en_phrases(
-        *(f"Correction à refaire, le document a changé depuis : {nom}." for nom in noms)
+        *(f"Correction à refaire, le document a changé depuis : {nom}." for nom in noms)
     )

@@ -89,7 +89,7 @@ def construire(accueil: Accueil) -> Etape:
 def _deposer(espace: Espace, fichier: str) -> str:
     [copie] = espace.deposer([fichier], "exemples")
     espace.retenir("corpus", copie.name)
-    return en_phrases(f"Déposé sous le nom « {copie.name} ».")
+    return en_phrases(f"Déposé sous le nom « {copie.name} ».")
 
 
 def _code(espace: Espace, montre: str | None) -> Code:
@@ -109,21 +109,21 @@ def _controler(accueil: Accueil, fichier: str) -> str:
     page = accueil.espace.libre("controles", f"{Path(fichier).stem}", ".html")
     mots = ["corpus", "controler", fichier, "--html", str(page), "--json"]
     accueil.demander(CONTROLER, f"Contrôle de {Path(fichier).name}", mots, page)
-    return en_phrases("Le contrôle est demandé : son avancement est en haut de la page.")
+    return en_phrases("Le contrôle est demandé : son avancement est en haut de la page.")
 
 
 def _masquer(accueil: Accueil, fichier: str) -> str:
     sortie = accueil.espace.libre("exemples", f"{Path(fichier).stem}-masque", ".jsonl")
     mots = ["corpus", "pseudonymiser", fichier, str(sortie)]
     accueil.demander(MASQUER, f"Masquage de {Path(fichier).name}", mots, sortie)
-    return en_phrases(f"Le fichier masqué s’appellera « {sortie.name} » ; l’original reste.")
+    return en_phrases(f"Le fichier masqué s’appellera « {sortie.name} » ; l’original reste.")
 
 
 def _repartir(accueil: Accueil, fichier: str) -> str:
     sortie = accueil.espace.libre("exemples", f"{Path(fichier).stem}-reparti", ".jsonl")
     mots = ["corpus", "repartir", fichier, str(sortie)]
     accueil.demander(REPARTIR, f"Répartition de {Path(fichier).name}", mots, sortie)
-    return en_phrases(f"Le fichier réparti s’appellera « {sortie.name} » ; l’original reste.")
+    return en_phrases(f"Le fichier réparti s’appellera « {sortie.name} » ; l’original reste.")
 
 
 # ---------------------------------------------------------------- ce que dit le contrôle
@@ -143,7 +143,7 @@ def _constats(rendu: dict) -> dict[str, Constat]:
     """Les constats d'un exemple, tels que la liste les montre."""
     constats = [Constat(**lu) for lu in rendu.get("constats", []) if lu["rang"]]
     return {
-        f"Exemple {c.rang}, {c.champ or 'tous les champs'} : {c.message} [{c.regle}]": c
+        f"Exemple {c.rang}, {c.champ or 'tous les champs'} : {c.message} [{c.regle}]": c
         for c in constats
     }
 
@@ -155,7 +155,7 @@ def _montrer(accueil: Accueil) -> tuple[str, Any, Any]:
     constats = [Constat(**lu) for lu in rendu["constats"]]
     erreurs = sum(c.gravite == ERREUR for c in constats)
     bilan = (
-        f"{Path(rendu['fichier']).name} : {accorder(rendu['exemples'], 'exemple')}, "
+        f"{Path(rendu['fichier']).name} : {accorder(rendu['exemples'], 'exemple')}, "
         f"{accorder(erreurs, 'erreur')}, {accorder(len(constats) - erreurs, 'alerte')}."
     )
     rangees = [
@@ -163,7 +163,7 @@ def _montrer(accueil: Accueil) -> tuple[str, Any, Any]:
         for c in sorted(constats, key=lambda c: c.gravite != ERREUR)[:MONTRES]
     ]
     colonnes = ("Gravité", "Ligne", "Champ", "Ce qui ne va pas", "Extrait")
-    suite = f" Les {MONTRES} premiers :" if len(constats) > MONTRES else ""
+    suite = f" Les {MONTRES} premiers :" if len(constats) > MONTRES else ""
     montrables = list(_constats(rendu))[: 5 * MONTRES]
     return (
         en_phrases(bilan + suite) + en_tableau("Ce que dit le contrôle", colonnes, rangees),
@@ -206,7 +206,7 @@ def _prendre(accueil: Accueil, montre: str | None, apres: str) -> str:
     fichier, exemple, _ = _exemple_du(accueil, montre)
     if not apres.strip():
         raise ErreurFabrique(
-            "aucune correction n’est écrite", "Écrivez-la, ou pressez « Retirer cet exemple »"
+            "aucune correction n’est écrite", "Écrivez-la, ou pressez « Retirer cet exemple »"
         )
     try:
         champs = json.loads(apres)
@@ -232,7 +232,7 @@ def _decider(espace: Espace, fichier: str, rang: int, champs: dict | None) -> st
     retires = sum(champs is None for champs in decisions.values())
     return en_phrases(
         f"{accorder(len(decisions) - retires, 'exemple à récrire', 'exemples à récrire')}, "
-        f"{retires} à retirer : rien n’est encore écrit."
+        f"{retires} à retirer : rien n’est encore écrit."
     )
 
 
@@ -255,7 +255,7 @@ def _ecrire(accueil: Accueil) -> tuple[str, Any]:
     fait = retoucher(rendu["fichier"], sortie, decisions)
     espace.retenir("corpus", sortie.name)
     phrase = (
-        f"« {sortie.name} » est écrit : {accorder(fait.ecrits, 'exemple')}, dont {fait.changes} "
-        f"corrigés, et {fait.retires} retirés. L’original reste."
+        f"« {sortie.name} » est écrit : {accorder(fait.ecrits, 'exemple')}, dont "
+        f"{accorder(fait.changes, 'corrigé')}, et {accorder(fait.retires, 'retiré')}. L’original reste."
     )
     return en_phrases(phrase), gr.Dropdown(choices=list(espace.corpus()), value=sortie.name)
