@@ -89,9 +89,8 @@ class Etape:
 
     def retenir(self, nom: str, composant: Any, defaut: Any = None) -> None:
         """Garde la valeur d'un composant d'un navigateur à l'autre."""
-        composant.change(
-            lambda valeur: self.espace.retenir(nom, valeur), composant, None, **SANS_API
-        )
+        garder = en_phrase(lambda valeur: self.espace.retenir(nom, valeur))
+        composant.change(garder, composant, None, **SANS_API)
         if defaut is not None:
             self.a_l_ouverture.append((lambda: self.espace.choix().get(nom, defaut), [composant]))
 
