@@ -244,7 +244,7 @@ def dossier_a_nous(racine: Path, qui: str = "un service") -> Iterator[Path]:
     Raises:
         ErreurFabrique: le dossier sert à autre chose, ou un autre programme l'emploie.
     """
-    nom = qui.split()[-1]
+    article, nom = qui.split()
     signature = racine / f"{nom}.json"
     occupe = racine.exists() and (not racine.is_dir() or any(racine.iterdir()))
     if occupe and not est_signe(signature):
@@ -260,7 +260,7 @@ def dossier_a_nous(racine: Path, qui: str = "un service") -> Iterator[Path]:
             yield racine
     except Timeout:
         raise ErreurFabrique(
-            f"{qui} emploie déjà ce dossier",
+            f"{article} autre {nom} emploie déjà ce dossier",
             "Arrêtez-le, ou donnez un autre --dossier",
             racine,
         ) from None
