@@ -343,6 +343,7 @@ def test_la_page_est_accessible(ouvrir: Ouvrir, tmp_path: Path, largeur: int, th
             assert visite.fenetre.evaluate("document.documentElement.scrollWidth") <= largeur
             visite.photographier(f"etape_{etape}_{largeur}_{theme}")
         assert reproches == []
+        assert visite.fenetre.get_by_label("More tabs").count() == 0
 
 
 def test_tout_se_fait_au_clavier(ouvrir: Ouvrir, tmp_path: Path):

@@ -34,11 +34,14 @@ CHEZ_SOI_SEULEMENT = (
 #: Les noms sous lesquels cette machine s'appelle elle-même, dans l'en-tête « Host » ; Colab passe par le sien.
 NOMS_D_ICI = ("127.0.0.1", "localhost", "[::1]")
 NOM_DE_COLAB = ".googleusercontent.com"
-#: Ce que gradio lira comme langue du navigateur ; et, avant l'envoi, ce qu'il ne dit pas : un fichier trop
+#: Ce que gradio lira comme langue du navigateur ; ce qu'il ne traduit pas ; et, avant l'envoi, ce qu'il ne dit pas : un fichier trop
 #: gros, qu'il laisserait de côté sans un mot.
 SCRIPT = """<script>
 for (const [nom, lu] of [["language", "fr"], ["languages", ["fr"]]])
   Object.defineProperty(navigator, nom, {get: () => lu});
+new MutationObserver(() => {
+  for (const menu of document.querySelectorAll('[aria-label="More tabs"]')) menu.ariaLabel = "Autres étapes";
+}).observe(document, {subtree: true, childList: true});
 for (const geste of ["change", "drop"]) document.addEventListener(geste, (evenement) => {
   const fichiers = evenement.target.files || (evenement.dataTransfer || {}).files || [];
   const gros = [...fichiers].filter((fichier) => fichier.size > LIMITE * 1e6);
