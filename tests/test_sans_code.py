@@ -79,6 +79,17 @@ def test_un_depot_n_en_remplace_jamais_un_autre(espace: Espace, tmp_path: Path):
     }
 
 
+def test_un_depot_que_le_disque_coupe_ne_laisse_rien(espace: Espace, tmp_path: Path, monkeypatch):
+    def couper(_: Path, vers: Path) -> None:
+        vers.write_text("enta", "utf-8")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fabrique.recettes.sans_code.espace.shutil.copyfile", couper)
+    with pytest.raises(OSError, match="space"):
+        espace.deposer([str(tmp_path / "a.txt")], "documents")
+    assert list((espace.racine / "documents").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("nom", "propre"),
     [("../../etc/passwd", "etc-passwd"), ("a" * 200, "a" * 80), ("…", "sans-nom")],
@@ -343,6 +354,7 @@ def test_une_phrase_remplace_toute_erreur(monkeypatch):
         en_phrase(geste)()
     assert dites[0] == html.escape("<b> manque. Ajoutez-le.")
     assert dites[1].startswith("Le disque ou le système refuse")
+    assert "il n’y a plus de place" in dites[1]
     assert dites[2].startswith("Erreur imprévue (CUDA)")
     assert en_phrases("<script>") == '<div role="status"><p>&lt;script&gt;</p></div>'
 

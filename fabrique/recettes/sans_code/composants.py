@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,9 @@ def en_phrase(geste: Callable[..., Any]) -> Callable[..., Any]:
         except ErreurFabrique as erreur:
             phrase = str(erreur)
         except OSError as cause:
-            phrase = f"Le disque ou le système refuse : {cause.strerror or cause}."
+            plein = cause.errno == errno.ENOSPC
+            raison = "il n’y a plus de place" if plein else cause.strerror or cause
+            phrase = f"Le disque ou le système refuse : {raison}."
         except Exception as cause:  # la page doit survivre à tout, et le dire
             JOURNAL.exception("Erreur imprévue.", exc_info=cause)
             phrase = (

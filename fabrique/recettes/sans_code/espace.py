@@ -75,11 +75,16 @@ class Espace:
     # ------------------------------------------------------------ déposer
 
     def deposer(self, fichiers: Iterable[str], ou: str) -> list[Path]:
-        """Copie des fichiers reçus ; aucun n'en remplace un autre : un nom pris reçoit un numéro."""
+        """Copie des fichiers reçus, entiers ou pas du tout ; un nom pris reçoit un numéro."""
         copies = []
         for fichier in map(Path, fichiers):
             libre = self.libre(ou, nettoyer(fichier.stem), fichier.suffix.lower())
-            shutil.copyfile(fichier, libre)
+            partiel = libre.with_name(f".{libre.name}.partiel")
+            try:
+                shutil.copyfile(fichier, partiel)
+                partiel.replace(libre)
+            finally:
+                partiel.unlink(missing_ok=True)
             copies.append(libre)
         return copies
 
