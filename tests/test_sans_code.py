@@ -627,3 +627,11 @@ def test_sans_gradio_la_commande_dit_comment_l_installer(monkeypatch, capsys):
 
 def test_chaque_reglage_d_expert_existe():
     assert set(l_apprentissage.EXPERTS) <= {champ.name for champ in fields(Reglages)}
+
+
+def test_les_exports_d_un_modele_ne_sont_pas_ceux_de_son_voisin(accueil: Accueil):
+    for nom in ("accueil", "accueil-2"):
+        (accueil.espace.dossier(f"modeles/{nom}") / "rapport.json").write_text("{}", "utf-8")
+        (accueil.espace.dossier(f"exports/{nom}-q8_0") / "README.md").write_text("", "utf-8")
+    assert "exports/accueil-2-q8_0" not in emporter._fichiers(accueil.espace, "accueil")
+    assert "exports/accueil-2-q8_0" in emporter._fichiers(accueil.espace, "accueil-2")

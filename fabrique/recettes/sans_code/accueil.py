@@ -188,7 +188,7 @@ class Accueil:
         if demande.etat != AVANCE or demande.naissance is None:
             return EN_CLAIR[demande.etat]
         depuis = f"depuis {en_duree(time.time() - demande.naissance)}"
-        lu = lire_json(demande.sortie / AVANCEMENT)
+        lu = lire_json(demande.sortie / AVANCEMENT) if demande.atteste else {}
         if not lu or not lu["releves"]:
             return depuis
         reste = en_duree((lu["total"] - lu["pas"]) * lu["secondes_par_pas"])

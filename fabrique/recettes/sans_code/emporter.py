@@ -118,7 +118,12 @@ def _fichiers(espace: Espace, montre: str | None) -> str:
     adaptateur = Path(espace.adaptateurs()[montre])
     trouves = [adaptateur / nom for nom in ("adapter_model.safetensors", "adapter_config.json")]
     trouves.append(espace.dossier("notices") / f"{montre}.md")
-    for export in sorted(espace.dossier("exports").glob(f"{montre}-*")):
+    exports = [
+        export
+        for type in TYPES.values()  # « accueil-* » prendrait aussi ceux de « accueil-2 »
+        for export in espace.dossier("exports").glob(f"{montre}-{type}*")
+    ]
+    for export in sorted(exports):
         if (export / "README.md").is_file():
             trouves += sorted(f for f in export.iterdir() if not f.name.startswith("."))
     fichiers = [

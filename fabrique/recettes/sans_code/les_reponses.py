@@ -25,9 +25,9 @@ SIENNES = "Mes fiches (première étape)"
 SEULE = "la base, sans affinage"
 #: Part, de 0 à 1, de questions sans réponse auxquelles on accepte de répondre quand même.
 PRUDENCES = {
-    "Prudent : une fausse réponse sur vingt, il s’abstient souvent": 0.05,
-    "Ordinaire : une fausse réponse sur sept": FAUSSES_REPONSES,
-    "Hardi : une fausse réponse sur deux": 0.5,
+    "Prudent : il y répond une fois sur vingt": 0.05,
+    "Ordinaire : une fois sur sept": FAUSSES_REPONSES,
+    "Hardi : une fois sur deux": 0.5,
     "Ne s’abstient jamais pour un doute": 1.0,
 }
 PYTHON = """import fabrique
@@ -52,7 +52,7 @@ def construire(accueil: Accueil, modele: str) -> Etape:
     question = gr.Textbox(label="Votre question", max_lines=3)
     part = gr.Radio(
         list(PRUDENCES.items()),
-        label="Devant une question à laquelle vos fiches ne répondent pas",
+        label="Devant une question à laquelle les fiches ne répondent pas (réglé sur celles du cours)",
         value=FAUSSES_REPONSES,
     )
     etape.retenir("prudence", part, FAUSSES_REPONSES)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 JOURNAL = logging.getLogger(__name__)
 
 #: Ce que le navigateur a le droit de charger : cette machine, et rien d'autre. Les scripts de gradio sont
-#: dans la page même, et Vega compile les siens.
+#: dans la page même.
 CHEZ_SOI_SEULEMENT = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -34,8 +34,8 @@ CHEZ_SOI_SEULEMENT = (
 #: Les noms sous lesquels cette machine s'appelle elle-même, dans l'en-tête « Host » ; Colab passe par le sien.
 NOMS_D_ICI = ("127.0.0.1", "localhost", "[::1]")
 NOM_DE_COLAB = ".googleusercontent.com"
-#: Ce que gradio lira comme langue du navigateur ; ce qu'il ne traduit pas ; et, avant l'envoi, ce qu'il ne dit pas : un fichier trop
-#: gros, qu'il laisserait de côté sans un mot.
+#: Ce que gradio lira comme langue du navigateur ; ce qu'il ne traduit pas ; et, avant l'envoi, ce qu'il
+#: ne dit pas : un fichier trop gros, qu'il laisserait de côté sans un mot.
 SCRIPT = """<script>
 for (const [nom, lu] of [["language", "fr"], ["languages", ["fr"]]])
   Object.defineProperty(navigator, nom, {get: () => lu});
