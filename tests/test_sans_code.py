@@ -635,3 +635,9 @@ def test_les_exports_d_un_modele_ne_sont_pas_ceux_de_son_voisin(accueil: Accueil
         (accueil.espace.dossier(f"exports/{nom}-q8_0") / "README.md").write_text("", "utf-8")
     assert "exports/accueil-2-q8_0" not in emporter._fichiers(accueil.espace, "accueil")
     assert "exports/accueil-2-q8_0" in emporter._fichiers(accueil.espace, "accueil-2")
+
+
+def test_un_prix_qui_ne_convient_pas_se_dit_par_son_nom(accueil: Accueil):
+    livre = next(iter(accueil.espace.corpus()))
+    with pytest.raises(ErreurFabrique, match="euros par heure"):
+        l_apprentissage._prevoir(accueil.espace, POCHE, "cher", livre, "Essai", "essai")

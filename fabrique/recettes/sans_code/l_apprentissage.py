@@ -27,6 +27,8 @@ from fabrique.socle.figures import en_image, figure_de_perte
 from fabrique.socle.nombres import en_duree
 
 GENRE = "apprentissage"
+#: Ce qu'on demande pour chiffrer un apprentissage.
+PRIX = "Prix de la machine, en euros par heure"
 #: Des points de reprise rapprochés : en pause, arrêté ou tué, on en perd peu.
 PAS_ENTRE_POINTS = 20
 #: Ce qu'un réglage expert peut changer, dans l'ordre où on le montre.
@@ -90,7 +92,7 @@ def construire(accueil: Accueil) -> Etape:
     etape.retenir("nom", nom, "mon-modele")
     with gr.Accordion("Réglages d’expert (vides : ceux de l’allure)", open=False):
         experts = [gr.Textbox(label=_aide(champ), max_lines=1) for champ in EXPERTS]
-    prix = gr.Textbox(label="Prix de la machine, en euros par heure (facultatif)", max_lines=1)
+    prix = gr.Textbox(label=f"{PRIX} (facultatif)", max_lines=1)
     with gr.Row():
         prevoir = gr.Button("Prévoir : durée, mémoire, prix")
         lancer = gr.Button("Lancer l’apprentissage", variant="primary")
@@ -132,18 +134,18 @@ def regler(profil: Profil, allure: str, *experts: str) -> Reglages:
     formes = {champ.name: champ.metadata["accepte"] for champ in fields(Reglages)}
     for champ, saisi in zip(EXPERTS, experts, strict=False):
         if saisi and saisi.strip():
-            changements[champ] = _lire(formes[champ], saisi, champ)
+            changements[champ] = _lire(formes[champ], saisi, _aide(champ))
     if "batch_size" in changements:
         changements["mbatch_size"] = diviseur(changements["batch_size"], profil.mbatch_size)
     return Reglages.du_profil(profil, save_steps=PAS_ENTRE_POINTS, **changements)
 
 
-def _lire(forme: Nombre, saisi: str, champ: str) -> float:
+def _lire(forme: Nombre, saisi: str, aide: str) -> float:
     try:
         return forme.lire(saisi.strip())
     except ValueError:
         raise ErreurFabrique(
-            f"« {saisi} » ne convient pas à « {_aide(champ)} »", f"Donnez {forme}"
+            f"« {saisi} » ne convient pas à « {aide} »", f"Donnez {forme}"
         ) from None
 
 
@@ -203,7 +205,7 @@ def _prevoir(
 ) -> str:
     corpus = choisi(espace.corpus(), montre, "corpus")
     reglages = regler(profil, allure, *experts)
-    tarif = _lire(Nombre(au_moins=0, exemple="0,50"), prix, "epochs") if prix.strip() else None
+    tarif = _lire(Nombre(au_moins=0, exemple="0,50"), prix, PRIX) if prix.strip() else None
     carte = carte_de(examiner(espace.racine).gpu) or "cpu"
     estimation = estimer(profil.modele, carte, reglages, corpus, prix_heure=tarif)
     estime = tableau_du_cout(estimation)

@@ -89,5 +89,6 @@ class ServiceDIci:
 
 
 def port_libre() -> int:
+    """Un port que rien n'écoute sur cette machine."""
     with closing(socket.create_server((CHEZ_SOI, 0))) as prise:
         return prise.getsockname()[1]
