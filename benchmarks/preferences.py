@@ -4,6 +4,7 @@
     python -m benchmarks.preferences --balayage       # retenue et taux, sur la validation
     python -m benchmarks.preferences                  # le tableau, trois graines
     python -m benchmarks.preferences --graines 42 --questions 20   # un essai
+    python -m benchmarks.preferences --juge http://localhost:8000/v1 --juge_modele nom   # qui l'emporte
 
 Le Falcon de poche apprend d'abord des démarches (carnet 03), puis trois jeux de préférences : les
 votes, les mêmes mélangés à pile ou face, et « la plus courte l'emporte ». Chacun se mesure sur les
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -24,6 +25,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import jeu, lire_corpus
@@ -36,9 +39,11 @@ from fabrique.entrainement.preferences import (
 )
 from fabrique.entrainement.reglages_preferences import VARIANTES, ReglagesPreferences
 from fabrique.evaluation import pertes
+from fabrique.evaluation.course import faire_juger
 from fabrique.evaluation.incertitude import Releve, intervalle, moyenne, releve
+from fabrique.evaluation.juges import JugeDistant
 from fabrique.evaluation.metriques import distinct, f1, mots
-from fabrique.evaluation.paires import Part
+from fabrique.evaluation.paires import Paire, Part, apparier
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.adaptateurs import charger_adaptateur
 from fabrique.modeles.chargement import charger
@@ -46,12 +51,15 @@ from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import base_ou_affine, generer_par_lots
 from fabrique.recettes.preferer import Suivies
 from fabrique.socle.nombres import en_ecart, en_francais, en_pourcent
+from fabrique.socle.reechantillonnage import reechantillonner
 
 GRAINES = (42, 43, 44)
 #: Les réglages retenus par ``--balayage``.
 TAUX, RETENUE, EPOQUES = 5e-4, 0.1, 1
 #: Longueur laissée aux réponses.
 JETONS = 96
+#: Combien de fois on retire les paires départagées pour l'intervalle à longueur égale.
+REPRISES = 500
 
 
 # ---------------------------------------------------------------- une préférence que seul le contenu satisfait
@@ -202,23 +210,55 @@ def kl_par_jeton(
     return releve(comptes)
 
 
-def plus_proche_de_la_choisie(
+def departager(
     votes: Sequence[Preference],
     avant: Sequence[tuple[str, bool]],
     apres: Sequence[tuple[str, bool]],
-) -> Part:
-    """Les réponses qui se sont rapprochées de la choisie, parmi celles qui ont bougé.
+    juge: JugeDistant | None,
+    journal: Path,
+) -> tuple[list[Paire], Mapping[str, int]]:
+    """Chaque paire de réponses, d'avant et d'après, et celle qui l'emporte.
 
-    Ce n'est pas un juge : les mots communs avec la réponse choisie, moins ceux avec l'écartée. Un
-    lecteur en dira plus (``fabrique.evaluation.aveugle``).
+    Sans juge, ce sont les mots communs avec la réponse choisie, moins ceux avec l'écartée : cette
+    mesure ignore l'ordre, et ne lit pas. Un juge lit chaque paire dans les deux ordres, et ses avis
+    s'ajoutent au journal : la même commande ne les redemande pas.
     """
+    demandes = [{"messages": [*vote.messages, {}]} for vote in votes]
+    paires = apparier(demandes, *([texte for texte, _ in dites] for dites in (avant, apres)))
+    if juge:
+        return paires, faire_juger(juge, paires, journal).preferences
     note = lambda dite, vote: f1(dite, vote.choisie) - f1(dite, vote.ecartee)  # noqa: E731
-    ecarts = [
-        note(b, vote) - note(a, vote)
-        for vote, (a, _), (b, _) in zip(votes, avant, apres, strict=True)
-    ]
-    bouge = [ecart for ecart in ecarts if ecart]
-    return Part(sum(ecart > 0 for ecart in bouge), len(bouge))
+    return paires, {
+        paire.empreinte: int(np.sign(note(paire.reponses[1], vote) - note(paire.reponses[0], vote)))
+        for paire, vote in zip(paires, votes, strict=True)
+    }
+
+
+def a_longueur_egale(ecarts: Sequence[float], victoires: Sequence[bool]) -> str:
+    """La part des victoires si les deux réponses avaient la même longueur, et son intervalle.
+
+    Une régression logistique dit ce que la longueur explique ; on lit sa valeur à l'écart nul.
+    Source : Dubois et al., 2024 (Length-Controlled AlpacaEval, arXiv:2404.04475).
+
+    Args:
+        ecarts: la longueur de la seconde réponse moins celle de la première, paires départagées.
+        victoires: la seconde l'emporte-t-elle ?
+    """
+    gagnees = np.array(victoires)
+    if len(set(victoires)) < 2:
+        return "non défini"
+    reduits = np.tanh(np.array(ecarts) / (np.std(ecarts) or 1))[:, None]
+
+    def a_l_ecart_nul(rangs: np.ndarray) -> float:
+        if len(set(gagnees[rangs].tolist())) < 2:
+            return float(gagnees[rangs][0])
+        return float(expit(LogisticRegression().fit(reduits[rangs], gagnees[rangs]).intercept_[0]))
+
+    bornes = reechantillonner(
+        lambda rangs: np.apply_along_axis(a_l_ecart_nul, -1, rangs), len(gagnees), tirages=REPRISES
+    ).bornes
+    bas, haut = (en_francais(100 * borne) for borne in bornes)
+    return f"{en_pourcent(a_l_ecart_nul(np.arange(len(gagnees))))} (entre {bas} et {haut}\u00a0%)"
 
 
 # ---------------------------------------------------------------- le tableau
@@ -236,7 +276,8 @@ TITRES = (
     "choisie plus longue",
     "choisie plus courte",
     "marge médiane (nats)",
-    "se rapprochent de la choisie",
+    "l’emportent sur l’avant",
+    "à longueur égale",
     "mots par réponse",
     "suites de deux mots distinctes",
     "réponses closes",
@@ -248,7 +289,9 @@ TITRES = (
 def mesurer(nom: str, variante: str, departs: Sequence[Depart], options) -> str:
     """Une ligne du tableau : une sorte de votes, toutes graines réunies."""
     test, temoins = options.test, options.temoins
-    suivies, marges, proches, longueurs, variete, closes, oubli, derive = ([] for _ in range(8))
+    suivies, marges, longueurs, variete, closes, oubli, derive = ([] for _ in range(7))
+    ecarts: list[float] = []
+    victoires: list[bool] = []
     par_longueur: list[Suivies] = []
     for graine, depart in zip(options.graines, departs, strict=True):
         votes = SORTES[nom](options.appris, graine)
@@ -266,7 +309,12 @@ def mesurer(nom: str, variante: str, departs: Sequence[Depart], options) -> str:
         suivies += gains.respectees.tolist()
         marges += gains.marges.tolist()
         ecrites = ecrire(affine, depart.tokenizer, test)
-        proches.append(plus_proche_de_la_choisie(test, depart.ecrites, ecrites))
+        paires, preferences = departager(
+            test, depart.ecrites, ecrites, options.juge, options.journal
+        )
+        departagees = [paire for paire in paires if preferences.get(paire.empreinte)]
+        ecarts += [len(p.reponses[1]) - len(p.reponses[0]) for p in departagees]
+        victoires += [preferences[p.empreinte] > 0 for p in departagees]
         longueurs += [len(mots(texte)) for texte, _ in ecrites]
         variete += [distinct(texte) for texte, _ in ecrites]
         closes += [close for _, close in ecrites]
@@ -282,7 +330,8 @@ def mesurer(nom: str, variante: str, departs: Sequence[Depart], options) -> str:
         en_pourcent(reunies([s.quand_plus_longue for s in par_longueur]).taux),
         en_pourcent(reunies([s.quand_plus_courte for s in par_longueur]).taux),
         en_ecart(float(np.median(marges)), 2),
-        str(reunies(proches)),
+        str(Part(sum(victoires), len(victoires))),
+        a_longueur_egale(ecarts, victoires),
         _avec_bornes(moyenne(longueurs), 1),
         en_pourcent(float(releve(variete).valeur())),
         en_pourcent(float(np.mean(closes))),
@@ -331,12 +380,16 @@ def main() -> None:
     analyse.add_argument("--graines", type=int, nargs="+", default=list(GRAINES))
     analyse.add_argument("--questions", type=int, help="questions de test ; toutes par défaut")
     analyse.add_argument("--epoques", type=float, default=4, help="pour --synthetique")
+    analyse.add_argument("--juge", help="adresse d'un modèle qui départage, à la façon d'OpenAI")
+    analyse.add_argument("--juge_modele", default="juge", help="son nom à cette adresse")
+    analyse.add_argument("--journal", type=Path, default=Path("sorties/juge_preferences.jsonl"))
     analyse.add_argument("--variantes", nargs="+", default=["dpo", "longueur"], choices=VARIANTES)
     options = analyse.parse_args()
     if options.synthetique:
         for ligne in mesurer_les_synthetiques(options.graines, options.epoques, options.variantes):
             print(ligne, flush=True)
         return
+    options.juge = options.juge and JugeDistant(options.juge, options.juge_modele)
     options.votes = lire_votes("preferences")
     options.appris = votes_du_jeu(options.votes, "entrainement")
     options.test = votes_du_jeu(options.votes, "test")[: options.questions]

@@ -1,8 +1,13 @@
 """Apprendre des préférences : la perte à la main, la marche et ses protections, la commande."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 import fabrique
-from benchmarks.preferences import melanger, selon_la_longueur, synthetiques
+from benchmarks.preferences import (
+    a_longueur_egale,
+    departager,
+    melanger,
+    selon_la_longueur,
+    synthetiques,
+)
 from fabrique.corpus.votes import Avis, Preference
 from fabrique.entrainement import entraineur
 from fabrique.entrainement.adaptateur import poser
@@ -26,6 +37,7 @@ from fabrique.entrainement.preferences import (
     votes_en_jetons,
 )
 from fabrique.entrainement.reglages_preferences import ReglagesPreferences
+from fabrique.evaluation.grille import GRILLE
 from fabrique.ligne_de_commande import principal
 from fabrique.machine.profil import JUMEAU
 from fabrique.modeles.origine import lire_origine
@@ -168,7 +180,9 @@ def test_les_preferences_s_apprennent(appris):
     assert (appris.exemples, appris.pas) == (8, 8)
 
 
-def test_tuee_puis_relancee_l_adaptateur_est_le_meme(dossier_petit, appris, tmp_path, monkeypatch):
+def test_interrompue_puis_relancee_l_adaptateur_est_le_meme(
+    dossier_petit, appris, tmp_path, monkeypatch
+):
     pas = entraineur.EntraineurParLongueur.training_step
 
     def tuer(self, *args, **autres):
@@ -277,6 +291,37 @@ def test_des_votes_melanges_sont_retournes_une_fois_sur_deux():
     assert [{p.choisie, p.ecartee} for p in melanges] == [{p.choisie, p.ecartee} for p in appris]
 
 
+def test_a_longueur_egale_la_longueur_n_explique_plus_rien():
+    """Gagner parce qu'on est court ne compte plus ; gagner à toute longueur compte encore."""
+    taux = lambda texte: int(texte.split("\u00a0")[0])  # noqa: E731
+    ecarts = [*range(-20, 0), *range(1, 21)]
+    assert taux(a_longueur_egale(ecarts, [e < 0 for e in ecarts])) == 50
+    # Presque toujours plus courte, et gagnante d'autant : 40 victoires sur 48 sans ce calcul.
+    courtes = [*ecarts[:20] * 2, *range(1, 9)]
+    assert abs(taux(a_longueur_egale(courtes, [e < 0 for e in courtes])) - 50) < 20
+    assert taux(a_longueur_egale(ecarts, [n % 4 > 0 for n in range(40)])) == 75
+    assert a_longueur_egale(ecarts, [True] * 40) == "non défini"
+
+
+def test_un_juge_departage_dans_les_deux_ordres(tmp_path):
+    """Un juge qui préfère toujours la place A se contredit : personne ne l'emporte."""
+
+    class Constant:
+        nom = "constant"
+
+        def __call__(self, consigne, matiere):
+            criteres = {critere.nom: "A" for critere in GRILLE}
+            return json.dumps({"raison": "En tête.", "criteres": criteres, "gagnant": "A"})
+
+    dites = lambda mot: [(f"{mot} {n}", True) for n in range(len(PAIRES))]  # noqa: E731
+    _, sans_juge = departager(
+        PAIRES, dites("nulle part"), [(p.choisie, True) for p in PAIRES], None, ""
+    )
+    assert set(sans_juge.values()) == {1}
+    _, jugees = departager(PAIRES, dites("ici"), dites("là"), Constant(), tmp_path / "j.jsonl")
+    assert set(jugees.values()) == {0}
+
+
 def test_la_regle_de_longueur_choisit_toujours_la_plus_courte():
     paires = [*PAIRES, *(replace(p, choisie=p.ecartee, ecartee=p.choisie) for p in PAIRES)]
     assert all(len(p.choisie) < len(p.ecartee) for p in selon_la_longueur(paires))
@@ -332,6 +377,52 @@ def test_la_commande_apprend_mesure_et_dit_comment_revenir(
     # La sortie ne peut pas être le départ : l'ancien serait perdu.
     assert principal([*commande, "--adaptateur", str(sortie), "--sortie", str(sortie)]) == DONNEES
     assert "serait perdu" in capsys.readouterr().err
+
+
+#: Ce qui précède la commande quand elle doit mourir au troisième pas.
+TUER_AU_PAS_3 = "from meurtres import au_pas; au_pas(3)"
+COMMANDE = "import sys; from fabrique.ligne_de_commande import principal; sys.exit(principal())"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL n’y existe pas")
+def test_tuee_par_kill_9_la_commande_relancee_rend_le_meme_adaptateur(
+    dossier_petit, fichier, tmp_path
+):
+    """La commande, dans son processus, tuée au troisième de ses six pas ; la même, d'une traite."""
+    commande = ["preferer", "--model", str(dossier_petit), "--dataset", str(fichier)]
+    commande += [
+        "--cutoff_len",
+        "64",
+        "--save_steps",
+        "2",
+        "--mbatch_size",
+        "1",
+        "--batch_size",
+        "1",
+    ]
+    tests = str(Path(__file__).parent)
+
+    def lancer(avant, sortie):
+        return subprocess.run(
+            [sys.executable, "-c", f"{avant}\n{COMMANDE}", *commande, "--sortie", str(sortie)],
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{tests}:{Path(tests).parent}",
+                "OMP_NUM_THREADS": "1",
+            },
+            capture_output=True,
+            text=True,
+        )
+
+    tuee, traite = tmp_path / "tuee", tmp_path / "traite"
+    assert lancer(TUER_AU_PAS_3, tuee).returncode == -signal.SIGKILL
+    assert (tuee / "checkpoint-2").is_dir()
+    assert not (tuee / "adapter_model.safetensors").exists()
+    reprise = lancer("", tuee)
+    assert reprise.returncode == 0, reprise.stderr[-2000:]
+    assert lancer("", traite).returncode == 0
+    assert poids(tuee) == poids(traite)
+    assert json.loads((tuee / "rapport.json").read_text("utf-8"))["pas_faits"] == 4
 
 
 def test_des_donnees_personnelles_se_refusent(dossier_petit, tmp_path, capsys):
