@@ -18,7 +18,11 @@ from typer.core import TyperCommand, TyperGroup
 from fabrique import __version__
 from fabrique.corpus.documents.blocs import ReglagesLecture
 from fabrique.entrainement.reglages import Reglages, ReglagesPreentrainement
-from fabrique.entrainement.reglages_classement import METHODES, ReglagesClassement
+from fabrique.entrainement.reglages_classement import (
+    METHODES,
+    ReglagesClassement,
+    ReglagesDistillation,
+)
 from fabrique.entrainement.reglages_preferences import ReglagesPreferences
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.evaluation.reglages_epreuve import ReglagesEpreuve
@@ -935,10 +939,22 @@ def encodeur(
 
 
 classer = _sous_groupe(
-    "classer", "Ranger des textes sous des étiquettes : apprendre, puis prédire."
+    "classer", "Ranger des textes sous des étiquettes : apprendre, prédire, distiller."
 )
 ColonneTexte = Annotated[
     str, typer.Option("--texte", help="Colonne du texte ; vide : un nom courant.")
+]
+Methode = Annotated[
+    str, typer.Option("--methode", help=f"{', '.join(METHODES)} : du plus léger au plus lourd.")
+]
+ModeleDeRangement = Annotated[
+    str, typer.Option("--model", help="Modèle de langage des méthodes gele, lora et entier.")
+]
+AccepterPersonnelles = Annotated[
+    bool,
+    typer.Option(
+        "--accepter_donnees_personnelles", help="Apprend même un fichier qui en contient."
+    ),
 ]
 
 
@@ -951,24 +967,15 @@ def entrainer(
         typer.Argument(help="Tableau d’un texte et d’une étiquette par ligne, ou corpus livré."),
     ],
     sortie: Annotated[Path, typer.Option("--sortie", help="Dossier du classifieur, à créer.")],
-    methode: Annotated[
-        str, typer.Option("--methode", help=f"{', '.join(METHODES)} : du plus léger au plus lourd.")
-    ] = "mots",
-    model: Annotated[
-        str, typer.Option("--model", help="Modèle de langage des méthodes gele, lora et entier.")
-    ] = "falcon-poche",
+    methode: Methode = "mots",
+    model: ModeleDeRangement = "falcon-poche",
     revision: Revision = "",
     texte: ColonneTexte = "",
     etiquette: Annotated[
         str, typer.Option("--etiquette", help="Colonne de l’étiquette ; vide : un nom courant.")
     ] = "",
     reglages: dict,
-    accepter_donnees_personnelles: Annotated[
-        bool,
-        typer.Option(
-            "--accepter_donnees_personnelles", help="Apprend même un fichier qui en contient."
-        ),
-    ] = False,
+    accepter_donnees_personnelles: AccepterPersonnelles = False,
     en_json: Json = False,
 ) -> None:
     """Entraîne un classifieur sur votre tableau, et le juge sur des textes mis de côté."""
@@ -1002,6 +1009,65 @@ def predire(
 
     combien = predire_un_fichier(classifieur, fichier, sortie, texte, ecraser)
     print(f"{accorder(combien, 'texte rangé', 'textes rangés')} dans {sortie}.")
+
+
+@classer.command(cls=Commande)
+@_reglee_par(ReglagesDistillation)
+def distiller(
+    *,
+    fichier: Annotated[
+        str, typer.Argument(help="Tableau de textes ; leur étiquette n’est pas lue.")
+    ],
+    sortie: Annotated[Path, typer.Option("--sortie", help="Dossier de l’élève, à créer.")],
+    maitre: Annotated[
+        list[Path] | None,
+        typer.Option("--maitre", help="Dossier d’un classifieur ; à répéter : ils votent."),
+    ] = None,
+    adresse: Annotated[
+        str,
+        typer.Option(
+            "--adresse",
+            help="Maître à une adresse compatible OpenAI ; clé : FABRIQUE_CLE_GENERATEUR.",
+        ),
+    ] = "",
+    maitre_model: Annotated[
+        str, typer.Option("--maitre_model", help="Le modèle, au nom que l’adresse lui donne.")
+    ] = "",
+    etiquettes: Annotated[
+        str,
+        typer.Option("--etiquettes", help="Celles du maître distant, séparées par des virgules."),
+    ] = "",
+    verite: Annotated[
+        str, typer.Option("--verite", help="Tableau de textes à l’étiquette vérifiée, pour juger.")
+    ] = "",
+    methode: Methode = "mots",
+    model: ModeleDeRangement = "falcon-poche",
+    revision: Revision = "",
+    texte: ColonneTexte = "",
+    reglages: dict,
+    accepter_donnees_personnelles: AccepterPersonnelles = False,
+    en_json: Json = False,
+) -> None:
+    """Fait ranger des textes par un maître, et les fait apprendre à un classifieur plus léger."""
+    from fabrique.recettes import distillation
+
+    noms = [nom.strip() for nom in etiquettes.split(",") if nom.strip()]
+    journal = sortie.with_name(f"{sortie.name}.journal.jsonl")
+    fait = distillation.distiller(
+        fichier,
+        sortie,
+        distillation.choisir_maitre(
+            maitre or [], adresse, maitre_model, noms, journal, accepter_donnees_personnelles
+        ),
+        methode,
+        ReglagesDistillation(**reglages),
+        verite=verite,
+        base=model,
+        revision=revision or None,
+        texte=texte,
+        accepter_donnees_personnelles=accepter_donnees_personnelles,
+    )
+    _montrer(fait.en_dictionnaire() if en_json else fait)
 
 
 entites = _sous_groupe(

@@ -64,11 +64,7 @@ def lire_etiquetes(
     """
     chemin, lignes = ouvrir(source)
     lus = list(_lire(lignes, chemin, texte, etiquette))
-    refuser_mal_decodes(
-        [Exemple(r, lu.ligne, contenu=_en_exemple(lu)) for r, lu in enumerate(lus, 1)], chemin
-    )
-    if not accepter_donnees_personnelles:
-        _refuser_les_personnes(lus, chemin)
+    _refuser_les_fautes(lus, chemin, accepter_donnees_personnelles)
     _refuser_la_contamination(lus, chemin)
     _verifier_les_etiquettes(lus, chemin)
     _dire_les_doublons(lus, chemin)
@@ -83,6 +79,23 @@ def lire_textes(source: str | Path, texte: str = "") -> list[str]:
     """
     chemin, lignes = ouvrir(source)
     return [_champ(ligne, chemin, texte, TEXTES, "--texte") for ligne in lignes]
+
+
+def lire_a_ranger(
+    source: str | Path, texte: str = "", accepter_donnees_personnelles: bool = False
+) -> list[TexteEtiquete]:
+    """Les textes d'un fichier que l'on fera ranger, puis apprendre : leur étiquette est vide.
+
+    Raises:
+        ErreurFabrique: fichier illisible ou mal décodé, colonne absente ou vide, données personnelles.
+    """
+    chemin, lignes = ouvrir(source)
+    lus = [
+        TexteEtiquete(_champ(ligne, chemin, texte, TEXTES, "--texte"), "", "", ligne.numero)
+        for ligne in lignes
+    ]
+    _refuser_les_fautes(lus, chemin, accepter_donnees_personnelles)
+    return lus
 
 
 def en_dataset(lus: Sequence[TexteEtiquete]) -> Dataset:
@@ -153,6 +166,17 @@ def _champ(ligne: Ligne, chemin: Path, voulue: str, connues: Sequence[str], opti
 
 
 # ---------------------------------------------------------------- contrôler
+
+
+def _refuser_les_fautes(
+    lus: Sequence[TexteEtiquete], chemin: Path, accepter_donnees_personnelles: bool
+) -> None:
+    """Refuse ce qui ne s'apprend pas : un texte mal décodé, et une personne si on ne l'accepte pas."""
+    refuser_mal_decodes(
+        [Exemple(r, lu.ligne, contenu=_en_exemple(lu)) for r, lu in enumerate(lus, 1)], chemin
+    )
+    if not accepter_donnees_personnelles:
+        _refuser_les_personnes(lus, chemin)
 
 
 def _refuser_les_personnes(lus: Sequence[TexteEtiquete], chemin: Path) -> None:

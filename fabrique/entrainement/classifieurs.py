@@ -28,12 +28,8 @@ from fabrique.socle.erreurs import ErreurFabrique
 FICHE, POIDS = "classifieur.json", "classifieur.safetensors"
 
 
-class Classifieur(Protocol):
+class Rangeur(Protocol):
     """Ce qui donne à un texte une probabilité par étiquette."""
-
-    @property
-    def methode(self) -> str:
-        """Son nom dans ``METHODES``."""
 
     @property
     def etiquettes(self) -> tuple[str, ...]:
@@ -41,6 +37,14 @@ class Classifieur(Protocol):
 
     def probabilites(self, textes: Sequence[str]) -> np.ndarray:
         """Les probabilités. Forme : (textes, étiquettes) ; chaque rangée fait 1."""
+
+
+class Classifieur(Rangeur, Protocol):
+    """Un rangeur appris, qui s'enregistre."""
+
+    @property
+    def methode(self) -> str:
+        """Son nom dans ``METHODES``."""
 
     def enregistrer(self, dossier: Path) -> None:
         """L'écrit dans un dossier, d'où ``relire`` le rend."""

@@ -20,7 +20,7 @@ METHODES = {
 
 @dataclass(frozen=True)
 class ReglagesClassement:
-    """Les réglages de l'apprentissage ; les trois derniers ne servent qu'aux têtes affinées.
+    """Les réglages de l'apprentissage.
 
     Les valeurs par défaut ont été choisies sur le seul jeu de validation des démarches
     (``python -m benchmarks.classer --reglages``).
@@ -28,6 +28,9 @@ class ReglagesClassement:
 
     test: float = reglage(0.2, "Part mise de côté pour juger, sans colonne « jeu ».", PART)
     graine: int = reglage(42, "Graine du hasard.", RANG)
+    encodeur: str = reglage(
+        "poche", "Encodeur de la méthode sens : poche, e5, ou le dossier d’un encodeur."
+    )
     cutoff_len: int = reglage(96, "Jetons lus de chaque texte.", COMPTE)
     epochs: int = reglage(8, "Lectures des exemples (lora, entier).", COMPTE)
     batch_size: int = reglage(16, "Exemples par pas (lora, entier).", COMPTE)
@@ -42,3 +45,12 @@ class ReglagesClassement:
 
 
 PAR_DEFAUT = ReglagesClassement()
+
+
+@dataclass(frozen=True)
+class ReglagesDistillation(ReglagesClassement):
+    """Les réglages de l'élève, et ce qu'il demande de son maître."""
+
+    seuil: float = reglage(
+        0.0, "Probabilité du maître sous laquelle un texte ne s’apprend pas.", PART
+    )

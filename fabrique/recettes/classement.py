@@ -16,6 +16,7 @@ from fabrique.entrainement.classifieurs import (
     Classifieur,
     Comptes,
     Lineaire,
+    Rangeur,
     Sens,
     lire_fiche,
 )
@@ -165,12 +166,7 @@ def apprendre(
     Raises:
         ErreurFabrique: méthode inconnue.
     """
-    if methode not in METHODES:
-        raise ErreurFabrique(
-            f"la méthode « {methode} » n’existe pas",
-            f"Choisissez entre {', '.join(METHODES)}",
-            champ="--methode",
-        )
+    _verifier_methode(methode)
     if methode in ("lora", "entier"):
         from fabrique.entrainement.tete import apprendre_tete
 
@@ -179,8 +175,30 @@ def apprendre(
     if methode == "gele":
         gele = vue or Gele.charger(base, revision)
         return Lineaire.apprendre(methode, gele, textes, etiquettes, souplesse, centrer=True)
-    lue = Sens() if methode == "sens" else Comptes.apprendre(methode, textes)
+    lue = Sens(reglages.encodeur) if methode == "sens" else Comptes.apprendre(methode, textes)
     return Lineaire.apprendre(methode, lue, textes, etiquettes, souplesse)
+
+
+def verifier_avant(methode: str, sortie: Path) -> None:
+    """Ce qui se vérifie avant de rien lire.
+
+    Raises:
+        ErreurFabrique: méthode inconnue, ou dossier de sortie occupé.
+    """
+    _verifier_methode(methode)
+    if sortie.exists() and (not sortie.is_dir() or any(sortie.iterdir())):
+        raise ErreurFabrique(
+            "le dossier de sortie n’est pas vide", "Donnez le nom d’un dossier à créer", sortie
+        )
+
+
+def _verifier_methode(methode: str) -> None:
+    if methode not in METHODES:
+        raise ErreurFabrique(
+            f"la méthode « {methode} » n’existe pas",
+            f"Choisissez entre {', '.join(METHODES)}",
+            champ="--methode",
+        )
 
 
 def relire(dossier: Path) -> Classifieur:
@@ -245,12 +263,7 @@ def entrainer(
         ErreurFabrique: fichier qu'on ne peut pas apprendre, méthode inconnue, ou dossier de sortie
             occupé.
     """
-    if methode not in METHODES:
-        apprendre(methode, [], [])
-    if sortie.exists() and (not sortie.is_dir() or any(sortie.iterdir())):
-        raise ErreurFabrique(
-            "le dossier de sortie n’est pas vide", "Donnez le nom d’un dossier à créer", sortie
-        )
+    verifier_avant(methode, sortie)
     lus = lire_etiquetes(source, texte, etiquette, accepter_donnees_personnelles)
     appris, juges = separer(lus, reglages)
     depart = time.monotonic()
@@ -275,14 +288,18 @@ def entrainer(
 
 @dataclass(frozen=True)
 class Range:
-    """Un texte et l'étiquette qu'on lui donne, avec sa probabilité."""
+    """Un texte et l'étiquette qu'on lui donne, avec sa probabilité.
+
+    Args:
+        probabilite: de 0 à 1 ; ``None`` de qui range sans dire sa confiance.
+    """
 
     texte: str
     etiquette: str
-    probabilite: float
+    probabilite: float | None
 
 
-def predire(classifieur: Classifieur, textes: Sequence[str]) -> list[Range]:
+def predire(classifieur: Rangeur, textes: Sequence[str]) -> list[Range]:
     """L'étiquette la plus probable de chaque texte."""
     probabilites = classifieur.probabilites(textes)
     return [
@@ -302,9 +319,16 @@ def predire_un_fichier(
     verifier_sortie(sortie, source, ecraser=ecraser)
     textes = lire_textes(source, texte)
     rangees = predire(relire(dossier), textes)
+    ecrire_rangees(sortie, rangees)
+    return len(rangees)
+
+
+def ecrire_rangees(sortie: Path, rangees: Sequence[Range], **colonnes: str) -> None:
+    """Écrit un CSV : texte, étiquette, probabilité, et des colonnes dont la valeur est partout la même."""
     ecrit = io.StringIO()
     tableau = csv.writer(ecrit)
-    tableau.writerow(("texte", "etiquette", "probabilite"))
-    tableau.writerows((r.texte, r.etiquette, round(r.probabilite, 4)) for r in rangees)
+    tableau.writerow(("texte", "etiquette", "probabilite", *colonnes))
+    for r in rangees:
+        probabilite = "" if r.probabilite is None else round(r.probabilite, 4)
+        tableau.writerow((r.texte, r.etiquette, probabilite, *colonnes.values()))
     ecrire_signe(sortie, ecrit.getvalue())
-    return len(rangees)

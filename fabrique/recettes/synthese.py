@@ -8,15 +8,11 @@ redemande rien, même quand les filtres changent.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from fabrique.corpus.conversion import ecrire_exemples
 from fabrique.corpus.doublons import Index, jumeler, signature
@@ -27,28 +23,21 @@ from fabrique.corpus.selection import Criteres
 from fabrique.corpus.sourcees import presenter
 from fabrique.evaluation.avis import AvisIllisible, objets_json, sans_brouillon
 from fabrique.evaluation.grille import entre_balises
-from fabrique.evaluation.juges import Juge, JugeDistant, Panne
-from fabrique.evaluation.paires import empreinte, relire_lignes
+from fabrique.evaluation.juges import Juge, JugeDistant
+from fabrique.recettes.echanges import VARIABLE_DE_CLE, Echanges, prevenir
 from fabrique.recettes.reglages_synthese import ReglagesSynthese
 from fabrique.recherche.citations import MOT, Regle, controler_reponse
 from fabrique.recherche.fiches import lire_fiches
 from fabrique.recherche.passages import Passage, couper
 from fabrique.socle.colonnes import en_colonnes
-from fabrique.socle.emplacements import ajouter_ligne, verifier_sortie
+from fabrique.socle.emplacements import verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_francais
 from fabrique.socle.suivi import derriere_une_barre
 
-JOURNAL = logging.getLogger(__name__)
-
 COMME_PREVU = ReglagesSynthese()
-#: Où lire la clé du générateur : jamais sur la ligne de commande, ni dans un fichier.
-VARIABLE_DE_CLE = "FABRIQUE_CLE_GENERATEUR"
-#: Des pannes de suite au-delà desquelles le serveur est tenu pour perdu.
-PANNES_DE_SUITE = 3
 #: Sans tirage au sort, et de quoi écrire plusieurs réponses.
 DEMANDE = {"temperature": 0, "max_tokens": 1200}
-CHAMPS = ("cle", "texte", "generateur", "date")
 
 CONSIGNE = """\
 Vous préparez des exemples pour un assistant de service public. Lisez le passage, puis écrivez {nombre} \
@@ -154,58 +143,7 @@ class _Dejavues:
         self.textes.append(question)
 
 
-# ---------------------------------------------------------------- demander
-
-
-class _Echanges:
-    """Ce que les modèles ont dit, relu du journal, ou demandé puis écrit.
-
-    Args:
-        journal: le fichier où chaque texte est ajouté, aussitôt venu.
-
-    Raises:
-        ErreurFabrique: le fichier existe, et n'est pas un journal.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        lignes, abimees = relire_lignes(journal, CHAMPS)
-        if abimees and not lignes:
-            raise ErreurFabrique(
-                "ce fichier existe déjà et n’est pas le journal d’une synthèse",
-                "Déplacez-le, ou donnez un autre nom à la sortie",
-                journal,
-            )
-        self.journal = journal
-        self.lus: dict[str, dict[str, Any]] = {ligne["cle"]: ligne for ligne in lignes}
-        self.pannes = self.de_suite = 0
-
-    def demander(self, modele: Juge, consigne: str, matiere: str) -> dict[str, Any] | None:
-        """Ce que le modèle a répondu ; rien s'il est tombé en panne.
-
-        Raises:
-            ErreurFabrique: insister ne servirait à rien.
-        """
-        cle = empreinte(modele.nom, consigne, matiere)
-        if cle in self.lus:
-            return self.lus[cle]
-        try:
-            texte = modele(consigne, matiere)
-        except Panne as panne:
-            self.pannes += 1
-            self.de_suite += 1
-            if panne.definitive or self.de_suite == PANNES_DE_SUITE:
-                raise ErreurFabrique(
-                    str(panne),
-                    "Vérifiez l’adresse, le nom du modèle et la clé, puis relancez la même "
-                    "commande : ce qui est écrit ne sera pas redemandé",
-                    self.journal,
-                ) from None
-            return None
-        self.de_suite = 0
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        self.lus[cle] = {"cle": cle, "texte": texte, "generateur": modele.nom, "date": date}
-        ajouter_ligne(self.journal, self.lus[cle])
-        return self.lus[cle]
+# ---------------------------------------------------------------- lire ce qui est dit
 
 
 def _candidats(ligne: dict[str, Any], passage: Passage) -> Iterator[Candidat]:
@@ -363,7 +301,7 @@ def synthetiser_a_distance(
     generateur = JugeDistant(adresse, modele, VARIABLE_DE_CLE, options=dict(DEMANDE))
     juge = JugeDistant(adresse_du_juge, modele_du_juge) if adresse_du_juge else None
     for appelee in filter(None, (adresse, adresse_du_juge)):
-        prevenir(appelee)
+        prevenir(appelee, "Les fiches partent")
     return synthetiser(fiches, sortie, generateur, reglages, juge, ecraser)
 
 
@@ -390,7 +328,7 @@ def synthetiser(
     """
     ecartes_dans = sortie.with_suffix(".ecartes.jsonl")
     _verifier_sorties(sortie, ecartes_dans, fiches, ecraser)
-    echanges = _Echanges(sortie.with_suffix(".journal.jsonl"))
+    echanges = Echanges(sortie.with_suffix(".journal.jsonl"))
     _, envoyes, retenus = _lire(fiches)
     candidats, muets = [], 0
     for passage in derriere_une_barre(envoyes, "Questions"):
@@ -418,7 +356,7 @@ def _choisir(
     candidats: list[Candidat],
     reglages: ReglagesSynthese,
     juge: Juge | None,
-    echanges: _Echanges,
+    echanges: Echanges,
 ) -> tuple[list[Candidat], list[dict]]:
     """Les candidats gardés, et les autres avec leurs motifs ; le juge ne lit que ce qui a passé le reste."""
     gardes: list[Candidat] = []
@@ -463,19 +401,3 @@ def _consigne(reglages: ReglagesSynthese) -> str:
 
 def _matiere(passage: Passage) -> str:
     return entre_balises(passage=f"{passage.titre}\n{passage.texte}")
-
-
-def prevenir(adresse: str) -> None:
-    """Dit vers quelle machine partent les fiches, quand ce n'est pas celle-ci."""
-    hote = urlsplit(adresse).hostname or ""
-    if not _est_ici(hote):
-        JOURNAL.warning(
-            f"Les fiches partent vers {hote} : n’envoyez que ce qui peut sortir de la maison."
-        )
-
-
-def _est_ici(hote: str) -> bool:
-    try:
-        return ip_address(hote).is_loopback
-    except ValueError:
-        return hote == "localhost"
