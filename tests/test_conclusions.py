@@ -75,9 +75,9 @@ def le_pdf_repare() -> bool:
     return (len(notre.coder("━" * 6 + " " + abime)), len(notre.coder(" " + propre))) == (42, 11)
 
 
-def votre_tokenizer_ne_vaut_pas_mieux() -> bool:
-    votre, hasard = nombres("01", rf"votre tokenizer : {N} ; au hasard : {N}\.")
-    return votre > hasard
+def votre_tokenizer_fait_moins_bien() -> bool:
+    sien, votre = nombres("01", rf"son tokenizer : {N} ; .*?votre tokenizer : {N} ;")
+    return votre > 1.5 * sien
 
 
 def les_coupures() -> bool:
@@ -146,9 +146,9 @@ def l_unite_etait_deja_fausse() -> bool:
 #: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
 CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("00", "avant comme après, parle d’autre chose", personne_ne_parle_de_la_lune),
-    ("01", "Le Falcon de poche redit les mêmes", toujours_les_memes_nombres),
+    ("01", "Un modèle qui redit toujours les mêmes nombres", toujours_les_memes_nombres),
     ("01", "font passer le texte de 42 jetons à 11", le_pdf_repare),
-    ("01", "ne vaut pas mieux ici", votre_tokenizer_ne_vaut_pas_mieux),
+    ("01", "fait ici bien moins bien que le sien", votre_tokenizer_fait_moins_bien),
     ("01", "à 256, un sur dix-sept ; à 512, aucun", les_coupures),
     (
         "02",
