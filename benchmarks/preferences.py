@@ -289,7 +289,8 @@ TITRES = (
 def mesurer(nom: str, variante: str, departs: Sequence[Depart], options) -> str:
     """Une ligne du tableau : une sorte de votes, toutes graines réunies."""
     test, temoins = options.test, options.temoins
-    suivies, marges, longueurs, variete, closes, oubli, derive = ([] for _ in range(7))
+    suivies, marges, oubli, derive = ([] for _ in range(4))
+    reponses: list[tuple[str, bool]] = []
     ecarts: list[float] = []
     victoires: list[bool] = []
     par_longueur: list[Suivies] = []
@@ -315,9 +316,7 @@ def mesurer(nom: str, variante: str, departs: Sequence[Depart], options) -> str:
         departagees = [paire for paire in paires if preferences.get(paire.empreinte)]
         ecarts += [len(p.reponses[1]) - len(p.reponses[0]) for p in departagees]
         victoires += [preferences[p.empreinte] > 0 for p in departagees]
-        longueurs += [len(mots(texte)) for texte, _ in ecrites]
-        variete += [distinct(texte) for texte, _ in ecrites]
-        closes += [close for _, close in ecrites]
+        reponses += ecrites
         oubli += (pertes(affine, depart.tokenizer, temoins) - depart.pertes).tolist()
         # Poser un adaptateur retire l'autre : le départ se repose pour être comparé.
         kl = kl_par_jeton(affine, _repose(depart), test, ecrites)
@@ -332,12 +331,26 @@ def mesurer(nom: str, variante: str, departs: Sequence[Depart], options) -> str:
         en_ecart(float(np.median(marges)), 2),
         str(Part(sum(victoires), len(victoires))),
         a_longueur_egale(ecarts, victoires),
-        _avec_bornes(moyenne(longueurs), 1),
-        en_pourcent(float(releve(variete).valeur())),
-        en_pourcent(float(np.mean(closes))),
+        *_ce_qu_il_ecrit(reponses),
         _avec_bornes(moyenne(oubli), 3, signe=True),
         _avec_bornes(releve(derive), 3),
     ]
+    return f"| {' | '.join(cases)} |"
+
+
+def _ce_qu_il_ecrit(reponses: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
+    """Mots par réponse, suites de deux mots distinctes, part des réponses closes."""
+    return (
+        _avec_bornes(moyenne([len(mots(texte)) for texte, _ in reponses]), 1),
+        en_pourcent(float(releve([distinct(texte) for texte, _ in reponses]).valeur())),
+        en_pourcent(float(np.mean([close for _, close in reponses]))),
+    )
+
+
+def _rangee_du_depart(departs: Sequence[Depart]) -> str:
+    """La première ligne du tableau : le modèle d'avant, qui n'a rien appris des votes."""
+    ecrites = [dite for depart in departs for dite in depart.ecrites]
+    cases = ["aucun : le départ", "—", *["—"] * 6, *_ce_qu_il_ecrit(ecrites), "—", "—"]
     return f"| {' | '.join(cases)} |"
 
 
@@ -404,6 +417,7 @@ def main() -> None:
                 print(ligne, flush=True)
             return
         print(f"| {' | '.join(TITRES)} |\n|---|---|{'--:|' * (len(TITRES) - 2)}")
+        print(_rangee_du_depart(departs), flush=True)
         for nom, variante in product(
             ("les votes", "mélangés", "la plus courte"), options.variantes
         ):
