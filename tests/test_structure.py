@@ -23,7 +23,12 @@ from fabrique.ligne_de_commande import principal
 from fabrique.modeles import chargement
 from fabrique.modeles.cloture import jetons_au_moins
 from fabrique.modeles.contrainte import SelonGrammaire, accepte
-from fabrique.modeles.formes import grammaire_de_la_forme, grammaire_json, verifier_schema
+from fabrique.modeles.formes import (
+    grammaire_de_la_forme,
+    grammaire_json,
+    pour_llama_cpp,
+    verifier_schema,
+)
 from fabrique.modeles.generation import generer_par_lots
 from fabrique.socle.erreurs import ErreurFabrique
 
@@ -251,3 +256,14 @@ def test_la_commande_refuse_avant_de_charger(options, tmp_path, monkeypatch, cap
         assert "ligne 2" in dit
     if options[-1] == "sans_suite.json":
         assert "$.uniqueItems" in dit
+
+
+def test_llama_cpp_lit_les_separateurs_a_la_lettre():
+    """Un schéma qui porterait les mêmes mots n'est pas touché ; une grammaire sans schéma non plus."""
+    schema = {"type": "object", "const": {"item_separator": ", ?"}}
+    avant, apres = grammaire_json(schema), pour_llama_cpp(grammaire_json(schema))
+    lus = [json.loads(g.removeprefix("start: %json ")) for g in (avant, apres)]
+    assert [lu["x-guidance"]["item_separator"] for lu in lus] == [", ?", ","]
+    assert [lu["x-guidance"]["key_separator"] for lu in lus] == [": ?", ":"]
+    assert all(lu["const"] == schema["const"] for lu in lus)
+    assert pour_llama_cpp("start: /a+/") == "start: /a+/"

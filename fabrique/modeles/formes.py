@@ -29,6 +29,10 @@ SANS_BLANCS = {
         "key_separator": ": ?",
     }
 }
+#: Les mêmes pour llama.cpp, dont le llguidance prend ces séparateurs à la lettre, et non pour des motifs.
+A_LA_LETTRE = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+}
 #: Les mots suivis, d'après les sous-schémas qu'ils portent.
 UN_SCHEMA = {"items", "additionalProperties"}
 DES_SCHEMAS = {"anyOf", "oneOf", "allOf", "prefixItems"}
@@ -92,6 +96,12 @@ def _nommees(schema: object, choix: object, motif: object) -> list[tuple[str, bo
 def grammaire_json(schema: Mapping[str, Any]) -> str:
     """La grammaire des textes JSON qui suivent un schéma, sans blancs libres."""
     return f"start: %json {json.dumps({**schema, **SANS_BLANCS}, ensure_ascii=False)}"
+
+
+def pour_llama_cpp(grammaire: str) -> str:
+    """La même grammaire, telle que le llguidance de llama.cpp la comprend ; sans schéma, rien ne change."""
+    fin, la_sienne = (json.dumps(options)[1:] for options in (SANS_BLANCS, A_LA_LETTRE))
+    return f"{grammaire.removesuffix(fin)}{la_sienne}" if grammaire.endswith(fin) else grammaire
 
 
 def lire_schema(fichier: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from fabrique.modeles.fichier_gguf import SANS_GGUF, FichierGguf
+from fabrique.modeles.formes import pour_llama_cpp
 from fabrique.modeles.gabarits import coder, composer
 from fabrique.modeles.generation import place_dans
 from fabrique.modeles.tokenizer import completer
@@ -166,7 +167,7 @@ class Moteur:
             "cache_prompt": not self.exact,
             **({"logit_bias": [[impose, 1e4]]} if impose is not None else {}),
             "stream": True,
-            **({"grammar": f"{LLGUIDANCE}{grammaire}"} if grammaire else {}),
+            **({"grammar": f"{LLGUIDANCE}{pour_llama_cpp(grammaire)}"} if grammaire else {}),
         }
         morceaux, pas, raisons, refus = [], [], [], []
 
