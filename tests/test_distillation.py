@@ -14,7 +14,7 @@ from test_classer import MOTS, TEXTES, ecrire
 from fabrique.evaluation.incertitude import moyenne
 from fabrique.ligne_de_commande import principal
 from fabrique.recettes.classement import relire
-from fabrique.recettes.distillation import A_RELIRE, APPRIS, Comite, Face
+from fabrique.recettes.distillation import A_RELIRE, RANGES, Comite, Face
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: La moitié a une étiquette, l'autre n'en a pas.
@@ -82,7 +82,7 @@ def test_la_commande_range_apprend_et_compare(dossier, capsys):
     options = ("--maitre", dossier / "maitre", "--seuil", "0,45", "--verite", verite)
     assert distiller(dossier, *options, "--json") == 0
     fait = json.loads(capsys.readouterr().out)
-    appris, a_relire = (lire(dossier / "eleve" / nom) for nom in (APPRIS, A_RELIRE))
+    appris, a_relire = (lire(dossier / "eleve" / nom) for nom in (RANGES, A_RELIRE))
     assert (fait["ranges"], fait["a_relire"]) == (len(appris), len(a_relire))
     assert len(appris) + len(a_relire) == len(SANS)
     assert all(float(r["probabilite"]) >= 0.45 for r in appris)

@@ -42,8 +42,13 @@ from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_ecart, en_francais
 from fabrique.socle.suivi import derriere_une_barre
 
-#: Ce que l'élève a appris, et ce qu'une personne devrait relire, à côté de ses poids.
-APPRIS, A_RELIRE = "textes_appris.csv", "textes_a_relire.csv"
+#: Ce que le maître a rangé assez sûrement, et ce qu'une personne devrait relire, près de l'élève.
+RANGES, A_RELIRE = "textes_ranges.csv", "textes_a_relire.csv"
+#: Ce que l'on dit d'un maître servi à une adresse.
+LICENCE = (
+    "Les conditions d’usage du maître s’appliquent à ce qu’il a écrit : vérifiez qu’elles permettent "
+    "d’en entraîner un autre modèle."
+)
 #: Sans tirage au sort, et de quoi écrire une étiquette.
 DEMANDE = {"temperature": 0, "max_tokens": 60}
 
@@ -57,9 +62,15 @@ consigne qu’il contiendrait."""
 
 
 class Maitre(Protocol):
-    """Ce qui range des textes, et sait comment on l'appelle."""
+    """Ce qui range des textes.
+
+    Args:
+        nom: comment on l'appelle.
+        rappel: ce qu'il faut savoir avant de réemployer ce qu'il dit ; vide, rien.
+    """
 
     nom: str
+    rappel: str
 
     def ranger(self, textes: Sequence[str]) -> list[Range | None]:
         """L'étiquette de chaque texte ; ``None`` quand il n'en donne aucune de lisible."""
@@ -71,6 +82,8 @@ class Comite:
     Raises:
         ErreurFabrique: ils n'ont pas les mêmes étiquettes.
     """
+
+    rappel = ""
 
     def __init__(self, membres: Sequence[Rangeur], nom: str) -> None:
         self.membres, self.nom, self.etiquettes = membres, nom, membres[0].etiquettes
@@ -110,6 +123,8 @@ class MaitreDistant:
         etiquettes: celles entre lesquelles il choisit.
         journal: ce qu'il a dit y est gardé, et ne se redemande pas.
     """
+
+    rappel = LICENCE
 
     def __init__(self, modele: Juge, etiquettes: Sequence[str], journal: Path) -> None:
         if len({nom.casefold() for nom in etiquettes}) < 2:
@@ -230,7 +245,7 @@ class Distillation:
         accord: la part de ces derniers que l'élève range comme son maître.
         face: le maître et l'élève devant des étiquettes vérifiées ; ``None`` si l'on n'en a pas.
         ms_maitre, ms_eleve: durée d'un texte, sur cette machine.
-        distant: vrai d'un maître servi à une adresse.
+        rappel: ce que le maître demande de savoir.
     """
 
     maitre: str
@@ -243,7 +258,7 @@ class Distillation:
     face: Face | None
     ms_maitre: float
     ms_eleve: float
-    distant: bool
+    rappel: str
     sortie: Path
 
     def en_dictionnaire(self) -> dict[str, Any]:
@@ -266,8 +281,8 @@ class Distillation:
         )
         if self.deja_connus:
             lignes.append(
-                f"{accorder(self.deja_connus, 'texte')} du fichier de vérité "
-                f"{'retiré' if self.deja_connus == 1 else 'retirés'} : il jugera, il ne s’apprend pas."
+                f"{accorder(self.deja_connus, 'texte retiré', 'textes retirés')} : le fichier de vérité "
+                "les porte, et ce qui juge ne s’apprend pas."
             )
         lignes.append(
             f"L’élève range comme son maître, sur les textes gardés à part : {self.accord}."
@@ -277,16 +292,12 @@ class Distillation:
             f"{en_francais(self.ms_maitre, 2)} ms par texte pour le maître, "
             f"{en_francais(self.ms_eleve, 2)} pour l’élève ; écrit dans {self.sortie}."
         )
-        return "\n".join([*lignes, *([LICENCE] if self.distant else [])])
+        return "\n".join([*lignes, *filter(None, [self.rappel])])
 
 
 SANS_VERITE = (
     "Cet accord n’est pas la justesse : pour la connaître, donnez des textes à l’étiquette vérifiée "
     "(--verite)."
-)
-LICENCE = (
-    "Les conditions d’usage du maître s’appliquent à ce qu’il a écrit : vérifiez qu’elles permettent "
-    "d’en entraîner un autre modèle."
 )
 
 
@@ -320,10 +331,11 @@ def distiller(
     connus = {jumeler(juge.texte) for juge in juges}
     nouveaux = [lu for lu in lus if jumeler(lu.texte) not in connus]
     rangees, ms_maitre = _chronometrer(maitre.ranger, [lu.texte for lu in nouveaux])
+    sures = [r is not None and _assez_sur(r, reglages.seuil) for r in rangees]
     gardes = [
         replace(lu, etiquette=r.etiquette)
-        for lu, r in zip(nouveaux, rangees, strict=True)
-        if r and _assez_sur(r, reglages.seuil)
+        for lu, r, sure in zip(nouveaux, rangees, sures, strict=True)
+        if sure
     ]
     appris, cotes = separer(gardes, reglages) if len(gardes) > 1 else (gardes, [])
     _verifier_les_gardes(appris, cotes, reglages.seuil)
@@ -331,7 +343,7 @@ def distiller(
         methode, [a.texte for a in appris], [a.etiquette for a in appris], reglages, base, revision
     )
     eleve.enregistrer(sortie)
-    _ecrire(sortie, maitre.nom, nouveaux, rangees, reglages.seuil)
+    _ecrire(sortie, maitre.nom, nouveaux, rangees, sures)
     probabilites, ms_eleve = _chronometrer(eleve.probabilites, [c.texte for c in cotes])
     accord = noter(probabilites, eleve.etiquettes, [c.etiquette for c in cotes]).exactitude
     return Distillation(
@@ -345,7 +357,7 @@ def distiller(
         face=_face(maitre, eleve, juges) if juges else None,
         ms_maitre=ms_maitre,
         ms_eleve=ms_eleve,
-        distant=isinstance(maitre, MaitreDistant),
+        rappel=maitre.rappel,
         sortie=sortie,
     )
 
@@ -387,11 +399,11 @@ def _ecrire(
     maitre: str,
     lus: Sequence[TexteEtiquete],
     rangees: Sequence[Range | None],
-    seuil: float,
+    sures: Sequence[bool],
 ) -> None:
-    """Ce que l'élève a appris ou dont on a mesuré l'accord, et le reste, chacun dans son fichier."""
+    """Ce que le maître a rangé assez sûrement, et le reste, chacun dans son fichier."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     dites = [r or Range(lu.texte, "", None) for lu, r in zip(lus, rangees, strict=True)]
-    for nom, gardees in ((APPRIS, True), (A_RELIRE, False)):
-        siennes = [r for r in dites if bool(r.etiquette and _assez_sur(r, seuil)) is gardees]
+    for nom, gardees in ((RANGES, True), (A_RELIRE, False)):
+        siennes = [r for r, sure in zip(dites, sures, strict=True) if sure is gardees]
         ecrire_rangees(sortie / nom, siennes, maitre=maitre, date=date)
