@@ -1,11 +1,11 @@
-"""« Le plus petit qui suffit » : huit façons de ranger les mêmes questions, une seule course.
+"""« Le plus petit qui suffit » : sept façons de ranger les mêmes questions, une seule course.
 
 Mêmes exemples pour apprendre, mêmes 162 questions pour juger, trois graines. Chaque façon a son
 exactitude, son F1 moyen, sa calibration et ses millisecondes, avec leurs intervalles ; puis chacune
 apprend sur 50, 100, 250, 500 et tous les exemples.
 
     python -m benchmarks.classer
-    python -m benchmarks.classer --courbe
+    python -m benchmarks.classer --courbe       # --facons et --tailles en choisissent une part
     python -m benchmarks.classer --reglages     # choisit les taux, sur la validation seule
     python -m benchmarks.classer --pourquoi     # ce qui laisse au hasard un Falcon affiné pour ranger
 """
@@ -156,13 +156,11 @@ TITRES = (
 
 def _rangee(fait: Resultat) -> tuple[str, ...]:
     premier = fait.bulletins[0]
-    exactitudes = [b.exactitude.valeur for b in fait.bulletins]
     f1 = float(np.mean([b.macro_f1.valeur for b in fait.bulletins]))
-    etendue = f" ({', '.join(map(en_pourcent, exactitudes))})" if len(exactitudes) > 1 else ""
     calibration = float(np.mean([b.ecart_de_calibration for b in fait.bulletins]))
     return (
         fait.nom,
-        en_pourcent(float(np.mean(exactitudes))) + etendue,
+        _moyenne_et_etendue([b.exactitude.valeur for b in fait.bulletins]),
         " à ".join(map(en_pourcent, premier.exactitude.ic95)),
         en_pourcent(f1),
         " à ".join(map(en_pourcent, premier.macro_f1.ic95)),
@@ -173,20 +171,29 @@ def _rangee(fait: Resultat) -> tuple[str, ...]:
     )
 
 
-def la_courbe(graines: Sequence[int]) -> None:
-    """L'exactitude de chaque façon, selon le nombre d'exemples appris."""
+def la_courbe(facons: Sequence[str], tailles: Sequence[int], graines: Sequence[int]) -> None:
+    """L'exactitude de chaque façon, selon le nombre d'exemples appris ; un tirage par graine."""
     tous, juges, vue = Lot.du_jeu("entrainement"), Lot.du_jeu("test"), la_vue()
+    titres = ("façon", *map(str, tailles))
     rangees = []
-    for nom in METHODES:
+    for nom in facons:
         parts = []
-        for taille in TAILLES:
-            faits = [
-                courir(nom, tous.tire(taille, g), juges, [g], vue).bulletins[0] for g in graines
+        for taille in tailles:
+            exactitudes = [
+                courir(nom, tous.tire(taille, g), juges, [g], vue).bulletins[0].exactitude.valeur
+                for g in graines
             ]
-            parts.append(en_pourcent(float(np.mean([b.exactitude.valeur for b in faits]))))
+            parts.append(_moyenne_et_etendue(exactitudes))
+            print(f"<!-- {nom}, {accorder(taille, 'exemple')} : {parts[-1]} -->", flush=True)
         rangees.append((nom, *parts))
-        print(en_colonnes(("façon", *map(str, TAILLES)), rangees[-1:]), flush=True)
-    print(en_colonnes(("façon", *map(str, TAILLES)), rangees))
+    print(en_colonnes(titres, rangees))
+
+
+def _moyenne_et_etendue(exactitudes: Sequence[float]) -> str:
+    """« 37 % (34 %, 38 %, 37 %) » ; la moyenne seule, s'il n'y a qu'une graine."""
+    moyenne = en_pourcent(float(np.mean(exactitudes)))
+    une = len(exactitudes) == 1
+    return moyenne if une else f"{moyenne} ({', '.join(map(en_pourcent, exactitudes))})"
 
 
 def les_reglages() -> None:
@@ -255,9 +262,11 @@ def main() -> None:
     lecteur.add_argument("--reglages", action="store_true")
     lecteur.add_argument("--pourquoi", action="store_true")
     lecteur.add_argument("--graines", type=int, nargs="+", default=GRAINES)
+    lecteur.add_argument("--facons", nargs="+", choices=METHODES, default=METHODES)
+    lecteur.add_argument("--tailles", type=int, nargs="+", default=TAILLES)
     options = lecteur.parse_args()
     if options.courbe:
-        la_courbe(options.graines)
+        la_courbe(options.facons, options.tailles, options.graines)
     elif options.reglages:
         les_reglages()
     elif options.pourquoi:
