@@ -97,6 +97,7 @@ SERVEURS = {
         "falcon-poche",
         lambda port, dossier: [
             *("fabrique", "servir", "--quantification=aucune", "--file_max=64"),
+            "--moteur=transformers",
             *(f"--port={port}", f"--dossier={dossier}"),
         ],
     ),

@@ -20,7 +20,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import jsonschema
@@ -152,7 +154,7 @@ def api(adresse) -> openai.OpenAI:
 class FauxMoteur:
     """Un moteur sans modèle : chaque réponse est ce que ``ecrit`` en fait."""
 
-    base, affine = BASE, True
+    qui, base, affine = "personne", BASE, True
 
     def __init__(self, ecrit: Callable[[Ligne], None]) -> None:
         self.ecrit, self.lots = ecrit, []
@@ -1511,7 +1513,9 @@ def test_llama_cpp_sert_une_base_et_ses_adaptateurs(
     assert not reste.exists()
     for nom in ("hasard", "encore"):
         moteur.inscrire(nom, adaptateur)
-    with en_marche(Service(moteur, cadre, ReglagesService(lot=2), tmp_path)) as adresse:
+    ouvert = Service(moteur, cadre, ReglagesService(lot=2), tmp_path)
+    assert f"par llama.cpp : {BASE}, hasard, encore." in ouvert.presentation(1, False)
+    with en_marche(ouvert) as adresse:
 
         def demander(nom: str, a: openai.OpenAI) -> str:
             rendu = a.chat.completions.create(
@@ -1526,6 +1530,45 @@ def test_llama_cpp_sert_une_base_et_ses_adaptateurs(
         assert demander("encore", llama) == affine
         assert len([*tmp_path.glob(".gguf-*")]) == 2, "le plus ancien n’est pas fermé"
         assert demander(BASE, llama) == base
+
+
+@pytest.mark.parametrize(
+    ("moteur", "change", "attendu"),
+    [
+        ("auto", {}, "llama.cpp"),
+        ("auto", {"gpu": "une carte"}, "transformers"),
+        ("auto", {"memoire_vive": 40_000_000}, "transformers"),  # le Falcon de poche en veut 46 Mo
+        ("transformers", {}, "transformers"),
+        ("llama.cpp", {"gpu": "une carte"}, "llama.cpp"),
+    ],
+)
+def test_qui_ecrit_se_choisit_d_apres_la_machine(monkeypatch, caplog, moteur, change, attendu):
+    """Sans qu'on demande rien : llama.cpp sans carte, s'il y a de quoi exporter ; dit, s'il y manque."""
+    monkeypatch.setattr(ouverture.Moteur, "disponible", lambda: True)
+    monkeypatch.setattr(ouverture, "_par_llama_cpp", lambda *_: FauxMoteur(finir))
+    machine = replace(examiner(), **{"gpu": None, "memoire_vive": 10**10} | change)
+    with caplog.at_level("INFO"):
+        choisi = ouverture._repondeur(
+            "falcon-poche", "aucune", None, ReglagesService(moteur=moteur), machine
+        )
+    assert (choisi.qui == "transformers") == (attendu == "transformers")
+    assert ("faute de llama.cpp" in caplog.text) == ("memoire_vive" in change)
+
+
+def test_un_export_refuse_laisse_transformers_ecrire(monkeypatch, caplog):
+    """Une base que le format ne prend pas se sert quand même, et l'on sait pourquoi."""
+    refus = ErreurFabrique("l’architecture ne s’exporte pas", "Servez-la telle quelle")
+    monkeypatch.setattr(ouverture.Moteur, "disponible", lambda: True)
+    monkeypatch.setattr(ouverture, "_par_llama_cpp", Mock(side_effect=refus))
+    sans_carte = replace(examiner(), gpu=None)
+    with caplog.at_level("INFO"):
+        choisi = ouverture._repondeur("falcon-poche", "aucune", None, ReglagesService(), sans_carte)
+    assert choisi.qui == "transformers"
+    assert "l’architecture ne s’exporte pas" in caplog.text
+    with pytest.raises(ErreurFabrique, match="ne s’exporte pas"):
+        ouverture._repondeur(
+            "falcon-poche", "aucune", None, ReglagesService(moteur="llama.cpp"), sans_carte
+        )
 
 
 # ---------------------------------------------------------------- la commande
@@ -1576,7 +1619,7 @@ def test_la_commande_refuse_avant_de_charger(capsys, monkeypatch, tmp_path):
     neuf = [*libre, str(tmp_path / "neuf")]
     assert "index" in echouer(capsys, *neuf, "--index", str(tmp_path / "absent"))
     assert "l’option --port" in echouer(capsys, "--port", "70000")
-    assert "transformers ou llama.cpp" in echouer(capsys, "--moteur", "vllm")
+    assert "auto, transformers ou llama.cpp" in echouer(capsys, "--moteur", "vllm")
     monkeypatch.setattr(ouverture.Moteur, "disponible", lambda: False)
     assert "fabrique[gguf]" in echouer(capsys, *neuf, "--moteur", "llama.cpp")
     for cle in ("clé", "deux mots"):

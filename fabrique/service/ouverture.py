@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from fabrique.machine.materiel import Machine, examiner
 from fabrique.machine.profil import POCHE, T4, Profil, choisir_profil
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
-from fabrique.modeles.chargement import charger
+from fabrique.modeles.chargement import charger, squelette
 from fabrique.modeles.fichier_gguf import SANS_GGUF
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.moteur import Moteur
 from fabrique.service.reglages_service import (
+    AUTO,
     LLAMA_CPP,
     Cle,
     ReglagesService,
@@ -26,6 +28,9 @@ from fabrique.service.repondeur_gguf import RepondeurGguf
 from fabrique.service.repondeur_transformers import RepondeurTransformers
 from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from fabrique.socle.nombres import en_go
+
+JOURNAL = logging.getLogger(__name__)
 
 
 def ouvrir(
@@ -62,7 +67,7 @@ def ouvrir(
         sources = Sources.lire(index, nom_servi(modele)) if index else None
         machine = examiner(racine)
         choisir_fils(machine)
-        moteur = _repondeur(modele, quantification, revision, reglages)
+        moteur = _repondeur(modele, quantification, revision, reglages, machine)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
         profil = profil_du_modele(nom_servi(modele), machine)
@@ -71,13 +76,23 @@ def ouvrir(
 
 
 def _repondeur(
-    modele: str, quantification: str, revision: str | None, reglages: ReglagesService
+    modele: str,
+    quantification: str,
+    revision: str | None,
+    reglages: ReglagesService,
+    machine: Machine,
 ) -> Repondeur:
-    """llama.cpp s'il est demandé, ou pour un GGUF si l'extension est là ; transformers sinon."""
+    """llama.cpp s'il est demandé, ou de lui-même s'il est installé et sans carte ; transformers sinon."""
     if modele.endswith(".gguf") and Moteur.disponible():
         return RepondeurGguf(Path(modele), reglages.lot)
     if reglages.moteur == LLAMA_CPP:
         return _par_llama_cpp(modele, revision, reglages)
+    if reglages.moteur == AUTO and Moteur.disponible() and not machine.gpu:
+        try:
+            _verifier_la_memoire(modele, revision, machine)
+            return _par_llama_cpp(modele, revision, reglages)
+        except ErreurFabrique as refus:
+            JOURNAL.info(f"transformers écrira les réponses, faute de llama.cpp : {refus.message}.")
     tokenizer, reseau = charger(modele, quantification, revision=revision, silencieux=True)
     return RepondeurTransformers(tokenizer, reseau, nom_servi(modele))
 
@@ -90,6 +105,18 @@ def _par_llama_cpp(modele: str, revision: str | None, reglages: ReglagesService)
     from fabrique.service.repondeur_exporte import RepondeurExporte
 
     return RepondeurExporte(modele, nom_servi(modele), revision, reglages.racine, reglages.lot)
+
+
+def _verifier_la_memoire(modele: str, revision: str | None, machine: Machine) -> None:
+    """Refuse un modèle que l'export, qui le lit en 32 bits, ne pourrait pas tenir en mémoire."""
+    besoin = 4 * sum(poids.numel() for poids in squelette(modele, revision).parameters())
+    if besoin > machine.memoire_vive:
+        raise ErreurFabrique(
+            f"l’exporter demande {en_go(besoin)} de mémoire, cette machine en a "
+            f"{en_go(machine.memoire_vive)}",
+            "Exportez-le sur une machine plus grande (fabrique exporter), et servez le fichier",
+            code=MACHINE,
+        )
 
 
 def profil_du_modele(nom: str, machine: Machine) -> Profil:

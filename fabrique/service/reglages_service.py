@@ -14,8 +14,9 @@ from fabrique.socle.options import refuser, reglage, verifier_les_nombres
 
 #: L'adresse que cette machine seule peut joindre.
 CHEZ_SOI = "127.0.0.1"
-#: Qui peut écrire les réponses.
-TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
+#: Qui peut écrire les réponses ; « auto » : llama.cpp s'il est installé, sans carte et si le modèle s'y
+#: prête, transformers sinon.
+AUTO, TRANSFORMERS, LLAMA_CPP = "auto", "transformers", "llama.cpp"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class ReglagesService:
         "sorties/service", "Où garder fichiers et affinages, d’un démarrage à l’autre."
     )
     moteur: str = reglage(
-        TRANSFORMERS, "Qui écrit : transformers, ou llama.cpp (extension [gguf], sans carte)."
+        AUTO,
+        "Qui écrit : transformers, llama.cpp (extension [gguf]) ou auto (le second, sans carte).",
     )
     lot: int = reglage(16, "Réponses écrites ensemble.", COMPTE)
     file_max: int = reglage(32, "Demandes en attente, au plus.", COMPTE)
@@ -54,8 +56,8 @@ class ReglagesService:
 
     def __post_init__(self) -> None:
         verifier_les_nombres(self)
-        if self.moteur not in (TRANSFORMERS, LLAMA_CPP):
-            raise refuser(self.moteur, f"Donnez {TRANSFORMERS} ou {LLAMA_CPP}", "moteur")
+        if self.moteur not in (AUTO, TRANSFORMERS, LLAMA_CPP):
+            raise refuser(self.moteur, f"Donnez {AUTO}, {TRANSFORMERS} ou {LLAMA_CPP}", "moteur")
 
     @property
     def racine(self) -> Path:

@@ -138,6 +138,8 @@ class Demande:
 class Repondeur(Protocol):
     """Une base et ses adaptateurs, qui répondent par leur nom."""
 
+    #: Qui écrit, tel qu'on le nomme.
+    qui: str
     #: Le nom public de la base.
     base: str
     #: Vrai s'il sait servir un adaptateur : on peut alors affiner.

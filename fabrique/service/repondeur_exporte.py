@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fabrique.service.export import exporter_gguf
+from fabrique.service.reglages_service import LLAMA_CPP
 from fabrique.service.repondeur import BaseEtAdaptateurs, Ligne
 from fabrique.service.repondeur_gguf import RepondeurGguf
 
@@ -40,6 +41,8 @@ class RepondeurExporte(BaseEtAdaptateurs):
     Raises:
         ErreurFabrique: extension absente, ou base que le format GGUF ne prend pas.
     """
+
+    qui = LLAMA_CPP
 
     def __init__(
         self, modele: str, base: str, revision: str | None, racine: Path, places: int

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fabrique.modeles.generation import place_dans
 from fabrique.service.moteur import Moteur
+from fabrique.service.reglages_service import LLAMA_CPP
 from fabrique.service.repondeur import (
     Jeton,
     Ligne,
@@ -31,7 +32,7 @@ class RepondeurGguf:
         base: le nom public de ce qu'il porte ; par défaut, celui du fichier.
     """
 
-    affine = False
+    qui, affine = LLAMA_CPP, False
 
     def __init__(self, fichier: Path, places: int, base: str = "") -> None:
         self._moteur = Moteur(fichier, places=places)

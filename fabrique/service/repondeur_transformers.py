@@ -19,6 +19,7 @@ from transformers import (
 from fabrique.modeles.adaptateurs import charger_adaptateur
 from fabrique.modeles.generation import SANS_REGLE_CACHEE, base_ou_affine, place_pour_repondre
 from fabrique.service.plume import Plume
+from fabrique.service.reglages_service import TRANSFORMERS
 from fabrique.service.repondeur import (
     BaseEtAdaptateurs,
     Ligne,
@@ -39,6 +40,8 @@ class RepondeurTransformers(BaseEtAdaptateurs):
     Args:
         base: le nom public de la base.
     """
+
+    qui = TRANSFORMERS
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, modele: PreTrainedModel, base: str

@@ -116,7 +116,7 @@ class Service:
         lignes = [
             f"Le service répond sur http://{hote}:{port}/v1 "
             + ("(clé demandée)." if avec_cle else "(sans clé, cette machine seulement)."),
-            f"Modèles : {', '.join(montres(self.moteur))}.",
+            f"Modèles, par {self.moteur.qui} : {', '.join(montres(self.moteur))}.",
             *([self.sources.presentation()] if self.sources else []),
             *self._retrouve(),
             "Ctrl-C l’arrête.",
