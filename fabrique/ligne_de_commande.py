@@ -783,10 +783,8 @@ def convertir(
 ) -> None:
     """Convertit un corpus sans rien perdre, ou dit pourquoi c’est impossible."""
     from fabrique.corpus.conversion import convertir_fichier
-    from fabrique.corpus.votes import convertir_votes, est_un_fichier_de_votes
 
-    ecrire = convertir_votes if est_un_fichier_de_votes(entree) else convertir_fichier
-    nombre = ecrire(entree, sortie, format, sans_metadonnees, ecraser)
+    nombre = convertir_fichier(entree, sortie, format, sans_metadonnees, ecraser)
     print(f"{nombre} exemples écrits dans {sortie}.")
 
 

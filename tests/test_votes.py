@@ -5,11 +5,11 @@ import json
 import pytest
 
 from fabrique.corpus import controler, lire_corpus
+from fabrique.corpus.conversion import convertir_fichier
 from fabrique.corpus.votes import (
     Avis,
     Origine,
     Preference,
-    convertir_votes,
     est_un_fichier_de_votes,
     lire_votes,
     paires_selon,
@@ -253,15 +253,15 @@ def test_une_question_ne_va_que_d_un_cote(ecrire):
 def test_la_conversion_se_fait_dans_les_deux_sens(ecrire, tmp_path, format):
     entree = ecrire(PAIRE, {**PAIRE, "prompt": "Et le soir ?"})
     aller, retour = tmp_path / "aller.jsonl", tmp_path / "retour.jsonl"
-    assert convertir_votes(entree, aller, format) == 2
-    assert convertir_votes(aller, retour, "preferences") == 2
+    assert convertir_fichier(entree, aller, format) == 2
+    assert convertir_fichier(aller, retour, "preferences") == 2
     assert retour.read_text("utf-8") == entree.read_text("utf-8")
 
 
 def test_les_avis_se_convertissent_aussi(ecrire, tmp_path):
     entree, aller, retour = ecrire(POUCE), tmp_path / "a.jsonl", tmp_path / "r.jsonl"
-    convertir_votes(entree, aller, "trl")
-    convertir_votes(aller, retour, "preferences")
+    convertir_fichier(entree, aller, "trl")
+    convertir_fichier(aller, retour, "preferences")
     assert retour.read_text("utf-8") == entree.read_text("utf-8")
 
 

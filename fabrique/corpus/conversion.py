@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from fabrique.corpus.formats import ANNEXES, METADONNEES, SEPARATION
 from fabrique.corpus.lecture import lire_corpus
+from fabrique.corpus.votes import convertir_votes, est_un_fichier_de_votes
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 
@@ -150,19 +151,22 @@ def convertir_fichier(
     sans_metadonnees: bool = False,
     ecraser: bool = False,
 ) -> int:
-    """Convertit un fichier et écrit le résultat d'un seul geste : ``.json`` ou ``.jsonl``.
+    """Convertit un corpus, ou des préférences, et l'écrit d'un seul geste : ``.json`` ou ``.jsonl``.
 
     Args:
         ecraser: remplace un fichier de sortie qui n'est pas à nous.
 
     Returns:
-        Le nombre d'exemples écrits.
+        Le nombre d'exemples ou de préférences écrits.
 
     Raises:
         ErreurFabrique: la sortie est l'entrée ou n'est pas à nous, ou conversion impossible.
     """
     verifier_sortie(sortie, entree, ecraser=ecraser)
-    convertis = convertir(lire_corpus(entree), format, sans_metadonnees)
+    if est_un_fichier_de_votes(entree):
+        convertis = convertir_votes(entree, format, sans_metadonnees)
+    else:
+        convertis = convertir(lire_corpus(entree), format, sans_metadonnees)
     ecrire_exemples(convertis, sortie)
     return len(convertis)
 

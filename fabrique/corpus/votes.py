@@ -19,13 +19,11 @@ from typing import Any, TypeAlias
 
 from datasets import Dataset
 
-from fabrique.corpus.conversion import ecrire_exemples
 from fabrique.corpus.fichiers import Ligne
 from fabrique.corpus.formats import JEUX, ROLES, en_texte, nom_de_jeu, vide
 from fabrique.corpus.lecture import ouvrir, repartir
 from fabrique.corpus.structure import entier, montrer
 from fabrique.modeles.gabarits import en_messages
-from fabrique.socle.emplacements import verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 
 JOURNAL = logging.getLogger(__name__)
@@ -448,17 +446,13 @@ def votes_du_jeu(votes: Sequence[Vote], nom: str) -> list[Vote]:
     return [vote for vote in votes if vote.origine.jeu == nom]
 
 
-# ---------------------------------------------------------------- écrire
+# ---------------------------------------------------------------- convertir
 
 
 def convertir_votes(
-    entree: str | Path,
-    sortie: Path,
-    format: str,
-    sans_metadonnees: bool = False,
-    ecraser: bool = False,
-) -> int:
-    """Écrit des préférences dans le format d'un autre outil, sans rien perdre.
+    entree: str | Path, format: str, sans_metadonnees: bool = False
+) -> list[dict[str, Any]]:
+    """Met des préférences au format d'un autre outil, sans rien perdre.
 
     Args:
         format: « trl » (messages), « openai » (paires seulement), ou « preferences » (le nôtre :
@@ -466,12 +460,11 @@ def convertir_votes(
         sans_metadonnees: laisse de côté ce qui accompagne les réponses.
 
     Returns:
-        Le nombre de préférences écrites.
+        Les préférences, l'une après l'autre, prêtes à écrire.
 
     Raises:
-        ErreurFabrique: format inconnu ou qui perdrait quelque chose, sortie qui n'est pas à nous.
+        ErreurFabrique: format inconnu, ou qui perdrait quelque chose.
     """
-    verifier_sortie(sortie, entree, ecraser=ecraser)
     if format not in ECRITURES:
         raise ErreurFabrique(
             f"des préférences ne s’écrivent pas au format « {format} »",
@@ -499,8 +492,7 @@ def convertir_votes(
             raise ErreurFabrique(
                 refus.message, refus.remede, chemin, vote.origine.ligne, refus.champ
             ) from None
-    ecrire_exemples(ecrits, sortie)
-    return len(ecrits)
+    return ecrits
 
 
 def _annexes(origine: Origine, rang: int) -> dict[str, Any]:
