@@ -92,19 +92,25 @@ def _ecrire(paris: dict[str, Pari], fichier: Path) -> None:
         _EN_MEMOIRE[fichier] = paris
 
 
-def cote_a_cote(textes: dict[str, str], question: str = "") -> None:
+def debut_de(texte: str, au_plus: int | None) -> str:
+    """Un texte, ou ses ``au_plus`` premiers signes et « … » s'il en a davantage."""
+    return texte if au_plus is None or len(texte) <= au_plus else f"{texte[:au_plus]}…"
+
+
+def cote_a_cote(textes: dict[str, str], question: str = "", au_plus: int | None = None) -> None:
     """Montre des textes en colonnes, chacun sous son titre : avant et après, par exemple.
 
     Args:
         textes: titre → texte, dans l'ordre des colonnes.
         question: la demande, au-dessus.
+        au_plus: signes montrés de chaque texte ; un texte plus long finit par « … ».
     """
     entetes = "".join(
         f'<th scope="col" style="text-align:left">{html.escape(titre)}</th>' for titre in textes
     )
     cellules = "".join(
         '<td style="text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere">'
-        f"{html.escape(texte)}</td>"
+        f"{html.escape(debut_de(texte, au_plus))}</td>"
         for texte in textes.values()
     )
     legende = f"<caption>{html.escape(question)}</caption>" if question else ""
