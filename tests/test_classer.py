@@ -16,7 +16,7 @@ from fabrique.entrainement.reglages_classement import METHODES, ReglagesClasseme
 from fabrique.evaluation.etiquettes import noter
 from fabrique.ligne_de_commande import principal
 from fabrique.recettes.classement import apprendre, predire, relire, separer
-from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import Divergence, ErreurFabrique
 
 MOTS = {
     "eau": ("fuite", "robinet", "compteur", "canalisation"),
@@ -85,6 +85,17 @@ def test_une_tete_apprend_ce_qu_un_modele_au_hasard_peut_voir(dossier_petit):
     )
     trouves = [r.etiquette for r in predire(classifieur, textes)]
     assert np.mean([t == n for t, n in zip(trouves, noms, strict=True)]) > 0.9
+
+
+def test_une_tete_montre_ou_elle_en_est_et_dit_qu_elle_a_diverge(dossier_petit, capsys):
+    """Neuf minutes sans un mot, ou une tête qui répond n'importe quoi : ni l'une ni l'autre."""
+    textes, etiquettes = ["oui", "non", "certes", "jamais"], ["a", "b", "a", "b"]
+    reglages = ReglagesClassement(epochs=3, batch_size=2)
+    apprendre("entier", textes, etiquettes, reglages, base=str(dossier_petit))
+    assert "6/6" in capsys.readouterr().err
+    fou = ReglagesClassement(epochs=3, batch_size=2, learning_rate=1e38)
+    with pytest.raises(Divergence, match="ne sont plus des nombres"):
+        apprendre("entier", textes, etiquettes, fou, base=str(dossier_petit))
 
 
 def test_le_remplissage_ne_change_pas_une_note(dossier_petit):

@@ -26,6 +26,7 @@ from transformers import (
     set_seed,
 )
 
+from fabrique.entrainement.avancement import Arret, Suivi
 from fabrique.entrainement.classifieurs import ecrire_fiche
 from fabrique.entrainement.reglages_classement import PAR_DEFAUT, ReglagesClassement
 from fabrique.machine.denormaux import sans_denormaux
@@ -35,7 +36,7 @@ from fabrique.modeles.gabarits import coder, texte_envoye
 from fabrique.modeles.generation import par_lots
 from fabrique.modeles.origine import empreinte_de_la_base
 from fabrique.modeles.tokenizer import charger_tokenizer, erreurs_du_hub
-from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.erreurs import Divergence, ErreurFabrique
 
 #: Le taux d'apprentissage de chaque façon d'affiner : un adaptateur, qui part de zéro, va plus vite.
 TAUX = {"lora": 2e-3, "entier": 5e-4}
@@ -137,6 +138,9 @@ def apprendre_tete(
         methode: « lora » ou « entier ».
         base: nom du catalogue, dossier ou identifiant du hub.
 
+    Raises:
+        Divergence: les poids ne sont plus des nombres.
+
     Source : transformers, ``AutoModelForSequenceClassification``.
     """
     set_seed(reglages.graine)  # la tête naît au hasard
@@ -157,22 +161,34 @@ def apprendre_tete(
         {"input_ids": _coder(tokenizer, texte, reglages.cutoff_len), "labels": rangs[nom]}
         for texte, nom in zip(textes, etiquettes, strict=True)
     ]
+    pas = reglages.epochs * -(-len(exemples) // reglages.batch_size)
+    suivi = Suivi(pas, Arret())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as dossier:
         entraineur = Trainer(
             modele,
-            _arguments(dossier, methode, reglages, len(exemples)),
+            _arguments(dossier, methode, reglages, pas),
             DataCollatorWithPadding(tokenizer),
             train_dataset=exemples,
+            callbacks=[suivi],
         )
         entraineur.remove_callback(PrinterCallback)
-        entraineur.train()
+        try:
+            entraineur.train()
+        finally:
+            suivi.finir()
+    if not all(poids.isfinite().all() for poids in modele.parameters()):
+        raise Divergence(
+            "l’apprentissage a divergé : des poids ne sont plus des nombres",
+            "Divisez le taux d’apprentissage par dix",
+            champ="learning_rate",
+            pas=pas,
+        )
     return Tete(methode, noms, tokenizer, modele.eval(), reglages.cutoff_len, base, revision)
 
 
 def _arguments(
-    dossier: str, methode: str, reglages: ReglagesClassement, exemples: int
+    dossier: str, methode: str, reglages: ReglagesClassement, pas: int
 ) -> TrainingArguments:
-    pas = reglages.epochs * -(-exemples // reglages.batch_size)
     return TrainingArguments(
         dossier,
         num_train_epochs=reglages.epochs,
@@ -183,7 +199,7 @@ def _arguments(
         weight_decay=0.01,
         seed=reglages.graine,
         save_strategy="no",
-        logging_strategy="no",
+        logging_steps=max(1, pas // 20),
         report_to="none",
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
