@@ -132,17 +132,6 @@ def la_dose_bascule() -> bool:
     return demi < 0.1 and une > 0.25 and forte > une
 
 
-def une_lecture_ne_suffit_pas() -> bool:
-    comptage, affine = (
-        nombres("04", rf"{nom} +exactitude : {N} sur 162")[0] for nom in ("TF-IDF", "Falcon affiné")
-    )
-    return affine < comptage
-
-
-def l_unite_etait_deja_fausse() -> bool:
-    return "Les deux préfèrent « mètres »" in sorties("05")
-
-
 #: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
 CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("00", "avant comme après, parle d’autre chose", personne_ne_parle_de_la_lune),
@@ -160,8 +149,6 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
     ("03", "affiné, le Falcon de poche en écrit le plus souvent", le_style_a_pris),
     ("03", "presque aucun mot ne porte de ſ à la dose 0,5", la_dose_bascule),
-    ("04", "une lecture ne lui suffit pas", une_lecture_ne_suffit_pas),
-    ("05", "se trompe d’unité en 16 bits déjà", l_unite_etait_deja_fausse),
 ]
 
 

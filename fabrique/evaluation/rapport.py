@@ -89,7 +89,7 @@ def conclusion(ecarts: Sequence[Ecart]) -> str:
     debuts = {
         MEILLEUR: "est meilleur sur",
         MOINS_BON: "est moins bon sur",
-        FORME_SEULE: "gagne sans que cela tienne à la question posée (il a appris une forme) sur",
+        FORME_SEULE: "gagne, sans que l’on puisse établir que cela tienne à la question posée, sur",
     }
     phrases = [
         f"Le second modèle {debut} : {titres}."

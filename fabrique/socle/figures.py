@@ -123,7 +123,7 @@ def figure_de_perte(historique: Sequence[dict[str, float]], titre: str = "") -> 
     droite.set(xlabel="pas d’apprentissage", ylabel="taux d’apprentissage")
     return (
         figure,
-        f"Deux courbes selon le pas, de 1 à {pas[-1]}. À gauche, la perte part de {debut} et "
+        f"Deux courbes selon le pas, de {pas[0]} à {pas[-1]}. À gauche, la perte part de {debut} et "
         f"finit à {fin}. {mise_de_cote}À droite, le taux d’apprentissage, au plus haut {en_scientifique(max(taux))}, finit "
         f"à {en_scientifique(taux[-1])}.",
     )
