@@ -606,6 +606,12 @@ def servir(
     index: Annotated[
         Path | None, typer.Option("--index", help="Dossier d’un index : les réponses le citent.")
     ] = None,
+    classifieur: Annotated[
+        list[Path],
+        typer.Option(
+            "--classifieur", help="Dossier d’un classifieur, servi sous ce nom ; à répéter."
+        ),
+    ] = [],  # noqa: B006 (typer lit ce défaut, personne ne le change)
     reglages: dict,
     accepter_donnees_personnelles: Annotated[
         bool,
@@ -615,6 +621,7 @@ def servir(
     ] = False,
 ) -> None:
     """Sert un modèle et ses adaptateurs, et affine, à la façon de l’API d’OpenAI."""
+    from fabrique.recettes.classement import relire_par_leur_nom
     from fabrique.service.ouverture import ouvrir
     from fabrique.service.reglages_service import Cle
 
@@ -627,6 +634,7 @@ def servir(
         revision or None,
         accepter_donnees_personnelles,
         index,
+        relire_par_leur_nom(classifieur),
     )
 
 

@@ -35,10 +35,12 @@ from conftest import EXEMPLES, ajouter_adaptateur
 from safetensors.torch import load_file
 
 import fabrique
+from fabrique.entrainement.classifieurs import Classifieur
 from fabrique.ligne_de_commande import principal
 from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import GPU, POCHE, T4
 from fabrique.modeles.vraisemblance import a_predire, log_probabilites
+from fabrique.recettes.classement import apprendre, predire, relire_par_leur_nom
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Fiche
 from fabrique.recherche.reponse import Motif, repondre
@@ -1458,6 +1460,61 @@ def test_tue_en_plein_affinage_le_service_le_reprend_et_l_acheve_a_l_identique(
     attendus, obtenus = (load_file(d / "adapter_model.safetensors") for d in (jamais_coupe, sortie))
     assert attendus.keys() == obtenus.keys()
     assert all(attendus[nom].equal(obtenus[nom]) for nom in attendus)
+
+
+# ---------------------------------------------------------------- classer
+
+
+@pytest.fixture(scope="module")
+def rangeurs(dossier_petit) -> dict[str, Classifieur]:
+    """Des mots comptés, et un modèle de langage gelé."""
+    textes = ["le robinet fuit", "le compteur d’eau", "la cantine", "l’inscription à l’école"]
+    noms = ["eau", "eau", "école", "école"]
+    return {nom: apprendre(nom, textes, noms, base=str(dossier_petit)) for nom in ("mots", "gele")}
+
+
+def test_un_classifieur_servi_range_comme_la_commande(rangeurs, cadre, tmp_path):
+    """Par son nom, un texte ou plusieurs ; il paraît dans la liste, et une requête abusive se refuse."""
+    service = Service(
+        FauxMoteur(finir), cadre, ReglagesService(), tmp_path / "s", classifieurs=rangeurs
+    )
+    assert "Classifieurs : mots, gele." in service.presentation(1, False)
+    textes = ["un robinet d’école", "la cantine"]
+    with en_marche(service) as adresse:
+
+        def poster(nom: str, lus: str | list[str]) -> httpx.Response:
+            return httpx.post(f"{adresse}/v1/classify", json={"model": nom, "input": lus})
+
+        for nom, rangeur in rangeurs.items():
+            rendu = poster(nom, textes).json()
+            attendus = predire(rangeur, textes)
+            assert rendu["labels"] == ["eau", "école"]
+            assert [un["label"] for un in rendu["data"]] == [a.etiquette for a in attendus]
+            for un, attendu in zip(rendu["data"], attendus, strict=True):
+                assert un["num_classes"] == 2
+                assert sum(un["probs"]) == pytest.approx(1, abs=1e-5)
+                assert max(un["probs"]) == pytest.approx(attendu.probabilite, abs=1e-5)
+            assert poster(nom, textes[0]).json()["data"][0]["index"] == 0
+        servis = [m["id"] for m in httpx.get(f"{adresse}/v1/models").json()["data"]]
+        assert {"mots", "gele"} <= set(servis)
+        assert httpx.get(f"{adresse}/v1/models/mots").status_code == 200
+        inconnu = poster("autre", "x")
+        assert inconnu.status_code == 404
+        assert "« mots », « gele »" in inconnu.json()["error"]["message"]
+        for refuse in ([], "", ["x"] * 3000):
+            assert poster("mots", refuse).status_code == 400
+        demi = httpx.post(
+            f"{adresse}/v1/classify", content=b'{"model": "gele", "input": "\\ud800"}'
+        )
+        assert demi.status_code == 400
+
+
+def test_deux_classifieurs_du_meme_nom_sont_refuses(rangeurs, tmp_path):
+    for parent in ("a", "b"):
+        rangeurs["mots"].enregistrer(tmp_path / parent / "tri")
+    assert list(relire_par_leur_nom([tmp_path / "a" / "tri"])) == ["tri"]
+    with pytest.raises(ErreurFabrique, match="s’appelleraient « tri »"):
+        relire_par_leur_nom([tmp_path / "a" / "tri", tmp_path / "b" / "tri"])
 
 
 # ---------------------------------------------------------------- llama.cpp

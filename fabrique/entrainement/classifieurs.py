@@ -20,23 +20,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from fabrique.modeles.rangeur import Rangeur
 from fabrique.recherche.sens import choisir_encodeur
 from fabrique.socle.emplacements import ecrire_signe, mettre_en_place
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Les fichiers d'un classifieur.
 FICHE, POIDS = "classifieur.json", "classifieur.safetensors"
-
-
-class Rangeur(Protocol):
-    """Ce qui donne à un texte une probabilité par étiquette."""
-
-    @property
-    def etiquettes(self) -> tuple[str, ...]:
-        """Le nom de chaque colonne des probabilités."""
-
-    def probabilites(self, textes: Sequence[str]) -> np.ndarray:
-        """Les probabilités. Forme : (textes, étiquettes) ; chaque rangée fait 1."""
 
 
 class Classifieur(Rangeur, Protocol):

@@ -16,7 +16,6 @@ from fabrique.entrainement.classifieurs import (
     Classifieur,
     Comptes,
     Lineaire,
-    Rangeur,
     Sens,
     lire_fiche,
 )
@@ -26,6 +25,7 @@ from fabrique.entrainement.reglages_classement import (
     ReglagesClassement,
 )
 from fabrique.evaluation.etiquettes import Bulletin, noter
+from fabrique.modeles.rangeur import Rangeur
 from fabrique.socle.emplacements import ecrire_signe, verifier_sortie
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_duree, en_francais
@@ -221,6 +221,24 @@ def relire(dossier: Path) -> Classifieur:
             "Entraînez-le de nouveau avec « fabrique classer entrainer »",
             dossier,
         ) from cause
+
+
+def relire_par_leur_nom(dossiers: Sequence[Path]) -> dict[str, Classifieur]:
+    """Des classifieurs, chacun sous le nom de son dossier.
+
+    Raises:
+        ErreurFabrique: comme ``relire`` ; ou deux dossiers du même nom.
+    """
+    relus: dict[str, Classifieur] = {}
+    for dossier in map(Path.resolve, dossiers):
+        if dossier.name in relus:
+            raise ErreurFabrique(
+                f"deux classifieurs s’appelleraient « {dossier.name} »",
+                "Renommez le dossier de l’un",
+                dossier,
+            )
+        relus[dossier.name] = relire(dossier)
+    return relus
 
 
 def separer(

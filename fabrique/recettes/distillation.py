@@ -21,13 +21,13 @@ import numpy as np
 
 from fabrique.corpus.doublons import jumeler
 from fabrique.corpus.etiquetes import TexteEtiquete, lire_a_ranger, lire_etiquetes
-from fabrique.entrainement.classifieurs import Rangeur
 from fabrique.entrainement.reglages_classement import METHODES, ReglagesDistillation
 from fabrique.evaluation.avis import AvisIllisible, sans_brouillon
 from fabrique.evaluation.etiquettes import Note, noter
 from fabrique.evaluation.grille import entre_balises
 from fabrique.evaluation.incertitude import Releve, intervalle, intervalle_de_l_ecart, moyenne
 from fabrique.evaluation.juges import Juge, JugeDistant
+from fabrique.modeles.rangeur import Rangeur
 from fabrique.recettes.classement import (
     Range,
     apprendre,

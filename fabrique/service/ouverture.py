@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fabrique.machine.fils import choisir_fils
@@ -13,6 +13,7 @@ from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
 from fabrique.modeles.chargement import charger, squelette
 from fabrique.modeles.fichier_gguf import SANS_GGUF
+from fabrique.modeles.rangeur import Rangeur
 from fabrique.service.affinages import Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.moteur import Moteur
@@ -42,6 +43,7 @@ def ouvrir(
     revision: str | None = None,
     accepter_personnelles: bool = False,
     index: Path | None = None,
+    classifieurs: Mapping[str, Rangeur] | None = None,
 ) -> None:
     """Charge une base et ses adaptateurs, puis sert jusqu'à ce qu'on l'arrête.
 
@@ -52,6 +54,7 @@ def ouvrir(
         revision: empreinte du hub, obligatoire hors du catalogue.
         accepter_personnelles: affine même un fichier qui contient des données personnelles.
         index: d'après quoi répondre en citant, si on le donne (``fabrique sources indexer``).
+        classifieurs: ce qui range des textes, par le nom sous lequel le servir.
 
     Raises:
         ErreurFabrique: avant tout chargement, service ouvert sans clé, adaptateur ou index qui ne sert pas,
@@ -72,7 +75,8 @@ def ouvrir(
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
         profil = profil_du_modele(nom_servi(modele), machine)
         cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
-        servir(Service(moteur, cadre, reglages, racine, sources), cle, prise)
+        service = Service(moteur, cadre, reglages, racine, sources, classifieurs)
+        servir(service, cle, prise)
 
 
 def _repondeur(

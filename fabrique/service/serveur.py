@@ -7,7 +7,7 @@ import logging
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,15 @@ import uvicorn
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 
-from fabrique.service import affinages, avis_recus, conversations, depots as fichiers, vecteurs
+from fabrique.modeles.rangeur import Rangeur
+from fabrique.service import (
+    affinages,
+    avis_recus,
+    classements,
+    conversations,
+    depots as fichiers,
+    vecteurs,
+)
 from fabrique.service.affinages import AU_PAS, Cadre
 from fabrique.service.annotations import Sources
 from fabrique.service.attente import Attente
@@ -81,7 +89,9 @@ class Service:
         reglages: ReglagesService,
         racine: Path,
         sources: Sources | None = None,
+        classifieurs: Mapping[str, Rangeur] | None = None,
     ) -> None:
+        self.classifieurs = classifieurs or {}
         self.moteur, self.cadre, self.reglages = moteur, cadre, reglages
         self.racine, self.sources = racine, sources
         self.tue_avant = (racine / OUVERT).is_file()
@@ -117,6 +127,7 @@ class Service:
             f"Le service répond sur http://{hote}:{port}/v1 "
             + ("(clé demandée)." if avec_cle else "(sans clé, cette machine seulement)."),
             f"Modèles, par {self.moteur.qui} : {', '.join(montres(self.moteur))}.",
+            *([f"Classifieurs : {', '.join(self.classifieurs)}."] if self.classifieurs else []),
             *([self.sources.presentation()] if self.sources else []),
             *self._retrouve(),
             "Ctrl-C l’arrête.",
@@ -159,6 +170,7 @@ def application(service: Service) -> FastAPI:
     expliquer_les_refus(app)
     app.include_router(conversations.routes(service.attente, service.reglages, service.sources))
     app.include_router(vecteurs.routes())
+    app.include_router(classements.routes(service.classifieurs))
     app.include_router(fichiers.routes(service.depots, service.attend_le_fichier))
     app.include_router(
         affinages.routes(service.travaux, service.depots, service.moteur, service.cadre)
@@ -169,13 +181,13 @@ def application(service: Service) -> FastAPI:
     @app.get("/v1/models")
     async def modeles() -> dict[str, Any]:
         """Les modèles servis."""
-        noms = [*montres(service.moteur), vecteurs.NOM]
+        noms = [*montres(service.moteur), vecteurs.NOM, *service.classifieurs]
         return {"object": "list", "data": [_modele(nom) for nom in noms]}
 
     @app.get("/v1/models/{nom:path}")
     async def modele(nom: str) -> dict[str, Any]:
         """Un modèle servi."""
-        if nom != vecteurs.NOM:
+        if nom not in (vecteurs.NOM, *service.classifieurs):
             verifier_le_nom(service.moteur, nom)
         return _modele(nom)
 
