@@ -223,6 +223,42 @@ def test_un_accent_de_tex_reprend_sa_lettre(imprime: str, mot: str):
     assert accentuer(imprime) == mot
 
 
+def police_d_images(chemin: Path, texte: bytes) -> Path:
+    """Un PDF comme dvips en faisait : chaque lettre est un dessin, dont le nom ne dit pas la lettre."""
+    noms = " ".join(f"/a{rang}" for rang in range(1, 100))
+    dessin = b"500 0 0 0 400 700 d1 0 0 400 700 re f"
+    contenu = b"BT /F 10 Tf 60 700 Td (" + texte + b") Tj 0 -14 Td (" + texte + b") Tj ET"
+    objets = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R"
+        b"/Resources<</Font<</F 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(contenu), contenu),
+        b"<</Type/Font/Subtype/Type3/FontBBox[0 0 500 700]/FontMatrix[0.001 0 0 0.001 0 0]"
+        b"/FirstChar 1/LastChar 99/Widths[%s]/Encoding<</Differences[1 %s]>>/CharProcs<<%s>>>>"
+        % (b"500 " * 99, noms.encode(), b" ".join(b"/a%d 6 0 R" % r for r in range(1, 100))),
+        b"<</Length %d>>stream\n%s\nendstream" % (len(dessin), dessin),
+    ]
+    ecrit, places = b"%PDF-1.4\n", []
+    for rang, objet in enumerate(objets, 1):
+        places.append(len(ecrit))
+        ecrit += b"%d 0 obj%s endobj\n" % (rang, objet)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    fin = b"xref\n0 7\n0000000000 65535 f \n%strailer<</Size 7/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF"
+    chemin.write_bytes(ecrit + fin % (table, len(ecrit)))
+    return chemin
+
+
+def test_une_police_qui_ne_nomme_pas_ses_lettres_n_est_pas_lue_de_travers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Ni un charabia, ni « fichier abîmé » : la page se reconnaît à son image, ou le dit."""
+    monkeypatch.setattr(numerisation, "langues", frozenset)  # sans tesseract
+    chemin = police_d_images(tmp_path / "dvips.pdf", b"\\001\\012\\003\\004 !#$ " * 6)
+    with pytest.raises(ErreurFabrique, match="page 1 : numérisée, non reconnue"):
+        lire_document(chemin)
+
+
 def test_un_sommaire_et_un_numero_au_milieu_du_titre_courant_partent(tmp_path: Path):
     """« Manuel V2.9 du 28 juin 2 / 18 » : le numéro de page n'est ni le premier ni le dernier nombre."""
     toile = Canvas(str(tmp_path / "manuel.pdf"))

@@ -160,14 +160,20 @@ def _lire(page: PagePdf, vue: PageLue, reglages: ReglagesLecture) -> Feuille:
     hors = [m for m in mots if not any(_dans(m, bloc.lieux[0]) for bloc in blocs)]
     reperes = {f"{REPERE}{vue.numero}-{rang}": bloc for rang, bloc in enumerate(blocs)}
     places = [m for repere, bloc in reperes.items() for m in _reperes(repere, bloc.lieux[0])]
-    return Feuille(vue, ordonner([*hors, *places], vue.numero), reperes, retraits)
+    traits = ordonner([*hors, *places], vue.numero)
+    alerte = "des lettres que la police ne nomme pas sont notées �" if _sans_nom(mots) else ""
+    return Feuille(vue, traits, reperes, retraits, alerte)
 
 
 def _a_reconnaitre(mots: list[Mot]) -> bool:
     """Vrai si la page n'a pas de texte, ou un texte dont la police ne dit pas les lettres."""
     lettres = sum(len(m.texte) for m in mots)
-    sans_nom = sum(m.texte.count(SANS_NOM) for m in mots)
-    return lettres == 0 or sans_nom > SANS_NOM_MAX * lettres
+    return lettres == 0 or _sans_nom(mots) > SANS_NOM_MAX * lettres
+
+
+def _sans_nom(mots: list[Mot]) -> int:
+    """Combien de lettres la police ne nomme pas."""
+    return sum(m.texte.count(SANS_NOM) for m in mots)
 
 
 def _tableaux(page: PagePdf, lexique: Lexique | None, retraits: list[Retrait]) -> Iterator[Bloc]:

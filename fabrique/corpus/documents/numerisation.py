@@ -147,12 +147,14 @@ def reconnaitre_page(
     """Une page de PDF sans texte : reconnue si tesseract est là, nommée sinon.
 
     Args:
-        mots: ceux que le fichier donne malgré tout, gardés si la reconnaissance est impossible.
+        mots: ceux que le fichier donne malgré tout ; si la reconnaissance est impossible, ceux dont la
+            police nomme une lettre au moins sont gardés.
     """
     from fabrique.corpus.documents.lecture_pdf import Feuille
 
     if not (mots or page.a_des_images):
         return Feuille(vue, [], alerte="vide")
+    mots = [mot for mot in mots if any(map(str.isalnum, mot.texte))]
     if reglages.sans_ocr:
         return Feuille(
             vue, ordonner(mots, vue.numero), alerte="numérisée, non reconnue (--sans_ocr)"

@@ -27,6 +27,8 @@ _LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl",
 TRACES_MAX = 3000
 #: La hauteur d'une cellule, au moins, en points ; et les segments d'un simple cadre, au plus.
 HAUTEUR_MIN, SEGMENTS = 8, 12
+#: La taille d'une police, au moins, en points.
+TAILLE_MIN = 1.0
 #: Tableaux cherchés dans tant de pages avant de rouvrir pdfplumber, qui garde tout ce qu'il a lu.
 TRANCHE = 50
 
@@ -156,6 +158,8 @@ class PagePdf:
                 tournes.append(signes)
                 continue
             taille, gras = _police(texte.raw, debut)
+            if taille < TAILLE_MIN:  # une police faite d'images n'a pas de taille
+                taille = max(TAILLE_MIN, round(boite[3] - boite[1], 1))
             droits.append(Mot(signes, *boite, taille, gras))
         texte.close()
         return droits, " ".join(tournes)
@@ -169,6 +173,8 @@ class PagePdf:
         cadre = raw.FS_RECTF()
         for rang in range(nombre):
             code = raw.FPDFText_GetUnicode(texte, rang)
+            if code not in _TRAITS and raw.FPDFText_HasUnicodeMapError(texte, rang) == 1:
+                code = 0  # la police ne dit pas quelle lettre c'est : ce code serait n'importe laquelle
             if (code <= 32 and code not in _TRAITS and code != 0) or code == 0xA0:
                 if boite:
                     yield "".join(signes), debut, boite
