@@ -17,11 +17,11 @@ EXEMPLES = 3
 MONTRES = 30
 #: Ce qu'une étape a fait, en clair.
 DITES = {
-    "entetes": "titres courants et numéros de page ôtés",
-    "sommaires": "lignes de sommaire ôtées",
-    "cesures": "mots coupés en fin de ligne, recollés",
-    "tourne": "textes tournés mis de côté",
-    "menus": "menus, bandeaux et pieds de page ôtés",
+    "entetes": ("titre courant ou numéro de page ôté", "titres courants et numéros de page ôtés"),
+    "sommaires": ("ligne de sommaire ôtée", "lignes de sommaire ôtées"),
+    "cesures": ("mot coupé en fin de ligne, recollé", "mots coupés en fin de ligne, recollés"),
+    "tourne": ("texte tourné mis de côté", "textes tournés mis de côté"),
+    "menus": ("menu, bandeau ou pied de page ôté", "menus, bandeaux et pieds de page ôtés"),
 }
 
 
@@ -122,7 +122,7 @@ class BilanDossier:
             yield from (f"! {bilan.fichier} : {phrase}" for phrase in bilan.phrases)
         for etape, fois in self.retraits.items():
             exemple = next(b.exemples[etape][0] for b in self.fichiers if etape in b.exemples)
-            yield f"  {en_francais(fois)} {DITES[etape]}, par exemple « {exemple} »"
+            yield f"  {accorder(fois, *DITES[etape])}, par exemple « {exemple} »"
         yield self.resume
 
     @property
@@ -151,7 +151,7 @@ def en_page(bilan: BilanDossier) -> str:
         resume=bilan.resume,
         fichiers=[(*rangee(b), " ".join(b.phrases)) for b in bilan.fichiers],
         retraits=[
-            (b.fichier, DITES[etape], en_francais(fois), " · ".join(b.exemples.get(etape, [])))
+            (b.fichier, DITES[etape][1], en_francais(fois), " · ".join(b.exemples.get(etape, [])))
             for b in bilan.fichiers
             for etape, fois in b.retraits.items()
         ],
