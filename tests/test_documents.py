@@ -41,7 +41,7 @@ from fabrique.corpus.documents import (  # noqa: E402
 from fabrique.corpus.documents.bilan_documents import IGNORE, LU, REFUSE, BilanDossier  # noqa: E402
 from fabrique.corpus.documents.blocs import LISTE, NOTE, TABLEAU, TITRE, Document  # noqa: E402
 from fabrique.corpus.documents.cesures import Lexique, raccorder  # noqa: E402
-from fabrique.corpus.documents.mots_pdf import accentuer  # noqa: E402
+from fabrique.corpus.documents.mots_pdf import Mot, accentuer  # noqa: E402
 from fabrique.ligne_de_commande import principal  # noqa: E402
 from fabrique.recherche.fiches import lire_fiches  # noqa: E402
 from fabrique.socle.erreurs import ErreurFabrique  # noqa: E402
@@ -750,6 +750,35 @@ def test_une_page_numerisee_est_reconnue(tmp_path: Path):
     assert 0.5 < scan.confiance <= 1
     assert texte.confiance is None
     assert document.blocs[0].lieux[0].x1 <= scan.largeur
+
+
+@pytest.mark.parametrize("tour", [0, 90, 180, 270])
+def test_une_page_numerisee_de_travers_est_redressee(monkeypatch: pytest.MonkeyPatch, tour: int):
+    """Des mots plus hauts que larges, ou une confiance basse, font essayer les autres sens."""
+
+    def lire(image: Image.Image, *_: object) -> numerisation.Reconnaissance:
+        droite, couchee = image.getpixel((0, 0)) == (255, 0, 0), image.height > image.width
+        large, haut = (9, 40) if couchee else (40, 9)  # ce que tesseract rend d'un mot couché
+        mot = Mot("lavoir", 5, 5, 5 + large, 5 + haut, 9)
+        return numerisation.Reconnaissance(0.95 if droite or couchee else 0.3, (mot,))
+
+    monkeypatch.setattr(numerisation, "reconnaitre_image", lire)
+    page = Image.new("RGB", (60, 30))
+    page.putpixel((0, 0), (255, 0, 0))  # ce qui dit que la page est droite
+    de_travers = page.rotate(-tour, expand=True)
+    lue, redressee = numerisation.reconnaitre_a_l_endroit(de_travers, ReglagesLecture(), 1.0)
+    assert (redressee, lue.confiance) == (tour, 0.95)
+
+
+@avec_tesseract
+@pytest.mark.parametrize("tour", [90, 180, 270])
+def test_une_image_de_travers_se_lit(tmp_path: Path, tour: int):
+    une_image("Le lavoir municipal\nest ouvert le lundi.").rotate(tour, expand=True).save(
+        tmp_path / "scan.png", dpi=(300, 300)
+    )
+    document = lire_document(tmp_path / "scan.png")
+    assert "lavoir municipal" in document.texte
+    assert document.alertes == [f"page 1 : numérisée de travers, redressée de {360 - tour}°"]
 
 
 @avec_tesseract

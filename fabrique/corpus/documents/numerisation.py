@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Points par pouce de l'image donnée à tesseract : 300 est ce que sa documentation demande.
 FINESSE = 300
+#: Un mot de tant de lettres est plus large que haut, s'il est droit.
+LETTRES_D_UN_MOT = 4
 #: Secondes laissées à une page.
 DELAI_PAGE = 120
 INSTALLER = (
@@ -160,16 +162,56 @@ def reconnaitre_page(
             vue, ordonner(mots, vue.numero), alerte="numérisée, non reconnue (--sans_ocr)"
         )
     try:
-        lue = reconnaitre_image(page.image(FINESSE), reglages.langue, 72 / FINESSE)
+        return _reconnue(page.image(FINESSE), vue, reglages, 72 / FINESSE)
     except ErreurFabrique as erreur:
         return Feuille(
             vue,
             ordonner(mots, vue.numero),
             alerte=f"numérisée, non reconnue : {erreur.message}. {erreur.remede}",
         )
+
+
+def _reconnue(image: Image, vue: PageLue, reglages: ReglagesLecture, echelle: float) -> Feuille:
+    """Une page reconnue, redressée s'il le faut : ses boîtes sont celles de la page droite."""
+    from fabrique.corpus.documents.lecture_pdf import Feuille
+
+    lue, tour = reconnaitre_a_l_endroit(image, reglages, echelle)
     if not lue.mots:
         return Feuille(vue, [], alerte="image sans texte reconnu")
-    return Feuille(replace(vue, confiance=round(lue.confiance, 3)), ordonner(lue.mots, vue.numero))
+    confiance = round(lue.confiance, 3)
+    if tour in (90, 270):
+        vue = replace(vue, largeur=vue.hauteur, hauteur=vue.largeur)
+    return Feuille(
+        replace(vue, confiance=confiance),
+        ordonner(lue.mots, vue.numero),
+        alerte=f"numérisée de travers, redressée de {tour}°" if tour else "",
+    )
+
+
+def reconnaitre_a_l_endroit(
+    image: Image, reglages: ReglagesLecture, echelle: float
+) -> tuple[Reconnaissance, int]:
+    """La plus sûre des lectures d'une image, et de combien de degrés il a fallu la tourner.
+
+    Une page numérisée de côté se lit parfois mot à mot, mais ses mots sont alors plus hauts que larges ;
+    à l'envers, elle se lit mal. Les autres sens ne s'essaient que dans ces deux cas.
+    """
+    lue = reconnaitre_image(image, reglages.langue, echelle)
+    if not lue.mots or (lue.confiance >= reglages.confiance and not _couchee(lue)):
+        return lue, 0
+    lectures = {0: lue} | {
+        tour: reconnaitre_image(image.rotate(tour, expand=True), reglages.langue, echelle)
+        for tour in (90, 180, 270)
+    }
+    droites = {tour: lecture for tour, lecture in lectures.items() if not _couchee(lecture)}
+    tour = max(droites or lectures, key=lambda sens: lectures[sens].confiance)
+    return lectures[tour], tour
+
+
+def _couchee(lue: Reconnaissance) -> bool:
+    """Vrai si les mots d'une lecture sont plus hauts que larges."""
+    longs = [mot for mot in lue.mots if len(mot.texte) >= LETTRES_D_UN_MOT]
+    return bool(longs) and median((m.bas - m.haut) / max(1e-6, m.x1 - m.x0) for m in longs) > 1
 
 
 def reconnaitre_fichier(chemin: Path, reglages: ReglagesLecture) -> Iterator[Feuille]:
@@ -180,13 +222,8 @@ def reconnaitre_fichier(chemin: Path, reglages: ReglagesLecture) -> Iterator[Feu
     """
     from PIL import Image, ImageSequence
 
-    from fabrique.corpus.documents.lecture_pdf import Feuille
-
     with Image.open(chemin) as image:
         for numero, vue in enumerate(ImageSequence.Iterator(image), 1):
             echelle = 72 / float(vue.info.get("dpi", (FINESSE, FINESSE))[0] or FINESSE)
-            lue = reconnaitre_image(vue.convert("L"), reglages.langue, echelle)
-            page = PageLue(
-                numero, vue.width * echelle, vue.height * echelle, round(lue.confiance, 3)
-            )
-            yield Feuille(page, ordonner(lue.mots, numero))
+            page = PageLue(numero, vue.width * echelle, vue.height * echelle)
+            yield _reconnue(vue.convert("L"), page, reglages, echelle)
