@@ -1513,8 +1513,16 @@ def test_deux_classifieurs_du_meme_nom_sont_refuses(rangeurs, tmp_path):
     for parent in ("a", "b"):
         rangeurs["mots"].enregistrer(tmp_path / parent / "tri")
     assert list(relire_par_leur_nom([tmp_path / "a" / "tri"])) == ["tri"]
-    with pytest.raises(ErreurFabrique, match="s’appelleraient « tri »"):
+    with pytest.raises(ErreurFabrique, match="deux classifieurs s’appelleraient « tri »"):
         relire_par_leur_nom([tmp_path / "a" / "tri", tmp_path / "b" / "tri"])
+
+
+def test_un_classifieur_ne_prend_pas_le_nom_d_un_modele(rangeurs, tmp_path, monkeypatch):
+    monkeypatch.setattr(ouverture, "choisir_fils", lambda _: None)
+    monkeypatch.setattr(ouverture, "_repondeur", lambda *_: FauxMoteur(finir))
+    reglages = ReglagesService(port=0, dossier=str(tmp_path / "service"))
+    with pytest.raises(ErreurFabrique, match=f"un modèle et un classifieur .* « {BASE} »"):
+        ouverture.ouvrir(BASE, [], reglages, Cle(""), classifieurs={BASE: rangeurs["mots"]})
 
 
 # ---------------------------------------------------------------- llama.cpp

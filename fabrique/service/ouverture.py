@@ -28,6 +28,7 @@ from fabrique.service.repondeur import Repondeur
 from fabrique.service.repondeur_gguf import RepondeurGguf
 from fabrique.service.repondeur_transformers import RepondeurTransformers
 from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
+from fabrique.service.vecteurs import NOM as ENCODEUR
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
 from fabrique.socle.nombres import en_go
 
@@ -73,6 +74,12 @@ def ouvrir(
         moteur = _repondeur(modele, quantification, revision, reglages, machine)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
+        for nom in {*moteur.noms(), ENCODEUR} & {*(classifieurs or ())}:
+            raise ErreurFabrique(
+                f"un modèle et un classifieur s’appelleraient « {nom} »",
+                "Renommez le dossier du classifieur",
+                champ="--classifieur",
+            )
         profil = profil_du_modele(nom_servi(modele), machine)
         cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
         service = Service(moteur, cadre, reglages, racine, sources, classifieurs)
