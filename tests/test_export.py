@@ -242,6 +242,20 @@ def test_un_disque_trop_petit_se_dit_avant(dossier_reduit, tmp_path, monkeypatch
     assert refus.value.code == MACHINE
 
 
+@pytest.mark.parametrize("calcul", ["float32", "float16"])
+def test_une_memoire_trop_petite_se_dit_avant(dossier_reduit, tmp_path, monkeypatch, calcul):
+    """Tout juste assez pour 16 bits : en 32, le système aurait tué l'export."""
+    poids = sum(p.numel() for p in export.squelette(dossier_reduit).parameters())
+    monkeypatch.setattr(export, "memoire_disponible", lambda: 2 * poids)
+    if calcul == "float16":
+        assert exporter_gguf(dossier_reduit, tmp_path / "s", "f16", calcul=calcul).fichier.is_file()
+        return
+    monkeypatch.setattr(export, "charger", jamais)
+    with pytest.raises(ErreurFabrique, match="en mémoire, l’export en demande") as refus:
+        exporter_gguf(dossier_reduit, tmp_path / "s", "f16", calcul=calcul)
+    assert refus.value.code == MACHINE
+
+
 def test_un_poids_mal_ecrit_est_vu_et_rien_ne_reste(dossier_reduit, tmp_path, monkeypatch):
     ecrire = gguf.quantize
     monkeypatch.setattr(export.gguf, "quantize", lambda poids, type: ecrire(1.5 * poids, type))

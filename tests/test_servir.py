@@ -1518,8 +1518,7 @@ def test_deux_classifieurs_du_meme_nom_sont_refuses(rangeurs, tmp_path):
 
 
 def test_un_classifieur_ne_prend_pas_le_nom_d_un_modele(rangeurs, tmp_path, monkeypatch):
-    monkeypatch.setattr(ouverture, "choisir_fils", lambda _: None)
-    monkeypatch.setattr(ouverture, "_repondeur", lambda *_: FauxMoteur(finir))
+    monkeypatch.setattr(ouverture, "_repondeur", lambda *_: pytest.fail("chargé"))
     reglages = ReglagesService(port=0, dossier=str(tmp_path / "service"))
     with pytest.raises(ErreurFabrique, match=f"un modèle et un classifieur .* « {BASE} »"):
         ouverture.ouvrir(BASE, [], reglages, Cle(""), classifieurs={BASE: rangeurs["mots"]})
@@ -1598,30 +1597,27 @@ def test_llama_cpp_sert_une_base_et_ses_adaptateurs(
 
 
 @pytest.mark.parametrize(
-    ("moteur", "change", "attendu"),
+    ("moteur", "gpu", "attendu"),
     [
-        ("auto", {}, "llama.cpp"),
-        ("auto", {"gpu": "une carte"}, "transformers"),
-        ("auto", {"memoire_vive": 40_000_000}, "transformers"),  # le Falcon de poche en veut 46 Mo
-        ("transformers", {}, "transformers"),
-        ("llama.cpp", {"gpu": "une carte"}, "llama.cpp"),
+        ("auto", None, "llama.cpp"),
+        ("auto", "une carte", "transformers"),
+        ("transformers", None, "transformers"),
+        ("llama.cpp", "une carte", "llama.cpp"),
     ],
 )
-def test_qui_ecrit_se_choisit_d_apres_la_machine(monkeypatch, caplog, moteur, change, attendu):
-    """Sans qu'on demande rien : llama.cpp sans carte, s'il y a de quoi exporter ; dit, s'il y manque."""
+def test_qui_ecrit_se_choisit_d_apres_la_machine(monkeypatch, moteur, gpu, attendu):
+    """Sans qu'on demande rien : llama.cpp sans carte, transformers avec."""
     monkeypatch.setattr(ouverture.Moteur, "disponible", lambda: True)
     monkeypatch.setattr(ouverture, "_par_llama_cpp", lambda *_: FauxMoteur(finir))
-    machine = replace(examiner(), **{"gpu": None, "memoire_vive": 10**10} | change)
-    with caplog.at_level("INFO"):
-        choisi = ouverture._repondeur(
-            "falcon-poche", "aucune", None, ReglagesService(moteur=moteur), machine
-        )
-    assert (choisi.qui == "transformers") == (attendu == "transformers")
-    assert ("faute de llama.cpp" in caplog.text) == ("memoire_vive" in change)
+    monkeypatch.setattr(FauxMoteur, "qui", "llama.cpp")
+    machine = replace(examiner(), gpu=gpu)
+    reglages = ReglagesService(moteur=moteur)
+    choisi = ouverture._repondeur("falcon-poche", "aucune", None, reglages, machine)
+    assert choisi.qui == attendu
 
 
 def test_un_export_refuse_laisse_transformers_ecrire(monkeypatch, caplog):
-    """Une base que le format ne prend pas se sert quand même, et l'on sait pourquoi."""
+    """Une base que le format ou la mémoire refusent se sert quand même, et l'on sait pourquoi."""
     refus = ErreurFabrique("l’architecture ne s’exporte pas", "Servez-la telle quelle")
     monkeypatch.setattr(ouverture.Moteur, "disponible", lambda: True)
     monkeypatch.setattr(ouverture, "_par_llama_cpp", Mock(side_effect=refus))

@@ -1,4 +1,4 @@
-"""``/v1/classify`` : des textes à leur étiquette, par les classifieurs que l'on sert."""
+"""``/v1/classify`` : des textes à leur étiquette, dans la forme de vLLM et de SGLang."""
 
 from __future__ import annotations
 
@@ -6,34 +6,15 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from fabrique.modeles.rangeur import Rangeur
-from fabrique.service.demandes import Strict
+from fabrique.service.demandes import DemandeDeTextes
 from fabrique.service.refus import Refus
-
-#: Textes d'une demande, au plus : comme pour les vecteurs.
-TEXTES_MAX = 2048
-
-Texte = Annotated[str, Field(min_length=1)]
-
-
-class DemandeDeClassement(Strict):
-    """Le corps de ``POST /v1/classify``, dans la forme de vLLM et de SGLang."""
-
-    model: str
-    input: Texte | Annotated[list[Texte], Field(min_length=1, max_length=TEXTES_MAX)]
-    user: str | None = None
-
-    @property
-    def textes(self) -> list[str]:
-        """Les textes, même s'il n'y en a qu'un."""
-        return [self.input] if isinstance(self.input, str) else self.input
 
 
 def routes(classifieurs: Mapping[str, Rangeur]) -> APIRouter:
@@ -50,7 +31,7 @@ def routes(classifieurs: Mapping[str, Rangeur]) -> APIRouter:
             return classifieur.probabilites(textes)
 
     @routeur.post("/classify")
-    async def ranger(corps: DemandeDeClassement) -> dict[str, Any]:
+    async def ranger(corps: DemandeDeTextes) -> dict[str, Any]:
         """L'étiquette la plus probable de chaque texte, et la probabilité de chacune."""
         classifieur = _trouver(classifieurs, corps.model)
         trouvees = await run_in_threadpool(probabilites, classifieur, corps.textes)

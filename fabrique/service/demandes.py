@@ -42,6 +42,26 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+# ---------------------------------------------------------------- des textes
+
+#: Textes d'une demande, au plus. Source : OpenAI, « API reference », « Create embeddings ».
+TEXTES_MAX = 2048
+_Texte = Annotated[str, Field(min_length=1)]
+
+
+class DemandeDeTextes(Strict):
+    """Un texte, ou plusieurs, à un modèle qui n'écrit pas : il en rend les vecteurs, ou les étiquettes."""
+
+    model: str
+    input: _Texte | Annotated[list[_Texte], Field(min_length=1, max_length=TEXTES_MAX)]
+    user: str | None = None
+
+    @property
+    def textes(self) -> list[str]:
+        """Les textes, même s'il n'y en a qu'un."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
 # ---------------------------------------------------------------- converser
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique import __version__
+from fabrique.machine.materiel import memoire_disponible
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import nom_public, trouver
 from fabrique.modeles.chargement import charger, squelette
@@ -166,14 +167,14 @@ def exporter_gguf(
 
     Raises:
         ErreurFabrique: type, architecture ou tokenizer que le format ne prend pas, fichier qui
-            n'est pas à nous, disque trop petit (tous avant de charger les poids), ou fichier relu
-            qui n'est pas le modèle ; rien n'est alors laissé.
+            n'est pas à nous, mémoire ou disque trop petits (tous avant de charger les poids), ou
+            fichier relu qui n'est pas le modèle ; rien n'est alors laissé.
 
     Source : spécification de GGUF (ggml-org/ggml, ``docs/gguf.md``).
     """
     sortie = Path(sortie)
     fichier = sortie / f"{_nom(modele, adaptateur)}-{type}.gguf"
-    _verifier_avant(modele, adaptateur, revision, type, fichier)
+    _verifier_avant(modele, adaptateur, revision, type, fichier, calcul)
     sortie.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=".fabrique-", dir=sortie, ignore_cleanup_errors=True
@@ -213,6 +214,7 @@ def _verifier_avant(
     revision: str | None,
     type: str,
     fichier: Path,
+    calcul: str,
 ) -> None:
     """Tout ce qui se refuse sans avoir chargé un seul poids."""
     if type not in TYPES and not TYPES_K.fullmatch(type):
@@ -231,6 +233,7 @@ def _verifier_avant(
     architecture_de(vide.config)
     if type not in TYPES:
         raise _refus_des_super_blocs(type, vide)
+    _verifier_la_memoire(vide, calcul)
     _verifier_le_disque(vide, TYPES[type], fichier.parent, fusion=bool(adaptateur))
 
 
@@ -249,6 +252,19 @@ def _refus_des_super_blocs(type: str, vide: PreTrainedModel) -> ErreurFabrique:
         f"« {type} » se lit, mais ne s’écrit qu’avec les outils de llama.cpp",
         f"Exportez en f16, puis tapez « llama-quantize MODELE-f16.gguf MODELE.gguf {type.upper()} »",
     )
+
+
+def _verifier_la_memoire(vide: PreTrainedModel, calcul: str) -> None:
+    """Le modèle se lit en entier : mieux vaut le refuser que le laisser tuer par le système."""
+    octets = 4 if calcul == "float32" else 2
+    besoin, libre = octets * sum(p.numel() for p in vide.parameters()), memoire_disponible()
+    if libre < besoin:
+        raise ErreurFabrique(
+            f"il reste {en_go(libre)} en mémoire, l’export en demande {en_go(besoin)}",
+            "Fermez d’autres programmes, exportez avec --calcul float16 (deux fois moins), ou sur une "
+            "machine plus grande",
+            code=MACHINE,
+        )
 
 
 def _verifier_le_disque(vide: PreTrainedModel, genre: Type, sortie: Path, fusion: bool) -> None:

@@ -11,7 +11,7 @@ from fabrique.machine.materiel import Machine, examiner
 from fabrique.machine.profil import POCHE, T4, Profil, choisir_profil
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import CATALOGUE, SYNONYMES
-from fabrique.modeles.chargement import charger, squelette
+from fabrique.modeles.chargement import charger
 from fabrique.modeles.fichier_gguf import SANS_GGUF
 from fabrique.modeles.rangeur import Rangeur
 from fabrique.service.affinages import Cadre
@@ -30,7 +30,6 @@ from fabrique.service.repondeur_transformers import RepondeurTransformers
 from fabrique.service.serveur import Service, dossier_a_nous, ouvrir_la_prise, servir
 from fabrique.service.vecteurs import NOM as ENCODEUR
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
-from fabrique.socle.nombres import en_go
 
 JOURNAL = logging.getLogger(__name__)
 
@@ -64,6 +63,7 @@ def ouvrir(
     verifier_l_ouverture(reglages.hote, cle)
     for dossier in adaptateurs:
         verifier_adaptateur(dossier)
+    _verifier_les_noms(modele, adaptateurs, classifieurs or {})
     with (
         ouvrir_la_prise(reglages.hote, reglages.port) as prise,
         dossier_a_nous(reglages.racine) as racine,
@@ -74,16 +74,23 @@ def ouvrir(
         moteur = _repondeur(modele, quantification, revision, reglages, machine)
         for dossier in adaptateurs:
             moteur.inscrire(Path(dossier).resolve().name, Path(dossier))
-        for nom in {*moteur.noms(), ENCODEUR} & {*(classifieurs or ())}:
-            raise ErreurFabrique(
-                f"un modèle et un classifieur s’appelleraient « {nom} »",
-                "Renommez le dossier du classifieur",
-                champ="--classifieur",
-            )
         profil = profil_du_modele(nom_servi(modele), machine)
         cadre = Cadre(modele, quantification, revision, profil, accepter_personnelles)
         service = Service(moteur, cadre, reglages, racine, sources, classifieurs)
         servir(service, cle, prise)
+
+
+def _verifier_les_noms(
+    modele: str, adaptateurs: Sequence[str], classifieurs: Mapping[str, Rangeur]
+) -> None:
+    """Refuse un classifieur du nom d'un modèle : la liste des modèles servis les mêle."""
+    pris = {nom_servi(modele), ENCODEUR, *(Path(dossier).resolve().name for dossier in adaptateurs)}
+    for nom in pris & {*classifieurs}:
+        raise ErreurFabrique(
+            f"un modèle et un classifieur s’appelleraient « {nom} »",
+            "Renommez le dossier du classifieur",
+            champ="--classifieur",
+        )
 
 
 def _repondeur(
@@ -100,7 +107,6 @@ def _repondeur(
         return _par_llama_cpp(modele, revision, reglages)
     if reglages.moteur == AUTO and Moteur.disponible() and not machine.gpu:
         try:
-            _verifier_la_memoire(modele, revision, machine)
             return _par_llama_cpp(modele, revision, reglages)
         except ErreurFabrique as refus:
             JOURNAL.info(f"transformers écrira les réponses, faute de llama.cpp : {refus.message}.")
@@ -116,18 +122,6 @@ def _par_llama_cpp(modele: str, revision: str | None, reglages: ReglagesService)
     from fabrique.service.repondeur_exporte import RepondeurExporte
 
     return RepondeurExporte(modele, nom_servi(modele), revision, reglages.racine, reglages.lot)
-
-
-def _verifier_la_memoire(modele: str, revision: str | None, machine: Machine) -> None:
-    """Refuse un modèle que l'export, qui le lit en 32 bits, ne pourrait pas tenir en mémoire."""
-    besoin = 4 * sum(poids.numel() for poids in squelette(modele, revision).parameters())
-    if besoin > machine.memoire_vive:
-        raise ErreurFabrique(
-            f"l’exporter demande {en_go(besoin)} de mémoire, cette machine en a "
-            f"{en_go(machine.memoire_vive)}",
-            "Exportez-le sur une machine plus grande (fabrique exporter), et servez le fichier",
-            code=MACHINE,
-        )
 
 
 def profil_du_modele(nom: str, machine: Machine) -> Profil:

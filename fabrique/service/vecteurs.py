@@ -11,30 +11,18 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from fabrique.recherche.sens import LIVRE, Statique
-from fabrique.service.demandes import Strict
+from fabrique.service.demandes import DemandeDeTextes
 from fabrique.service.refus import Refus
 
 #: Sous quel nom l'encodeur est servi.
 NOM = "encodeur-poche"
-#: Textes d'une demande, au plus. Source : OpenAI, « API reference », « Create embeddings ».
-TEXTES_MAX = 2048
-
-Texte = Annotated[str, Field(min_length=1)]
 
 
-class DemandeDeVecteurs(Strict):
+class DemandeDeVecteurs(DemandeDeTextes):
     """Le corps de ``POST /v1/embeddings``."""
 
-    model: str
-    input: Texte | Annotated[list[Texte], Field(min_length=1, max_length=TEXTES_MAX)]
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    user: str | None = None
-
-    @property
-    def textes(self) -> list[str]:
-        """Les textes, même s'il n'y en a qu'un."""
-        return [self.input] if isinstance(self.input, str) else self.input
 
 
 def routes() -> APIRouter:
