@@ -6,7 +6,8 @@
 Une colonne par modèle. Sur les fiches de la notice et sur les questions-réponses gardées à part, les
 bits par octet ; sur cent de ces questions, posées telles quelles, ce que vaut la réponse gloutonne,
 sans règle contre les redites : close par le jeton de fin, sans redite de six mots, proche de la
-description que la fiche donne. ``--affiner questions`` refait ces mesures après un réglage fin sur un
+description que la fiche donne. Le F1 de tous les mots se lit à côté de ce que donne, au hasard, la
+description d'une autre fiche. ``--affiner questions`` refait ces mesures après un réglage fin sur un
 corpus.
 """
 
@@ -27,7 +28,7 @@ from fabrique.entrainement import Reglages, entrainer
 from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.reglages import ReglagesPreentrainement
 from fabrique.entrainement.textes import Document, lire_documents, separer
-from fabrique.evaluation.metriques import distinct, f1, mots, rouge_l
+from fabrique.evaluation.metriques import distinct, f1, f1_tous_les_mots, mots, rouge_l
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder
@@ -74,12 +75,24 @@ def mesurer_reponses(modele, tokenizer, questions: list[Document]) -> dict[str, 
     return {
         "réponses closes (%)": 100 * mean(finie for _, finie in dites),
         "réponses qui se répètent (%)": 100 * mean(se_repete(texte) for texte, _ in paires),
-        "F1 de mots (%)": 100 * mean(f1(*paire) for paire in paires),
+        "F1 de mots clés (%)": 100 * mean(f1(*paire) for paire in paires),
+        "F1 de tous les mots (%)": 100 * mean(f1_tous_les_mots(*paire) for paire in paires),
         "ROUGE-L (%)": 100 * mean(rouge_l(*paire) for paire in paires),
         "suites de deux mots distinctes (%)": 100
         * sum(vues for vues, _ in bigrammes)
         / sum(toutes for _, toutes in bigrammes),
         "longueur médiane (mots)": median(len(mots(texte)) for texte, _ in paires),
+    }
+
+
+def au_hasard(questions: list[Document]) -> dict[str, float]:
+    """Ce que valent les descriptions des autres fiches : un modèle qui ignore la question fait autant."""
+    autres = [
+        (autre.reponse, q.reponse) for q in questions for autre in questions if autre is not q
+    ]
+    return {
+        "F1 de mots clés (%)": 100 * mean(f1(*paire) for paire in autres),
+        "F1 de tous les mots (%)": 100 * mean(f1_tous_les_mots(*paire) for paire in autres),
     }
 
 
@@ -144,6 +157,10 @@ def main() -> None:
     table.add_row(
         "bits par octet de « xz -9 », notice", en_francais(bits_par_octet_xz(epreuve.notice), 3)
     )
+    if questions:
+        table.add_section()
+        for mesure, valeur in au_hasard(questions).items():
+            table.add_row(f"{mesure}, description d’une autre fiche", en_francais(valeur, 3))
     Console(width=110, highlight=False).print(table)
 
 

@@ -20,6 +20,7 @@ from fabrique.evaluation.metriques import (
     distinct,
     exactitude,
     f1,
+    f1_tous_les_mots,
     francais,
     mots,
     mots_cles,
@@ -92,6 +93,13 @@ def test_le_f1_se_compte_a_la_main():
     assert mots_cles(dite) == ["mairie", "ouvre", "lundi", "matin", "des", "neuf", "heures"]
     assert mots_cles(attendue) == ["lundi", "mairie", "ouvre", "a", "neuf", "heures"]
     assert f1(dite, attendue) == pytest.approx(10 / 13, abs=1e-12)
+
+
+def test_le_f1_de_tous_les_mots_compte_les_articles():
+    """« le » et « de » communs : 3 mots sur 4 et 5, dont un seul mot clé sur deux et trois."""
+    dite, attendue = "Le prix de l’acte", "Le montant de cet acte"
+    assert f1_tous_les_mots(dite, attendue) == pytest.approx(2 * 3 / 10)
+    assert f1(dite, attendue) < f1_tous_les_mots(dite, attendue)
 
 
 @given(dite=textes, attendue=textes)

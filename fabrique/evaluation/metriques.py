@@ -134,7 +134,18 @@ def f1(reponse: str, reference: str, langue: str = "fr") -> float:
 
     Source : script officiel de SQuAD 2.0 (Rajpurkar et al., 2018, arXiv:1806.03822).
     """
-    dits, attendus = mots_cles(reponse, langue), mots_cles(reference, langue)
+    return _recouvrement(mots_cles(reponse, langue), mots_cles(reference, langue))
+
+
+def f1_tous_les_mots(reponse: str, reference: str) -> float:
+    """Le même F1, articles et prépositions compris : deux textes sans rapport en partagent beaucoup.
+
+    Se compare à ce que donne, au hasard, la référence d'une autre question.
+    """
+    return _recouvrement(mots(reponse), mots(reference))
+
+
+def _recouvrement(dits: list[str], attendus: list[str]) -> float:
     if not dits or not attendus:
         return float(dits == attendus)
     communs = (Counter(dits) & Counter(attendus)).total()
