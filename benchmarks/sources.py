@@ -38,7 +38,8 @@ from fabrique.recherche.abstention import MONTRES, calibration_livree, chercher_
 from fabrique.recherche.citations import Controle, controler_reponse
 from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
 from fabrique.recherche.index import Index
-from fabrique.recherche.reponse import JETONS, les_plus_proches
+from fabrique.recherche.passages import Trouve
+from fabrique.recherche.reponse import CITES, JETONS, sans_modele
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.nombres import accorder, en_pourcent
 from fabrique.socle.suivi import Barre
@@ -70,13 +71,12 @@ def cas_de(condition: str, exemples: Sequence[dict], index: Index) -> list[Cas]:
         if condition == "sans fiche":
             montres = []
         elif condition == "fiches retrouvées":
-            trouves = chercher_assez(index, exemple["question"], MONTRES)[:MONTRES]
-            montres = [(t.titre, t.texte) for t in trouves]
+            montres = chercher_assez(index, exemple["question"], MONTRES)[:MONTRES]
         else:
             # Les mauvais : ceux d'une question d'une autre fiche, à l'autre bout du jeu.
             autre = exemples[(rang + len(exemples) // 2) % len(exemples)]
             montre = exemple if condition == "bons passages" else autre
-            montres = [(p["titre"], p["texte"]) for p in passages_de(montre)]
+            montres = [Trouve(**passage) for passage in passages_de(montre)]
         attendues = citations_de(exemple["reponse"]) if exemple["repondable"] else ()
         cas.append(Cas(exemple["question"], tuple(montres), attendues, exemple["fait"]))
     return cas
@@ -85,16 +85,9 @@ def cas_de(condition: str, exemples: Sequence[dict], index: Index) -> list[Cas]:
 # ---------------------------------------------------------------- le tableau
 
 
-def sans_modele(cas: Sequence[Cas]) -> list[str]:
-    """La phrase la plus proche de la question, citée telle quelle."""
-    return [citer_la_plus_proche(un) for un in cas]
-
-
-def citer_la_plus_proche(un: Cas) -> str:
-    """« La phrase » [2]. ; rien si l'on n'a rien montré."""
-    proches = les_plus_proches(un.question, un.textes, 1)
-    citees = (f"«\u00a0{p.strip(' .')}\u00a0» [{r}]." for r, p in enumerate(proches, 1) if p)
-    return next(citees, "")
+def seule(cites: int = CITES) -> Redacteur:
+    """La recherche seule : la phrase la plus proche de chaque passage cité, telle quelle."""
+    return lambda cas: [sans_modele(un.question, un.montres, cites) for un in cas]
 
 
 def avec_modele(
@@ -106,11 +99,8 @@ def avec_modele(
         dites = generer_par_lots(
             modele,
             tokenizer,
-            [{"instruction": un.question, "input": presenter(un.montres)} for un in cas],
-            grammaires=[
-                grammaire_de(les_plus_proches(un.question, un.textes), abstention=True)
-                for un in cas
-            ],
+            [{"instruction": un.question, "input": un.presentees} for un in cas],
+            grammaires=[un.grammaire(abstention=True) for un in cas],
             adaptateur=adaptateur,
             max_new_tokens=JETONS,
             lot=4,
@@ -156,7 +146,10 @@ def seuil(exemples: Sequence[dict], index: Index) -> str:
 def comparer(combien: int, avec: bool, sortie: Path) -> None:
     """Imprime le tableau des conditions, puis ce que donne le seuil."""
     exemples, index = exemples_de_test(combien), Index.construire("fiches")
-    redacteurs: dict[str, Redacteur] = {"aucun modèle": sans_modele}
+    redacteurs: dict[str, Redacteur] = {
+        "aucun modèle": seule(),
+        "aucun modèle, un seul passage": seule(1),
+    }
     if avec:
         tokenizer, base = fabrique.charger(POCHE.modele, POCHE.quantification)
         reglages = fabrique.Reglages.du_profil(POCHE, cutoff_len=768, save_steps=15)

@@ -23,12 +23,12 @@ from fabrique.evaluation.epreuve_sourcee import (
 from fabrique.ligne_de_commande import principal
 from fabrique.modeles.origine import inscrire_origine
 from fabrique.recherche.index import Index
-from fabrique.recherche.passages import Fiche
+from fabrique.recherche.passages import Fiche, Trouve
 from fabrique.socle.erreurs import ErreurFabrique
 
 BAC = "Le bac part à huit heures. La traversée coûte trois écus."
 FOUR = "Le four banal chauffe le samedi. Le pain s’y cuit pour un liard."
-MONTRES = (("Le bac", BAC), ("Le four", FOUR))
+MONTRES = (Trouve("bac", "Le bac", BAC), Trouve("four", "Le four", FOUR))
 
 
 def cas(*attendues: str, fait: str = "", chance: float = 1.0) -> Cas:

@@ -30,8 +30,8 @@ from fabrique.recherche.citations import controler_reponse
 from fabrique.recherche.contradictions import contradictions
 from fabrique.recherche.grammaire import grammaire_de
 from fabrique.recherche.index import Index
-from fabrique.recherche.passages import Fiche
-from fabrique.recherche.reponse import Motif, les_plus_proches, repondre
+from fabrique.recherche.passages import Fiche, Trouve
+from fabrique.recherche.reponse import Motif, les_plus_proches, repondre, sans_modele
 from fabrique.recherche.suite import depend_de_la_precedente
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.erreurs import ErreurFabrique
@@ -429,9 +429,48 @@ def test_une_adresse_qui_n_en_est_pas_une_n_est_pas_un_lien(charge):
 
 
 def test_un_petit_modele_choisit_parmi_les_phrases_les_plus_proches():
-    textes = [FICHES[0].texte, FICHES[1].texte]
-    proches = les_plus_proches("Le numéro se grave où sur le cadre ?", textes, 1)
+    montres = [Trouve(f.id, f.titre, f.texte) for f in FICHES[:2]]
+    proches = les_plus_proches("Le numéro se grave où sur le cadre ?", montres, 1)
     assert proches == ["Le numéro se grave sur le cadre.", ""]
+
+
+def test_dans_le_doute_deux_passages_sont_cites():
+    """Deux passages qui se suivent de près sont cités tous deux ; de loin, le premier seul."""
+    textes = ("Le bac part à huit heures du quai.", "Le bac coûte deux écus à huit heures.")
+
+    def rangs(*scores: float) -> list[bool]:
+        montres = [
+            Trouve(str(n), "", texte, score=score)
+            for n, (texte, score) in enumerate(zip(textes, scores, strict=True))
+        ]
+        return [bool(cite) for cite in les_plus_proches("Le bac part à huit heures ?", montres)]
+
+    assert rangs(1.0, 0.9) == [True, True]
+    assert rangs(1.0, 0.2) == [True, False]
+    assert rangs(0.2, 1.5) == [False, True]
+    assert les_plus_proches("Le bac ?", []) == []
+
+
+def test_deux_passages_cites_le_sont_dans_l_ordre(tokenizer):
+    passages = ["Le bac part à huit heures.", "", "La traversée coûte deux écus."]
+    grammaire = grammaire_de(passages, toutes=True)
+    premiere, seconde = (
+        "«\u00a0Le bac part à huit heures\u00a0» [1]",
+        "«\u00a0La traversée coûte deux écus\u00a0» [3]",
+    )
+    assert accepte(tokenizer, grammaire, f"{premiere}. {seconde}.")
+    assert not accepte(tokenizer, grammaire, f"{seconde}. {premiere}.")
+    assert not accepte(tokenizer, grammaire, f"{premiere}.")
+    assert accepte(tokenizer, grammaire_de(passages), f"{seconde}.")
+
+
+def test_la_recherche_seule_repond_d_une_phrase_par_passage():
+    montres = [Trouve("a", "Le bac", "Le bac part à huit heures. Il est bleu et blanc.", score=1.0)]
+    assert (
+        sans_modele("Quand part le bac ?", montres)
+        == "«\u00a0Le bac part à huit heures\u00a0» [1]."
+    )
+    assert sans_modele("Quand part le bac ?", []) == ""
 
 
 def test_la_demonstration_finit_par_trois_reponses_et_une_abstention():

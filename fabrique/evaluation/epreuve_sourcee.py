@@ -40,6 +40,7 @@ from fabrique.recherche.citations import (
 )
 from fabrique.recherche.grammaire import grammaire_de
 from fabrique.recherche.index import Index
+from fabrique.recherche.passages import Trouve
 from fabrique.recherche.reponse import JETONS, les_plus_proches
 from fabrique.socle.erreurs import ErreurFabrique
 
@@ -55,14 +56,14 @@ class Cas:
 
     Args:
         question: telle qu'on la pose.
-        montres: le titre et le texte de chaque passage montré, dans l'ordre de leurs rangs.
+        montres: les passages montrés, dans l'ordre de leurs rangs.
         attendues: les citations de la référence ; aucune s'il fallait se taire.
         fait: les mots qu'une citation doit porter ; vide si on ne les connaît pas.
         probabilite: celle, de 0 à 1, que les fiches répondent.
     """
 
     question: str
-    montres: tuple[tuple[str, str], ...]
+    montres: tuple[Trouve, ...]
     attendues: tuple[str, ...]
     fait: str = ""
     probabilite: float = 1.0
@@ -70,7 +71,17 @@ class Cas:
     @property
     def textes(self) -> list[str]:
         """Le texte de chaque passage montré."""
-        return [texte for _, texte in self.montres]
+        return [montre.texte for montre in self.montres]
+
+    @property
+    def presentees(self) -> str:
+        """Les passages montrés, tels que le modèle les lit."""
+        return presenter((montre.titre, montre.texte) for montre in self.montres)
+
+    def grammaire(self, texte_libre: bool = False, abstention: bool = False) -> str:
+        """Ce qu'un modèle peut répondre, comme devant une personne (``recherche.reponse.preparer``)."""
+        citables = self.textes if texte_libre else les_plus_proches(self.question, self.montres)
+        return grammaire_de(citables, texte_libre=texte_libre, toutes=True, abstention=abstention)
 
     def est_cite(self, controle: Controle, attendues: Sequence[str]) -> bool:
         """Vrai si la réponse relue cite un passage montré qui porte l'une des citations attendues."""
@@ -256,9 +267,8 @@ class Sources:
         for exemple, citees in zip(self.exemples, attendues, strict=True):
             question = exemple["instruction"]
             trouves = chercher_assez(index, question, MONTRES)
-            montres = tuple((trouve.titre, trouve.texte) for trouve in trouves[:MONTRES])
             chance = calibration.probabilite(question, trouves)
-            self.cas.append(Cas(question, montres, citees, probabilite=chance))
+            self.cas.append(Cas(question, tuple(trouves[:MONTRES]), citees, probabilite=chance))
 
     def repondre(
         self,
@@ -269,14 +279,8 @@ class Sources:
         journal: Journal | None = None,
     ) -> tuple[list[tuple[str, bool]], float]:
         """Les réponses d'un modèle à toutes les questions, sous la grammaire de ``repondre``."""
-        posees = [{"instruction": un.question, "input": presenter(un.montres)} for un in self.cas]
-        grammaires = [
-            grammaire_de(
-                un.textes if self.libre else les_plus_proches(un.question, un.textes),
-                texte_libre=self.libre,
-            )
-            for un in self.cas
-        ]
+        posees = [{"instruction": un.question, "input": un.presentees} for un in self.cas]
+        grammaires = [un.grammaire(self.libre) for un in self.cas]
         options = {"max_new_tokens": JETONS, "lot": LOT}
         nom = f"{nom}, fiches à l’appui"
         return faire_repondre(modele, tokenizer, posees, nom, options, journal, grammaires)

@@ -38,7 +38,7 @@ PAR_FICHE = 2
 LIVREES = Path(__file__).with_name("calibrations.json")
 _PLIS, _GRAINE = 5, 0
 #: Ce qui tourne une question sans dire de quoi elle parle.
-_TOURNURES = frozenset(racines("comment combien pourquoi quand faire faut peut dois doit avoir"))
+TOURNURES = frozenset(racines("comment combien pourquoi quand faire faut peut dois doit avoir"))
 #: Où chercher les mots d'une question réunis : une phrase, ou ce qu'un deux-points y annonce.
 _PHRASE = une_phrase(".;:!?")
 
@@ -77,7 +77,7 @@ class Indices:
 
 def relever(question: str, trouves: Sequence[Trouve]) -> Indices:
     """Les indices d'une question et de ce que la recherche a trouvé, le meilleur d'abord."""
-    cherches = set(racines(question)) - _TOURNURES
+    cherches = set(racines(question)) - TOURNURES
     if not trouves or not cherches:
         return Indices(0.0, 0.0, 0.0, 0.0)
 

@@ -54,6 +54,7 @@ def grammaire_de(
     passages: Sequence[str],
     *,
     texte_libre: bool = False,
+    toutes: bool = False,
     abstention: bool = False,
     mots_min: int = MOTS_MIN,
     mots_max: int = MOTS_MAX,
@@ -63,7 +64,9 @@ def grammaire_de(
     Args:
         passages: les textes montrés, dans l'ordre de leurs rangs.
         texte_libre: permet une ou deux citations, qui commencent à n'importe quel mot, et du texte
-            autour d'elles. Sinon, la réponse n'est qu'une citation, faite de propositions entières.
+            autour d'elles. Sinon, la réponse n'est que des citations, faites de propositions entières.
+        toutes: sans texte libre, la réponse cite une fois chaque passage citable, dans l'ordre ; sinon,
+            un seul, au choix du modèle.
         abstention: permet aussi une réponse sans citation, qui dit que les passages ne répondent
             pas. Toujours permise quand rien ne peut être cité, ou quand le texte est libre.
         mots_min, mots_max: la longueur d'une citation, en mots ; une ligne plus courte que
@@ -80,7 +83,8 @@ def grammaire_de(
             regles.append(f"CITE_{rang}: {' | '.join(suites)}")
             citations.append(f'"«\u00a0" CITE_{rang} "\u00a0» [{rang}]"')
     if citations:
-        regles.append(f"CITATION: {' | '.join(citations)}")
+        reunies = ' ". " '.join(citations) if toutes and not texte_libre else " | ".join(citations)
+        regles.append(f"CITATION: {reunies}")
     # Un seul terminal pour toute la réponse : entre deux, l'analyseur devrait deviner, au milieu
     # d'un signe de plusieurs octets, où finit le texte libre.
     formes = _formes(texte_libre, abstention, bool(citations))

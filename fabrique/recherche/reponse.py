@@ -14,6 +14,7 @@ from fabrique.modeles.generation import generer
 from fabrique.recherche.abstention import (
     FAUSSES_REPONSES,
     MONTRES,
+    TOURNURES,
     Calibration,
     calibration_livree,
     chercher_assez,
@@ -28,9 +29,13 @@ from fabrique.recherche.suite import depend_de_la_precedente, recrire
 from fabrique.socle.page import composer
 
 #: Assez de jetons pour toute réponse que permet la grammaire, même mal découpée par le modèle.
-JETONS = 400
-#: Combien de phrases un petit modèle peut citer : les plus proches de la question.
+JETONS = 600
+#: Parmi combien de phrases d'un passage un petit modèle choisit ce qu'il en cite.
 PHRASES = 2
+#: Combien de passages il cite, au plus ; et de combien le second peut suivre le premier. Choisis sur
+#: l'entraînement et la validation de *sources* : une seule citation manque une fois sur trois le bon
+#: passage, et un écart plus grand ne fait plus rien gagner.
+CITES, ECART_PERMIS = 2, 0.5
 #: Une phrase à citer ne s'arrête pas à un point-virgule.
 _PHRASE = une_phrase(".!?…")
 
@@ -185,7 +190,8 @@ def repondre(
         montres: combien de passages montrer au modèle.
         mots_max: la longueur d'une citation, en mots.
         texte_libre: permet de citer n'importe où, et des mots autour des citations (champ du profil).
-            Sinon, le modèle choisit parmi les ``PHRASES`` phrases les plus proches de la question.
+            Sinon, le modèle cite le passage le plus proche de la question, et le suivant s'il l'est
+            presque autant ; dans chacun, il choisit parmi ``PHRASES`` phrases.
         abstention_du_modele: permet au modèle affiné de dire que les passages ne répondent pas.
         adaptateur: ``False`` interroge la base sans son adaptateur.
 
@@ -271,8 +277,9 @@ def preparer(
         textes = [source.texte for source in sources]
         presentees = presenter((source.titre, source.texte) for source in sources)
         grammaire = grammaire_de(
-            textes if texte_libre else les_plus_proches(cherchee, textes),
+            textes if texte_libre else les_plus_proches(cherchee, sources),
             texte_libre=texte_libre,
+            toutes=True,
             abstention=abstention_du_modele,
             mots_max=mots_max,
         )
@@ -347,27 +354,61 @@ def _a_montrer(
     return list(gardes.values())[:montres]
 
 
-def les_plus_proches(question: str, passages: Sequence[str], combien: int = PHRASES) -> list[str]:
-    """Chaque passage réduit à celles de ses phrases qui portent le plus de mots de la question.
+def les_plus_proches(
+    question: str, montres: Sequence[Trouve], phrases: int = PHRASES, cites: int = CITES
+) -> list[str]:
+    """Ce qu'un petit modèle peut citer : les phrases les plus proches, dans un passage ou deux.
+
+    Une phrase vaut la part des mots pleins de la question qu'elle porte, son titre compris. Un passage
+    vaut son score de recherche, plus sa meilleure phrase. Le meilleur est cité ; le suivant l'est aussi
+    quand il ne le suit que d'``ECART_PERMIS`` : dans le doute, la personne voit les deux.
 
     Args:
-        combien: le nombre de phrases gardées, tous passages confondus ; à égalité, les premières.
+        montres: les passages trouvés ; un score nul, à tous, laisse les phrases décider.
+        phrases: combien en garder par passage ; à égalité, les premières.
+        cites: combien de passages, au plus.
 
     Returns:
-        Un texte par passage, une phrase par ligne ; vide si aucune des siennes n'est gardée.
+        Un texte par passage, une phrase par ligne ; vide si l'on n'en cite rien.
     """
-    cherches = set(racines(question))
-    phrases = [
-        (len(cherches & set(racines(trouvee[0]))), rang, trouvee[0])
-        for rang, passage in enumerate(passages)
-        for trouvee in _PHRASE.finditer(passage)
-        if len(trouvee[0].split()) >= MOTS_MIN and not trouvee[0].startswith("#")
-    ]
-    gardees = sorted(phrases, key=lambda p: -p[0])[:combien]
+    cherches = set(racines(question)) - TOURNURES
+    notees = [_noter(cherches, montre) for montre in montres]
+    valeurs = {
+        rang: montre.score + lues[0][0]
+        for rang, (montre, lues) in enumerate(zip(montres, notees, strict=True))
+        if lues
+    }
+    plancher = max(valeurs.values(), default=0.0) - ECART_PERMIS
+    meilleurs = sorted(valeurs, key=lambda rang: -valeurs[rang])[:cites]
+    gardes = {rang for rang in meilleurs if valeurs[rang] >= plancher}
     return [
-        "\n".join(phrase for _, place, phrase in gardees if place == rang)
-        for rang in range(len(passages))
+        "\n".join(phrase for _, phrase in lues[:phrases]) if rang in gardes else ""
+        for rang, lues in enumerate(notees)
     ]
+
+
+def _noter(cherches: set[str], montre: Trouve) -> list[tuple[float, str]]:
+    """Les phrases d'un passage, de la plus proche à la plus lointaine, et ce que vaut chacune.
+
+    À égalité passe d'abord celle qui porte elle-même le plus de mots, son titre mis à part.
+    """
+    du_titre, combien = set(racines(montre.titre)), max(1, len(cherches))
+    notees = []
+    for trouvee in _PHRASE.finditer(montre.texte):
+        phrase = trouvee[0]
+        if len(phrase.split()) >= MOTS_MIN and not phrase.startswith("#"):
+            siens = cherches & set(racines(phrase))
+            notees.append((len(siens | cherches & du_titre) / combien, len(siens), phrase))
+    notees.sort(key=lambda notee: notee[:2], reverse=True)
+    return [(part, phrase) for part, _, phrase in notees]
+
+
+def sans_modele(question: str, montres: Sequence[Trouve], cites: int = CITES) -> str:
+    """La réponse que donne la recherche seule : la phrase la plus proche de chaque passage cité."""
+    proches = enumerate(les_plus_proches(question, montres, 1, cites), 1)
+    return " ".join(
+        f"«\u00a0{phrase.strip(' .')}\u00a0» [{rang}]." for rang, phrase in proches if phrase
+    )
 
 
 def _citations(controle: Controle, sources: Sequence[Trouve]) -> list[CitationSourcee]:
