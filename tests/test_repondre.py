@@ -6,6 +6,7 @@ import io
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from contraste import defauts
 from rich.console import Console
@@ -20,6 +21,7 @@ from fabrique.recettes import demo
 from fabrique.recherche import abstention
 from fabrique.recherche.abstention import (
     Calibration,
+    Point,
     QuestionJugee,
     calibration_livree,
     en_figure,
@@ -324,6 +326,16 @@ def test_la_calibration_tient_la_part_choisie():
     assert parts[-1] == 1.0
     assert calibration.point(0.15).justes > calibration.point(1.0).justes
     assert defauts(en_figure(calibration)) == []
+
+
+def test_le_seuil_garde_une_erreur_type_de_marge():
+    """Sur cent questions muettes, 12 % ± 3,2 dépassent 15 % ; 11 % ± 3,1 n’y touchent pas."""
+    ont_reponse = np.array([True] * 10 + [False] * 100)
+    points = [Point(0.9, 0.2, 1.0, 0.11), Point(0.5, 0.6, 0.9, 0.12), Point(0.0, 1.0, 0.5, 1.0)]
+    calibration = Calibration(np.random.default_rng(0).random((110, 4)), ont_reponse, points)
+    assert calibration.point(0.15).seuil == 0.9
+    assert calibration.point(0.16).seuil == 0.5
+    assert calibration.point(1.0).seuil == 0.0
 
 
 @pytest.mark.parametrize("montres", NOMBRES)

@@ -88,6 +88,15 @@ class Cas:
         cites = {c.rang for c in controle.citations if _fidele(c.texte, c.rang, self.textes)}
         return any(est_mot_pour_mot(a, self.textes[r - 1]) for r in cites if r for a in attendues)
 
+    def phrase_citee(self, controle: Controle) -> bool:
+        """Vrai si une citation fidèle est dans une citation attendue, ou la contient."""
+        dites = [c.texte for c in controle.citations if _fidele(c.texte, c.rang, self.textes)]
+        return any(
+            est_mot_pour_mot(a, dite) or est_mot_pour_mot(dite, a)
+            for dite in dites
+            for a in self.attendues
+        )
+
 
 def citations_de(reference: str) -> tuple[str, ...]:
     """Ce qu'une réponse de référence cite."""
@@ -123,6 +132,7 @@ def mesurer(cas: Sequence[Cas], reponses: Sequence[str]) -> dict[str, Releve]:
         fait = normaliser(un.fait).casefold()
         comptes["passage_montre"].append((montre, possible))
         comptes["passage_cite"].append((un.est_cite(controle, un.attendues), possible))
+        comptes["phrase_citee"].append((un.phrase_citee(controle), possible))
         comptes["fait_cite"].append((bool(fait) and fait in dit, bool(fait)))
         comptes["citations_fideles"].append((sum(fideles), len(fideles)))
         comptes["sans_appui"].append((not tue and controle.compter(Regle.SANS_APPUI), not tue))

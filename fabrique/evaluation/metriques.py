@@ -432,6 +432,14 @@ MESURES = {
     "passage_cite": Mesure(
         "Bon passage cité", 1, True, True, True, "questions qui ont leur réponse dans les fiches"
     ),
+    "phrase_citee": Mesure(
+        "Bonne phrase citée",
+        1,
+        False,
+        False,
+        True,
+        "questions qui ont leur réponse dans les fiches",
+    ),
     "fait_cite": Mesure(
         "Fait attendu cité", 1, False, False, True, "questions dont on connaît le fait attendu"
     ),

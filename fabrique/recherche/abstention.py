@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -199,11 +200,18 @@ class Calibration:
     def point(self, fausses_reponses: float = FAUSSES_REPONSES) -> Point:
         """Le seuil qui répond le plus, sans dépasser la part de fausses réponses acceptée.
 
+        La part mesurée garde une erreur type de marge : sur des questions neuves, elle varie.
+
         Args:
             fausses_reponses: part, de 0 à 1, des questions sans réponse auxquelles on accepte de
                 répondre quand même.
         """
-        permis = [p for p in self.points if p.fausses <= fausses_reponses]
+        muettes = np.count_nonzero(~self._ont_reponse)
+
+        def avec_la_marge(fausses: float) -> float:
+            return fausses + sqrt(fausses * (1 - fausses) / muettes)
+
+        permis = [p for p in self.points if avec_la_marge(p.fausses) <= fausses_reponses]
         return max(permis, key=lambda p: p.repondues)
 
 
