@@ -6,6 +6,7 @@ passages et avec de mauvais. À côté, aucun modèle : la phrase la plus proche
 
     python -m benchmarks.sources --sans_modele       # aucun modèle de langage
     python -m benchmarks.sources                     # estimé : une heure sur un cœur libre
+    python -m benchmarks.sources --choix             # un, deux ou trois passages, trois longueurs
     python -m benchmarks.sources --citations 500     # mot pour mot, quoi qu'on demande
 
 Les tableaux s'impriment en Markdown.
@@ -47,12 +48,14 @@ from fabrique.socle.suivi import Barre
 CONDITIONS = ("sans fiche", "fiches retrouvées", "bons passages", "mauvais passages")
 COLONNES = (
     "passage_cite",
+    "phrase_citee",
     "fait_cite",
     "citations_fideles",
     "sans_appui",
     "abstention_precision",
     "abstention_rappel",
 )
+DU_CHOIX = ("passage_cite", "phrase_citee", "fait_cite")
 Redacteur = Callable[[Sequence[Cas]], list[str]]
 
 
@@ -91,16 +94,23 @@ def seule(cites: int = CITES) -> Redacteur:
 
 
 def avec_modele(
-    modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, adaptateur: bool
+    modele: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    adaptateur: bool = True,
+    abstention: bool = True,
+    cites: int = CITES,
+    mots_max: int = MOTS_MAX,
 ) -> Redacteur:
-    """Les réponses d'un modèle, sous la grammaire qu'emploie ``repondre``, abstention permise."""
+    """Les réponses d'un modèle, sous la grammaire qu'emploie ``repondre``."""
 
     def repondre(cas: Sequence[Cas]) -> list[str]:
         dites = generer_par_lots(
             modele,
             tokenizer,
             [{"instruction": un.question, "input": un.presentees} for un in cas],
-            grammaires=[un.grammaire(abstention=True) for un in cas],
+            grammaires=[
+                un.grammaire(abstention=abstention, cites=cites, mots_max=mots_max) for un in cas
+            ],
             adaptateur=adaptateur,
             max_new_tokens=JETONS,
             lot=4,
@@ -143,6 +153,40 @@ def seuil(exemples: Sequence[dict], index: Index) -> str:
     )
 
 
+def affiner(sortie: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Le Falcon de poche affiné sur *sources*, et son tokenizer ; relu s'il est déjà dans ``sortie``."""
+    tokenizer, base = fabrique.charger(POCHE.modele, POCHE.quantification)
+    if (sortie / "adapter_model.safetensors").is_file():
+        return fabrique.charger_adaptateur(base, sortie), tokenizer
+    reglages = fabrique.Reglages.du_profil(POCHE, cutoff_len=768, save_steps=15)
+    corpus = fabrique.lire_corpus("sources")
+    return fabrique.entrainer(base, tokenizer, corpus, reglages, sortie).modele, tokenizer
+
+
+def entete(colonnes: Sequence[str]) -> None:
+    """Les deux premières lignes d'un tableau de mesures."""
+    print(f"| | {' | '.join(MESURES[nom].titre for nom in colonnes)} |")
+    print(f"|---|{'---|' * len(colonnes)}", flush=True)
+
+
+def ligne(nom: str, cas: Sequence[Cas], dites: Sequence[str], colonnes: Sequence[str]) -> None:
+    """Ce que valent les réponses d'un rédacteur."""
+    mesures = mesurer(cas, dites)
+    print(f"| {nom} | {' | '.join(dire(col, mesures[col]) for col in colonnes)} |", flush=True)
+
+
+def choisir(combien: int, sortie: Path) -> None:
+    """Combien de passages citer, et de quelle longueur : le modèle affiné, sur les fiches retrouvées."""
+    index = Index.construire("fiches")
+    cas = cas_de("fiches retrouvées", exemples_de_test(combien), index)
+    affine, tokenizer = affiner(sortie)
+    print(f"{len(cas)} questions du test, intervalles à 95 %\n")
+    entete(DU_CHOIX)
+    for cites, mots_max in product((1, 2, 3), (10, 20, MOTS_MAX)):
+        rediger = avec_modele(affine, tokenizer, abstention=False, cites=cites, mots_max=mots_max)
+        ligne(f"{cites}, {mots_max} mots", cas, rediger(cas), DU_CHOIX)
+
+
 def comparer(combien: int, avec: bool, sortie: Path) -> None:
     """Imprime le tableau des conditions, puis ce que donne le seuil."""
     exemples, index = exemples_de_test(combien), Index.construire("fiches")
@@ -151,21 +195,15 @@ def comparer(combien: int, avec: bool, sortie: Path) -> None:
         "aucun modèle, un seul passage": seule(1),
     }
     if avec:
-        tokenizer, base = fabrique.charger(POCHE.modele, POCHE.quantification)
-        reglages = fabrique.Reglages.du_profil(POCHE, cutoff_len=768, save_steps=15)
-        corpus = fabrique.lire_corpus("sources")
-        affine = fabrique.entrainer(base, tokenizer, corpus, reglages, sortie).modele
+        affine, tokenizer = affiner(sortie)
         redacteurs["base"] = avec_modele(affine, tokenizer, adaptateur=False)
-        redacteurs["affiné"] = avec_modele(affine, tokenizer, adaptateur=True)
+        redacteurs["affiné"] = avec_modele(affine, tokenizer)
     print(f"{len(exemples)} questions du test, intervalles à 95 %\n")
-    print(f"| | {' | '.join(MESURES[nom].titre for nom in COLONNES)} |")
-    print(f"|---|{'---|' * len(COLONNES)}")
+    entete(COLONNES)
     for condition in CONDITIONS:
         cas = cas_de(condition, exemples, index)
         for redacteur, rediger in redacteurs.items():
-            mesures = mesurer(cas, rediger(cas))
-            valeurs = " | ".join(dire(nom, mesures[nom]) for nom in COLONNES)
-            print(f"| {redacteur}, {condition} | {valeurs} |", flush=True)
+            ligne(f"{redacteur}, {condition}", cas, rediger(cas), COLONNES)
     print(f"\n{seuil(exemples, index)}")
 
 
@@ -337,11 +375,16 @@ def principal() -> None:
     analyse = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     analyse.add_argument("--questions", type=int, default=10_000, help="au plus")
     analyse.add_argument("--sans_modele", action="store_true", help="aucun modèle de langage")
+    analyse.add_argument(
+        "--choix", action="store_true", help="combien citer, et de quelle longueur"
+    )
     analyse.add_argument("--citations", type=int, help="combien de réponses relire ; rien d'autre")
     analyse.add_argument("--sortie", type=Path, default=Path("sorties/sources"))
     options = analyse.parse_args()
     if options.citations:
         verifier_les_citations(options.citations)
+    elif options.choix:
+        choisir(options.questions, options.sortie)
     else:
         comparer(options.questions, not options.sans_modele, options.sortie)
 

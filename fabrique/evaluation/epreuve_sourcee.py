@@ -38,10 +38,10 @@ from fabrique.recherche.citations import (
     est_mot_pour_mot,
     normaliser,
 )
-from fabrique.recherche.grammaire import grammaire_de
+from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Trouve
-from fabrique.recherche.reponse import JETONS, les_plus_proches
+from fabrique.recherche.reponse import CITES, JETONS, les_plus_proches
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Combien de réponses s'écrivent ensemble.
@@ -78,10 +78,28 @@ class Cas:
         """Les passages montrés, tels que le modèle les lit."""
         return presenter((montre.titre, montre.texte) for montre in self.montres)
 
-    def grammaire(self, texte_libre: bool = False, abstention: bool = False) -> str:
-        """Ce qu'un modèle peut répondre, comme devant une personne (``recherche.reponse.preparer``)."""
-        citables = self.textes if texte_libre else les_plus_proches(self.question, self.montres)
-        return grammaire_de(citables, texte_libre=texte_libre, toutes=True, abstention=abstention)
+    def grammaire(
+        self,
+        texte_libre: bool = False,
+        abstention: bool = False,
+        cites: int = CITES,
+        mots_max: int = MOTS_MAX,
+    ) -> str:
+        """Ce qu'un modèle peut répondre, comme devant une personne (``recherche.reponse.preparer``).
+
+        Args:
+            cites: combien de passages un petit modèle cite, au plus.
+            mots_max: la longueur d'une citation, en mots.
+        """
+        return grammaire_de(
+            self.textes
+            if texte_libre
+            else les_plus_proches(self.question, self.montres, cites=cites),
+            texte_libre=texte_libre,
+            toutes=True,
+            abstention=abstention,
+            mots_max=mots_max,
+        )
 
     def est_cite(self, controle: Controle, attendues: Sequence[str]) -> bool:
         """Vrai si la réponse relue cite un passage montré qui porte l'une des citations attendues."""
