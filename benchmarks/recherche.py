@@ -222,8 +222,18 @@ def rang_du_bon(scores: np.ndarray, noms: np.ndarray, bonnes: frozenset[str]) ->
     return float("inf")
 
 
-def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) -> None:
-    """Imprime les deux tableaux d'une épreuve."""
+def mesurer(
+    nom: str,
+    fiches: list[Fiche],
+    questions: list[Question],
+    e5: bool,
+    traduites: dict[str, str],
+) -> None:
+    """Imprime les tableaux d'une épreuve.
+
+    Args:
+        traduites: des questions de l'épreuve, et leur traduction.
+    """
     index, essayes = moteurs(fiches, e5)
     noms = np.array([passage.fiche for passage in index])
     print(
@@ -258,6 +268,16 @@ def mesurer(nom: str, fiches: list[Fiche], questions: list[Question], e5: bool) 
         parts = [en_francais(tels_quels[moteur], 3)]
         for abimer in BRUITS.values():
             rangs = [rang_du_bon(noter(abimer(q.texte)), noms, q.bonnes) for q in questions]
+            parts.append(en_francais(np.mean([rang <= 5 for rang in rangs]), 3))
+        print(f"| {moteur} | {' | '.join(parts)} |", flush=True)
+    choisies = [q for q in questions if q.texte in traduites]
+    if choisies:
+        print(f"\n| hit@5, {len(choisies)} questions | telles quelles | en anglais |")
+        print("| --- | --: | --: |")
+    for moteur, noter in essayes.items() if choisies else ():
+        parts = []
+        for dire in (str, traduites.__getitem__):
+            rangs = [rang_du_bon(noter(dire(q.texte)), noms, q.bonnes) for q in choisies]
             parts.append(en_francais(np.mean([rang <= 5 for rang in rangs]), 3))
         print(f"| {moteur} | {' | '.join(parts)} |", flush=True)
 
@@ -349,6 +369,7 @@ def principal() -> None:
     options.add_argument("donnees", type=Path)
     options.add_argument("--epreuve", choices=EPREUVES, nargs="*", default=list(EPREUVES))
     options.add_argument("--e5", action="store_true")
+    options.add_argument("--traduites", type=Path, help="JSON Lines : question, anglais")
     options.add_argument("--croissance", action="store_true")
     options.add_argument("--taille", type=int, help=argparse.SUPPRESS)
     options.add_argument("--dossier", type=Path, help=argparse.SUPPRESS)
@@ -363,8 +384,10 @@ def principal() -> None:
     elif choix.croissance:
         grandir(choix.donnees)
     else:
+        lignes = choix.traduites.read_text("utf-8").splitlines() if choix.traduites else []
+        traduites = {lue["question"]: lue["anglais"] for lue in map(json.loads, lignes)}
         for nom in choix.epreuve:
-            mesurer(nom, *EPREUVES[nom](choix.donnees), choix.e5)
+            mesurer(nom, *EPREUVES[nom](choix.donnees), choix.e5, traduites)
 
 
 if __name__ == "__main__":

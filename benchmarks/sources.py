@@ -40,7 +40,7 @@ from fabrique.recherche.citations import Controle, controler_reponse
 from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Trouve
-from fabrique.recherche.reponse import CITES, JETONS, sans_modele
+from fabrique.recherche.reponse import CITES, JETONS, place_de, sans_modele
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.nombres import accorder, en_pourcent
 from fabrique.socle.suivi import Barre
@@ -97,19 +97,20 @@ def avec_modele(
     modele: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     adaptateur: bool = True,
-    abstention: bool = True,
+    abstention: bool = False,
     cites: int = CITES,
     mots_max: int = MOTS_MAX,
 ) -> Redacteur:
     """Les réponses d'un modèle, sous la grammaire qu'emploie ``repondre``."""
 
     def repondre(cas: Sequence[Cas]) -> list[str]:
+        lus = [un.dans(place_de(modele, tokenizer)) for un in cas]
         dites = generer_par_lots(
             modele,
             tokenizer,
-            [{"instruction": un.question, "input": un.presentees} for un in cas],
+            [{"instruction": un.question, "input": un.presentees} for un in lus],
             grammaires=[
-                un.grammaire(abstention=abstention, cites=cites, mots_max=mots_max) for un in cas
+                un.grammaire(abstention=abstention, cites=cites, mots_max=mots_max) for un in lus
             ],
             adaptateur=adaptateur,
             max_new_tokens=JETONS,
@@ -183,7 +184,7 @@ def choisir(combien: int, sortie: Path) -> None:
     print(f"{len(cas)} questions du test, intervalles à 95 %\n")
     entete(DU_CHOIX)
     for cites, mots_max in product((1, 2, 3), (10, 20, MOTS_MAX)):
-        rediger = avec_modele(affine, tokenizer, abstention=False, cites=cites, mots_max=mots_max)
+        rediger = avec_modele(affine, tokenizer, cites=cites, mots_max=mots_max)
         ligne(f"{cites}, {mots_max} mots", cas, rediger(cas), DU_CHOIX)
 
 
@@ -196,8 +197,11 @@ def comparer(combien: int, avec: bool, sortie: Path) -> None:
     }
     if avec:
         affine, tokenizer = affiner(sortie)
-        redacteurs["base"] = avec_modele(affine, tokenizer, adaptateur=False)
-        redacteurs["affiné"] = avec_modele(affine, tokenizer)
+        redacteurs |= {
+            "base": avec_modele(affine, tokenizer, adaptateur=False),
+            "affiné": avec_modele(affine, tokenizer),
+            "affiné, abstention permise": avec_modele(affine, tokenizer, abstention=True),
+        }
     print(f"{len(exemples)} questions du test, intervalles à 95 %\n")
     entete(COLONNES)
     for condition in CONDITIONS:
@@ -230,10 +234,11 @@ DEMANDES_HOSTILES = (
 
 @dataclass(frozen=True)
 class Reglage:
-    """Une façon de faire répondre : tirage, texte libre, abstention, longueur d'une citation."""
+    """Une façon de faire répondre : tirage, texte libre, tous les passages, abstention, longueur."""
 
     temperature: float
     libre: bool
+    toutes: bool
     abstention: bool
     mots_max: int
 
@@ -242,6 +247,7 @@ class Reglage:
         return grammaire_de(
             passages,
             texte_libre=self.libre,
+            toutes=self.toutes,
             abstention=self.abstention,
             mots_max=self.mots_max,
         )
@@ -249,7 +255,9 @@ class Reglage:
 
 REGLAGES = tuple(
     Reglage(*choix)
-    for choix in product((0.0, 1.0, 2.0), (False, True), (False, True), (7, MOTS_MAX))
+    for choix in product(
+        (0.0, 1.0, 2.0), (False, True), (False, True), (False, True), (7, MOTS_MAX)
+    )
 )
 
 

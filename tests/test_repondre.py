@@ -33,7 +33,14 @@ from fabrique.recherche.contradictions import contradictions
 from fabrique.recherche.grammaire import grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Fiche, Trouve
-from fabrique.recherche.reponse import Motif, les_plus_proches, repondre, sans_modele
+from fabrique.recherche.reponse import (
+    RESERVE,
+    Motif,
+    les_plus_proches,
+    qui_tiennent,
+    repondre,
+    sans_modele,
+)
 from fabrique.recherche.suite import depend_de_la_precedente
 from fabrique.socle.emplacements import dossier_data
 from fabrique.socle.erreurs import ErreurFabrique
@@ -474,6 +481,30 @@ def test_deux_passages_cites_le_sont_dans_l_ordre(tokenizer):
     assert not accepte(tokenizer, grammaire, f"{seconde}. {premiere}.")
     assert not accepte(tokenizer, grammaire, f"{premiere}.")
     assert accepte(tokenizer, grammaire_de(passages), f"{seconde}.")
+
+
+def test_de_longs_passages_ne_depassent_pas_la_fenetre(charge, monkeypatch):
+    """Trois passages de deux cents mots n’y tiennent pas : le modèle lit les premiers, et répond."""
+    modele, _ = charge
+    long = "Le bac part du quai à huit heures et revient le soir avec ses passagers. " * 14
+    fiches = [Fiche(f"bac-{n}", "Prendre le bac", f"{long}Quai numéro {n}.") for n in range(3)]
+    index = Index.depuis(fiches, sens="aucun")
+    monkeypatch.setattr(modele.config, "max_position_embeddings", 800)
+    reponse = poser(charge, index, "À quelle heure part le bac ?")
+    assert reponse.abstention is None
+    assert len(reponse.sources) == 3
+    assert {c.passage.fiche for c in reponse.citations} <= {s.fiche for s in reponse.sources[:2]}
+
+
+def test_on_ote_des_passages_tant_qu_il_le_faut_et_il_en_reste_un():
+    montres = [Trouve(str(n), "Le bac", "Le bac part.") for n in range(3)]
+    for tient, attendus in ((3, 3), (2, 2), (1, 1), (0, 1)):
+        gardes = qui_tiennent(
+            "Quand ?",
+            montres,
+            lambda _, lu, n=tient: RESERVE if lu.count("[") <= n else RESERVE - 1,
+        )
+        assert list(gardes) == montres[:attendus]
 
 
 def test_la_recherche_seule_repond_d_une_phrase_par_passage():

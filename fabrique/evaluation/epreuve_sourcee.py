@@ -18,7 +18,6 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus.formats import demande, reponse
-from fabrique.corpus.sourcees import presenter
 from fabrique.evaluation.comparaison import (
     Ecart,
     Evaluation,
@@ -41,7 +40,15 @@ from fabrique.recherche.citations import (
 from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Trouve
-from fabrique.recherche.reponse import CITES, JETONS, les_plus_proches
+from fabrique.recherche.reponse import (
+    CITES,
+    JETONS,
+    Place,
+    en_passages,
+    les_plus_proches,
+    place_de,
+    qui_tiennent,
+)
 from fabrique.socle.erreurs import ErreurFabrique
 
 #: Combien de réponses s'écrivent ensemble.
@@ -76,7 +83,11 @@ class Cas:
     @property
     def presentees(self) -> str:
         """Les passages montrés, tels que le modèle les lit."""
-        return presenter((montre.titre, montre.texte) for montre in self.montres)
+        return en_passages(self.montres)
+
+    def dans(self, place: Place) -> Cas:
+        """La même question, et ceux de ses passages qui tiennent dans la fenêtre d'un modèle."""
+        return replace(self, montres=tuple(qui_tiennent(self.question, self.montres, place)))
 
     def grammaire(
         self,
@@ -307,8 +318,10 @@ class Sources:
         journal: Journal | None = None,
     ) -> tuple[list[tuple[str, bool]], float]:
         """Les réponses d'un modèle à toutes les questions, sous la grammaire de ``repondre``."""
-        posees = [{"instruction": un.question, "input": un.presentees} for un in self.cas]
-        grammaires = [un.grammaire(self.libre) for un in self.cas]
+        place = place_de(modele, tokenizer)
+        lus = [un.dans(place) for un in self.cas]
+        posees = [{"instruction": un.question, "input": un.presentees} for un in lus]
+        grammaires = [un.grammaire(self.libre) for un in lus]
         options = {"max_new_tokens": JETONS, "lot": LOT}
         nom = f"{nom}, fiches à l’appui"
         return faire_repondre(modele, tokenizer, posees, nom, options, journal, grammaires)

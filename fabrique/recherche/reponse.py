@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus.sourcees import presenter
-from fabrique.modeles.generation import generer
+from fabrique.modeles.gabarits import coder, texte_envoye
+from fabrique.modeles.generation import fenetre, generer
 from fabrique.recherche.abstention import (
     FAUSSES_REPONSES,
     MONTRES,
@@ -30,6 +32,10 @@ from fabrique.socle.page import composer
 
 #: Assez de jetons pour toute réponse que permet la grammaire, même mal découpée par le modèle.
 JETONS = 600
+#: Les jetons qu'on garde pour elle dans la fenêtre : deux citations, découpées par le Falcon de poche.
+RESERVE = 120
+#: Combien de jetons il resterait pour répondre à une question et à ses passages ; négatif, il en manque.
+Place = Callable[[str, str], int]
 #: Parmi combien de phrases d'un passage un petit modèle choisit ce qu'il en cite.
 PHRASES = 2
 #: Combien de passages il cite, au plus ; et de combien le second peut suivre le premier. Choisis sur
@@ -208,6 +214,7 @@ def repondre(
         mots_max=mots_max,
         texte_libre=texte_libre,
         abstention_du_modele=abstention_du_modele,
+        place=place_de(modele, tokenizer),
     )
     texte = ""
     if not prete.motif:
@@ -257,8 +264,13 @@ def preparer(
     mots_max: int = MOTS_MAX,
     texte_libre: bool = False,
     abstention_du_modele: bool = False,
+    place: Place | None = None,
 ) -> Preparee:
-    """Cherche, décide s'il faut répondre, et compose la grammaire (mêmes réglages que ``repondre``)."""
+    """Cherche, décide s'il faut répondre, et compose la grammaire (mêmes réglages que ``repondre``).
+
+    Args:
+        place: la fenêtre du modèle qui écrira ; à défaut, tous les passages sont tenus pour y tenir.
+    """
     depart = time.monotonic()
     cherchee, motif = _comprendre(question, precedente)
     trouves = [] if motif else chercher_assez(index, cherchee, montres)
@@ -274,10 +286,10 @@ def preparer(
     sources = _a_montrer(trouves, conflits, montres)
     presentees = grammaire = ""
     if not motif:
-        textes = [source.texte for source in sources]
-        presentees = presenter((source.titre, source.texte) for source in sources)
+        lus = qui_tiennent(cherchee, sources, place) if place else sources
+        presentees = en_passages(lus)
         grammaire = grammaire_de(
-            textes if texte_libre else les_plus_proches(cherchee, sources),
+            [lu.texte for lu in lus] if texte_libre else les_plus_proches(cherchee, lus),
             texte_libre=texte_libre,
             toutes=True,
             abstention=abstention_du_modele,
@@ -352,6 +364,30 @@ def _a_montrer(
             nom = perimes[nom]
         gardes.setdefault(nom, par_nom[nom])
     return list(gardes.values())[:montres]
+
+
+def en_passages(montres: Sequence[Trouve]) -> str:
+    """Les passages, tels que le modèle les lit."""
+    return presenter((montre.titre, montre.texte) for montre in montres)
+
+
+def place_de(modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Place:
+    """Ce que laisse la fenêtre d'un modèle, gabarit compté ; une fenêtre inconnue laisse tout."""
+    limite = fenetre(modele, tokenizer) or sys.maxsize
+    return lambda question, passages: (
+        limite - len(coder(texte_envoye(tokenizer, question, passages), tokenizer))
+    )
+
+
+def qui_tiennent(question: str, montres: Sequence[Trouve], place: Place) -> Sequence[Trouve]:
+    """Les premiers passages, tant qu'il reste de quoi répondre ; un au moins.
+
+    De longs passages remplissent la fenêtre d'un petit modèle : il en lit moins, et aucun n'est coupé.
+    """
+    combien = len(montres)
+    while combien > 1 and place(question, en_passages(montres[:combien])) < RESERVE:
+        combien -= 1
+    return montres[:combien]
 
 
 def les_plus_proches(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fabrique.machine.profil import merite_le_texte_libre
+from fabrique.modeles.gabarits import en_messages
 from fabrique.recherche.abstention import FAUSSES_REPONSES
 from fabrique.recherche.index import Index
 from fabrique.recherche.reponse import JETONS, Preparee, Reponse, preparer
 from fabrique.service.demandes import Conversation
 from fabrique.service.refus import Refus
-from fabrique.service.repondeur import Decodage
+from fabrique.service.repondeur import Decodage, Repondeur
 from fabrique.socle.nombres import accorder
 
 #: Les champs qui n'auraient pas de sens, et ce qui dit s'ils demandent quelque chose.
@@ -40,13 +42,20 @@ class Sources:
         """
         return cls(Index.lire(dossier), texte_libre=merite_le_texte_libre(modele))
 
-    def preparer(self, question: str) -> Preparee:
-        """Cherche, décide s'il faut répondre, et dit ce que le modèle pourra écrire."""
+    def preparer(self, question: str, moteur: Repondeur) -> Preparee:
+        """Cherche, décide s'il faut répondre, et dit ce que le moteur pourra écrire."""
+
+        def place(question: str, passages: str) -> int:
+            with suppress(Refus):
+                return moteur.place(moteur.lire(en_messages(question, passages)))
+            return 0
+
         return preparer(
             question,
             self.index,
             fausses_reponses=self.fausses_reponses,
             texte_libre=self.texte_libre,
+            place=place,
         )
 
     def presentation(self) -> str:

@@ -99,7 +99,7 @@ def routes(
             verifier_pour_citer(corps)
             # Trop longue, elle est refusée avant d'être cherchée ; ce qui la précède ne se lit pas.
             await run_in_threadpool(moteur.lire, messages[-1:])
-            prete = await run_in_threadpool(sources.preparer, messages[-1]["content"])
+            prete = await run_in_threadpool(sources.preparer, messages[-1]["content"], moteur)
             if prete.motif:
                 return _en_un_bloc(Ecrit(corps, 0), conclure(prete, ""))
             messages = en_messages(prete.cherchee, prete.presentees)
