@@ -238,7 +238,7 @@ class Reglage:
 
     temperature: float
     libre: bool
-    toutes: bool
+    par_phrases: bool
     abstention: bool
     mots_max: int
 
@@ -247,7 +247,7 @@ class Reglage:
         return grammaire_de(
             passages,
             texte_libre=self.libre,
-            toutes=self.toutes,
+            par_phrases=self.par_phrases and not self.libre,
             abstention=self.abstention,
             mots_max=self.mots_max,
         )

@@ -472,7 +472,7 @@ def test_dans_le_doute_deux_passages_sont_cites():
 
 def test_deux_passages_cites_le_sont_dans_l_ordre(tokenizer):
     passages = ["Le bac part à huit heures.", "", "La traversée coûte deux écus."]
-    grammaire = grammaire_de(passages, toutes=True)
+    grammaire = grammaire_de(passages, par_phrases=True)
     premiere, seconde = (
         "«\u00a0Le bac part à huit heures\u00a0» [1]",
         "«\u00a0La traversée coûte deux écus\u00a0» [3]",
@@ -481,6 +481,16 @@ def test_deux_passages_cites_le_sont_dans_l_ordre(tokenizer):
     assert not accepte(tokenizer, grammaire, f"{seconde}. {premiere}.")
     assert not accepte(tokenizer, grammaire, f"{premiere}.")
     assert accepte(tokenizer, grammaire_de(passages), f"{seconde}.")
+
+
+def test_une_phrase_se_cite_entiere_ou_jusqu_a_sa_derniere_proposition_qui_tienne(tokenizer):
+    phrase = "Le bac part à huit heures, revient à midi, puis repart vers une heure pour la ville."
+    courte, entiere = "Le bac part à huit heures, revient à midi", phrase.rstrip(".")
+    for mots_max, permise in ((30, entiere), (12, courte)):
+        grammaire = grammaire_de([phrase], par_phrases=True, mots_max=mots_max)
+        for essai in (courte, entiere, "revient à midi"):
+            dite = f"«\u00a0{essai}\u00a0» [1]."
+            assert accepte(tokenizer, grammaire, dite) is (essai == permise)
 
 
 def test_de_longs_passages_ne_depassent_pas_la_fenetre(charge, monkeypatch):

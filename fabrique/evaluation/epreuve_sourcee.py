@@ -107,7 +107,7 @@ class Cas:
             if texte_libre
             else les_plus_proches(self.question, self.montres, cites=cites),
             texte_libre=texte_libre,
-            toutes=True,
+            par_phrases=not texte_libre,
             abstention=abstention,
             mots_max=mots_max,
         )

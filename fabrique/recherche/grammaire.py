@@ -54,7 +54,7 @@ def grammaire_de(
     passages: Sequence[str],
     *,
     texte_libre: bool = False,
-    toutes: bool = False,
+    par_phrases: bool = False,
     abstention: bool = False,
     mots_min: int = MOTS_MIN,
     mots_max: int = MOTS_MAX,
@@ -65,8 +65,9 @@ def grammaire_de(
         passages: les textes montrés, dans l'ordre de leurs rangs.
         texte_libre: permet une ou deux citations, qui commencent à n'importe quel mot, et du texte
             autour d'elles. Sinon, la réponse n'est que des citations, faites de propositions entières.
-        toutes: sans texte libre, la réponse cite une fois chaque passage citable, dans l'ordre ; sinon,
-            un seul, au choix du modèle.
+        par_phrases: les passages viennent phrase par phrase, une par ligne (``les_plus_proches``). La
+            réponse en cite une de chacun, dans l'ordre, entière ou, trop longue, jusqu'à sa dernière
+            proposition qui tienne ; sinon, un seul passage, au choix du modèle.
         abstention: permet aussi une réponse sans citation, qui dit que les passages ne répondent
             pas. Toujours permise quand rien ne peut être cité, ou quand le texte est libre.
         mots_min, mots_max: la longueur d'une citation, en mots ; une ligne plus courte que
@@ -78,12 +79,15 @@ def grammaire_de(
     regles, citations = [], []
     for rang, passage in enumerate(passages, 1):
         bouts = [bout for bout in map(_mots, _bouts(passage)) if len(bout) > 1]
-        suites = [s for bout in bouts for s in _suites(bout, texte_libre, mots_min, mots_max)]
+        if par_phrases:
+            suites = [_entiere(bout, mots_min, mots_max) for bout in bouts]
+        else:
+            suites = [s for bout in bouts for s in _suites(bout, texte_libre, mots_min, mots_max)]
         if suites:
             regles.append(f"CITE_{rang}: {' | '.join(suites)}")
             citations.append(f'"«\u00a0" CITE_{rang} "\u00a0» [{rang}]"')
     if citations:
-        reunies = ' ". " '.join(citations) if toutes and not texte_libre else " | ".join(citations)
+        reunies = (' ". " ' if par_phrases else " | ").join(citations)
         regles.append(f"CITATION: {reunies}")
     # Un seul terminal pour toute la réponse : entre deux, l'analyseur devrait deviner, au milieu
     # d'un signe de plusieurs octets, où finit le texte libre.
@@ -149,6 +153,13 @@ def _suites(mots: list[Mot], partout: bool, mots_min: int, mots_max: int) -> Ite
         if fins or debut == 0:
             # Une proposition plus longue que mots_max s'arrête là.
             yield _emboiter(reste, fins or {len(reste)})
+
+
+def _entiere(mots: list[Mot], mots_min: int, mots_max: int) -> str:
+    """Le motif d'une phrase entière ; trop longue, elle s'arrête à une fin de proposition."""
+    courte = min(mots_min, len(mots))
+    fins = [rang for rang, mot in enumerate(mots, 1) if courte <= rang <= mots_max and mot.ferme]
+    return _emboiter(mots, {fins[-1] if fins else mots_max})
 
 
 def _emboiter(mots: list[Mot], fins: set[int]) -> str:

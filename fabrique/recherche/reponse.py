@@ -291,7 +291,7 @@ def preparer(
         grammaire = grammaire_de(
             [lu.texte for lu in lus] if texte_libre else les_plus_proches(cherchee, lus),
             texte_libre=texte_libre,
-            toutes=True,
+            par_phrases=not texte_libre,
             abstention=abstention_du_modele,
             mots_max=mots_max,
         )
