@@ -98,10 +98,11 @@ def avec_modele(
     tokenizer: PreTrainedTokenizerBase,
     adaptateur: bool = True,
     abstention: bool = False,
+    phrases: int = 2,
     cites: int = CITES,
     mots_max: int = MOTS_MAX,
 ) -> Redacteur:
-    """Les réponses d'un modèle, sous la grammaire qu'emploie ``repondre``."""
+    """Les réponses d'un modèle, sous la grammaire de ``repondre``, mais libre de choisir sa phrase."""
 
     def repondre(cas: Sequence[Cas]) -> list[str]:
         lus = [un.dans(place_de(modele, tokenizer)) for un in cas]
@@ -110,7 +111,8 @@ def avec_modele(
             tokenizer,
             [{"instruction": un.question, "input": un.presentees} for un in lus],
             grammaires=[
-                un.grammaire(abstention=abstention, cites=cites, mots_max=mots_max) for un in lus
+                un.grammaire(abstention=abstention, phrases=phrases, cites=cites, mots_max=mots_max)
+                for un in lus
             ],
             adaptateur=adaptateur,
             max_new_tokens=JETONS,

@@ -535,7 +535,7 @@ def test_la_demonstration_finit_par_trois_reponses_et_une_abstention():
     assert [reponse.abstention for reponse in dites] == [None] * 3
     cite = [(reponse.sources[0].fiche, reponse.texte) for reponse in dites]
     attendus = [
-        ("fiche-etat-civil-acte-naissance", "mairie du lieu de naissance"),
+        ("fiche-etat-civil-acte-naissance", "gratuits"),
         ("fiche-identite-passeport-mineur", "cinq ans"),
         ("fiche-accessibilite-rgaa-obligations", "Arcom"),
     ]

@@ -43,6 +43,7 @@ from fabrique.recherche.passages import Trouve
 from fabrique.recherche.reponse import (
     CITES,
     JETONS,
+    PHRASES,
     Place,
     en_passages,
     les_plus_proches,
@@ -93,19 +94,21 @@ class Cas:
         self,
         texte_libre: bool = False,
         abstention: bool = False,
+        phrases: int = PHRASES,
         cites: int = CITES,
         mots_max: int = MOTS_MAX,
     ) -> str:
         """Ce qu'un modèle peut répondre, comme devant une personne (``recherche.reponse.preparer``).
 
         Args:
-            cites: combien de passages un petit modèle cite, au plus.
+            phrases: entre combien de phrases d'un passage un petit modèle choisit.
+            cites: combien de passages il cite, au plus.
             mots_max: la longueur d'une citation, en mots.
         """
         return grammaire_de(
             self.textes
             if texte_libre
-            else les_plus_proches(self.question, self.montres, cites=cites),
+            else les_plus_proches(self.question, self.montres, phrases, cites),
             texte_libre=texte_libre,
             par_phrases=not texte_libre,
             abstention=abstention,
@@ -277,13 +280,20 @@ class Sources:
         exemples: les questions et leurs références, dont une au moins cite.
         index: où chercher.
         texte_libre: permet au modèle d'écrire autour de ses citations.
+        phrases: sans texte libre, entre combien de phrases de chaque passage il choisit.
 
     Raises:
         ErreurFabrique: aucune référence ne cite.
     """
 
-    def __init__(self, exemples: Iterable[dict], index: Index, texte_libre: bool = False) -> None:
-        self.index, self.libre = index, texte_libre
+    def __init__(
+        self,
+        exemples: Iterable[dict],
+        index: Index,
+        texte_libre: bool = False,
+        phrases: int = PHRASES,
+    ) -> None:
+        self.index, self.libre, self.phrases = index, texte_libre, phrases
         self.exemples: list[dict[str, Any]] = [
             {
                 "id": exemple.get("id"),
@@ -321,7 +331,7 @@ class Sources:
         place = place_de(modele, tokenizer)
         lus = [un.dans(place) for un in self.cas]
         posees = [{"instruction": un.question, "input": un.presentees} for un in lus]
-        grammaires = [un.grammaire(self.libre) for un in lus]
+        grammaires = [un.grammaire(self.libre, phrases=self.phrases) for un in lus]
         options = {"max_new_tokens": JETONS, "lot": LOT}
         nom = f"{nom}, fiches à l’appui"
         return faire_repondre(modele, tokenizer, posees, nom, options, journal, grammaires)

@@ -30,7 +30,7 @@ CATEGORIES_MONTREES = ("identite", "logement", "sante")
 REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=2.5e-3)
 #: Trois questions auxquelles les fiches répondent, et une à laquelle elles ne répondent pas.
 QUESTIONS_SOURCEES = (
-    "Comment obtenir un acte de naissance ?",
+    "Une copie d’acte de naissance est-elle gratuite ?",
     "Le passeport d’un enfant est valable combien de temps ?",
     "Qui contrôle l’accessibilité des sites publics ?",
     "Combien coûte une place en crèche ?",

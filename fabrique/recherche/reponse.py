@@ -36,8 +36,9 @@ JETONS = 600
 RESERVE = 120
 #: Combien de jetons il resterait pour répondre à une question et à ses passages ; négatif, il en manque.
 Place = Callable[[str, str], int]
-#: Parmi combien de phrases d'un passage un petit modèle choisit ce qu'il en cite.
-PHRASES = 2
+#: Combien de phrases d'un passage on laisse citer à un petit modèle : la plus proche de la question.
+#: Libre de choisir entre deux, le Falcon de poche, affiné ou non, choisit moins bien que la recherche.
+PHRASES = 1
 #: Combien de passages il cite, au plus ; et de combien le second peut suivre le premier. Choisis sur
 #: l'entraînement et la validation de *sources* : une seule citation manque une fois sur trois le bon
 #: passage, et un écart plus grand ne fait plus rien gagner.
@@ -182,8 +183,8 @@ def repondre(
 ) -> Reponse:
     """Répond à une question en citant les fiches d'un index, ou s'abstient.
 
-    La recherche trouve des passages ; la calibration dit s'il faut répondre ; le modèle choisit ce
-    qu'il cite, sous une grammaire où il ne peut rien changer ; le vérificateur relit.
+    La recherche trouve des passages ; la calibration dit s'il faut répondre ; le modèle cite, sous une
+    grammaire où il ne peut rien changer, et choisit quoi s'il est assez grand ; le vérificateur relit.
 
     Args:
         question: la demande, en français.
@@ -196,8 +197,8 @@ def repondre(
         montres: combien de passages montrer au modèle.
         mots_max: la longueur d'une citation, en mots.
         texte_libre: permet de citer n'importe où, et des mots autour des citations (champ du profil).
-            Sinon, le modèle cite le passage le plus proche de la question, et le suivant s'il l'est
-            presque autant ; dans chacun, il choisit parmi ``PHRASES`` phrases.
+            Sinon, la réponse cite le passage le plus proche de la question, et le suivant s'il l'est
+            presque autant ; de chacun, la phrase la plus proche.
         abstention_du_modele: permet au modèle affiné de dire que les passages ne répondent pas.
         adaptateur: ``False`` interroge la base sans son adaptateur.
 
