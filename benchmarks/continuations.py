@@ -34,9 +34,9 @@ DEBUTS, MOTS, JETONS = 50, 14, 60
 TEMPERATURE, TOP_K = 0.7, 40
 #: Ce qu'on note, de 0 à 2.
 CRITERES = {
-    "sujet": "0 : parle d’autre chose ; 1 : du même domaine ; 2 : du sujet de la fiche",
-    "langue": "0 : plusieurs fautes ; 1 : une faute, ou une phrase coupée ailleurs qu’à la fin ; 2 : aucune",
-    "sens": "0 : n’a pas de sens, ou se répète ; 1 : une phrase sur deux en a un ; 2 : se suit",
+    "sujet": "0, parle d’autre chose\u00a0; 1, du même domaine\u00a0; 2, du sujet de la fiche",
+    "langue": "0, plusieurs fautes\u00a0; 1, une faute, ou une phrase coupée ailleurs qu’à la fin\u00a0; 2, aucune",
+    "sens": "0, n’a pas de sens, ou se répète\u00a0; 1, une phrase sur deux en a un\u00a0; 2, se suit",
 }
 COLONNES = [f"{critere}_{rang}" for rang in (1, 2) for critere in CRITERES]
 
@@ -151,11 +151,11 @@ def cote_a_cote(
     lignes = []
     for rang, (paire, ordre) in enumerate(zip(paires, ordres, strict=True)):
         titre, debut = paire["debut"].split("\n\n", 1)
-        lignes += [f"## {paire['rang']}. {titre}", "", f"> {debut}…", ""]
+        lignes += [f"## {paire['rang']}. {titre}", "", f"> `{debut}…`", ""]
         for modele, nom in enumerate(("Le premier", "Le second")):
             suite = " ".join(paire["suites"][list(ordre).index(modele)].split())
-            notes = " ; ".join(", ".join(map(str, lu[rang, modele])) for lu in lecteurs)
-            lignes += [f"**{nom}** ({notes}) : `{suite.replace('`', '’')}`", ""]
+            notes = "\u00a0; ".join(", ".join(map(str, lu[rang, modele])) for lu in lecteurs)
+            lignes += [f"**{nom}** ({notes})\u00a0: `{suite.replace('`', '’')}`", ""]
     return lignes
 
 
@@ -167,7 +167,7 @@ def compter(dossier: Path, fichiers: Sequence[Path]) -> None:
     lignes = tableau(lecteurs)
     print("\n".join(lignes))
     textes = cote_a_cote(paires, ordres, lecteurs)
-    grille = [f"- {critere} — {echelle}" for critere, echelle in CRITERES.items()]
+    grille = [f"- **{critere}**\u00a0: {echelle}" for critere, echelle in CRITERES.items()]
     (dossier / "lues.md").write_text("\n".join([*grille, "", *lignes, "", *textes]), "utf-8")
 
 
