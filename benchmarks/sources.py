@@ -179,14 +179,14 @@ def ligne(nom: str, cas: Sequence[Cas], dites: Sequence[str], colonnes: Sequence
 
 
 def choisir(combien: int, sortie: Path) -> None:
-    """Combien de passages citer, et de quelle longueur : le modèle affiné, sur les fiches retrouvées."""
+    """Combien de passages citer, et de quelle longueur : ce que répond ``repondre``, fiches retrouvées."""
     index = Index.construire("fiches")
     cas = cas_de("fiches retrouvées", exemples_de_test(combien), index)
     affine, tokenizer = affiner(sortie)
     print(f"{len(cas)} questions du test, intervalles à 95 %\n")
     entete(DU_CHOIX)
     for cites, mots_max in product((1, 2, 3), (10, 20, MOTS_MAX)):
-        rediger = avec_modele(affine, tokenizer, cites=cites, mots_max=mots_max)
+        rediger = avec_modele(affine, tokenizer, phrases=1, cites=cites, mots_max=mots_max)
         ligne(f"{cites}, {mots_max} mots", cas, rediger(cas), DU_CHOIX)
 
 
