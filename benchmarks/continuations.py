@@ -27,6 +27,7 @@ from fabrique.modeles.chargement import charger
 from fabrique.modeles.generation import continuer
 from fabrique.socle.emplacements import dossier_data, ecrire_json
 from fabrique.socle.nombres import en_francais
+from fabrique.socle.reechantillonnage import Intervalle
 
 #: Combien de débuts, de mots donnés à chacun, et de jetons écrits à la suite.
 DEBUTS, MOTS, JETONS = 50, 14, 60
@@ -124,16 +125,20 @@ def tableau(lecteurs: Sequence[np.ndarray]) -> list[str]:
     ]
     for rang, critere in enumerate(CRITERES):
         avant, apres = (moyenne(moyennes[:, modele, rang]) for modele in (0, 1))
-        bas, haut = (en_francais(b, 2) for b in intervalle_de_l_ecart(avant, apres).bornes)
-        valeurs = [
-            f"{en_francais(float(r.valeur()), 2)} [{' ; '.join(en_francais(b, 2) for b in intervalle(r).bornes)}]"
-            for r in (avant, apres)
-        ]
-        ecart = en_francais(float(apres.valeur() - avant.valeur()), 2)
-        lignes.append(
-            f"| {critere} | {valeurs[0]} | {valeurs[1]} | {ecart} [{bas} ; {haut}] | {accord(lecteurs, rang)} |"
-        )
+        lues = [f"{dire(r.valeur())} {crochets(intervalle(r))}" for r in (avant, apres)]
+        ecart = f"{dire(apres.valeur() - avant.valeur())} {crochets(intervalle_de_l_ecart(avant, apres))}"
+        lignes.append(f"| {critere} | {' | '.join(lues)} | {ecart} | {accord(lecteurs, rang)} |")
     return lignes
+
+
+def dire(valeur: float) -> str:
+    """Un nombre, à deux décimales."""
+    return en_francais(float(valeur), 2)
+
+
+def crochets(intervalle: Intervalle) -> str:
+    """« [0,57 ; 0,95] », l'espace insécable."""
+    return "[" + "\u00a0; ".join(map(dire, intervalle.bornes)) + "]"
 
 
 def accord(lecteurs: Sequence[np.ndarray], critere: int) -> str:

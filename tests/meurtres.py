@@ -76,6 +76,18 @@ def avant_de_renommer(pas):
     entraineur.mettre_en_place = tuer
 
 
+def apres_avoir_renomme(pas):
+    """Meurt quand le point est à sa place, et le dossier où il s'écrivait encore là."""
+    continuer = entraineur.mettre_en_place
+
+    def tuer(ecrit, point):
+        continuer(ecrit, point)
+        if point.name == f"checkpoint-{pas}":
+            mourir()
+
+    entraineur.mettre_en_place = tuer
+
+
 def avant_de_retirer_les_anciens(pas):
     """Meurt quand le point est à sa place, l'ancien aussi."""
     continuer = entraineur.retirer_les_anciens
@@ -111,6 +123,7 @@ MORTS = (
     (en_retirant_un_ancien, 8),
     (au_pas, 9),
     (au_milieu_d_un_fichier, 12),
+    (apres_avoir_renomme, 12),
     (avant_le_rapport, 12),
 )
 

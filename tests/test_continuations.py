@@ -38,7 +38,10 @@ def test_chaque_note_revient_au_modele_qui_a_ecrit(tmp_path):
     assert (rangees[:, 0] == 0).all()
     assert (rangees[:, 1] == 2).all()
     sujet = tableau([rangees, rangees])[2]
-    assert "| 0,00 [0,00 ; 0,00] | 2,00 [2,00 ; 2,00] | 2,00 [2,00 ; 2,00] | 1,00 |" in sujet
+    assert (
+        "| 0,00 [0,00\u00a0; 0,00] | 2,00 [2,00\u00a0; 2,00] | 2,00 [2,00\u00a0; 2,00] | 1,00 |"
+        in sujet
+    )
 
 
 def test_les_suites_publiees_sont_dites_a_leur_auteur():

@@ -92,7 +92,7 @@ def a_chaque_pas(monkeypatch, agir):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="ce système ne dédouble pas un processus")
 def test_tue_a_chaque_instant_l_adaptateur_est_identique(dossier_petit, fichier_corpus, tmp_path):
-    """Dix morts choisies (pendant une sauvegarde, un renommage, un effacement…), six au hasard."""
+    """Onze morts choisies (pendant une sauvegarde, un renommage, un effacement…), six au hasard."""
     script = [sys.executable, RACINE / "tests" / "meurtres.py"]
     lance = subprocess.run(
         [*script, dossier_petit, fichier_corpus, json.dumps(REGLAGES), tmp_path],
@@ -102,16 +102,29 @@ def test_tue_a_chaque_instant_l_adaptateur_est_identique(dossier_petit, fichier_
     )
     assert lance.returncode == 0, lance.stderr[-2000:]
     vu = json.loads(lance.stdout.splitlines()[-1])
-    assert [mort["code"] for mort in vu["vus"]] == [-signal.SIGKILL] * 10, lance.stderr[-2000:]
+    assert [mort["code"] for mort in vu["vus"]] == [-signal.SIGKILL] * 11, lance.stderr[-2000:]
     # Ce qui reste d'entier après chaque mort ; un point ne disparaît qu'une fois remplacé.
-    attendus = [[], [], [2], [2], [2], [2, 4, 6], [4, 6, 8], [4, 6, 8], [8, 10], [10, 12]]
+    attendus = [
+        [],
+        [],
+        [2],
+        [2],
+        [2],
+        [2, 4, 6],
+        [4, 6, 8],
+        [4, 6, 8],
+        [8, 10],
+        [8, 10, 12],
+        [10, 12],
+    ]
     assert [mort["complets"] for mort in vu["vus"]] == attendus
     assert set(vu["codes"]) <= {-signal.SIGKILL, 0}
     assert vu["fins"] == [0, 0]
     for essai in ("enchaine", "hasard"):
         assert memes_poids(tmp_path / essai, tmp_path / "reference")
         assert (tmp_path / essai / "rapport.json").exists()
-        assert not (tmp_path / essai / reprise.EN_COURS).exists()
+        assert not list((tmp_path / essai).glob(".fabrique-*"))
+        assert points(tmp_path / essai) == [10, 12]
 
 
 class Coupure(BaseException):

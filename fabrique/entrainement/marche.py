@@ -40,6 +40,7 @@ from fabrique.entrainement.reprise import (
     deposer_le_tokenizer,
     dernier_point_de_reprise,
     empreinte,
+    ranger_la_fin,
     verifier_a_nous,
     verifier_dossier,
 )
@@ -286,6 +287,7 @@ def _interrompu(pas: int, ou: str, points: Path) -> ErreurFabrique:
 def _ecrire(resultat: ResultatEntrainement, point: Path) -> None:
     """Les poids du dernier point, la notice, puis le rapport, dont la présence dit que c'est fini."""
     with ecriture_expliquee(resultat.dossier):
+        ranger_la_fin(point, resultat.reglages.save_total_limit)
         copier_les_poids(point, resultat.dossier)
         if resultat.reglages.methode == "complet":
             deposer_le_tokenizer(resultat.tokenizer, resultat.dossier)

@@ -124,6 +124,17 @@ def retirer(point: Path) -> None:
     shutil.rmtree(a_jeter, ignore_errors=True)
 
 
+def ranger_la_fin(point: Path, garder: int) -> None:
+    """Une fois le dernier point en place, retire ce qu'une mort, à cet instant, aurait laissé.
+
+    Les points anciens, et les dossiers à moitié écrits ou à moitié effacés : à nous par leur nom.
+    """
+    sortie = point.parent
+    retirer_les_anciens(sortie, _pas(point), garder)
+    for reste in (EN_COURS, A_JETER):
+        shutil.rmtree(sortie / reste, ignore_errors=True)
+
+
 def _pas(point: Path) -> int:
     return int(point.name.rpartition("-")[2])
 
