@@ -17,6 +17,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def rendre(notes: np.ndarray, ordres: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def tableau(lecteurs: Sequence[np.ndarray]) -> list[str]:
-    """Le tableau Markdown des notes moyennes, des écarts, et de l'accord des deux premiers lecteurs.
+    """Le tableau Markdown des notes moyennes, des écarts, et de l'accord des lecteurs.
 
     Args:
         lecteurs: les notes de chacun, rangées par modèle.
@@ -142,23 +143,22 @@ def crochets(intervalle: Intervalle) -> str:
 
 
 def accord(lecteurs: Sequence[np.ndarray], critere: int) -> str:
-    """Le kappa, pondéré par le carré des écarts, des deux premiers lecteurs ; un tiret s'il n'y en a qu'un."""
-    if len(lecteurs) < 2:
-        return "—"
-    unes, autres = (notes[:, :, critere].ravel() for notes in lecteurs[:2])
-    return en_francais(float(cohen_kappa_score(unes, autres, weights="quadratic")), 2)
+    """Le kappa, pondéré par le carré des écarts, en moyenne sur les paires de lecteurs ; sinon un tiret."""
+    paires = combinations((notes[:, :, critere].ravel() for notes in lecteurs), 2)
+    accords = [cohen_kappa_score(une, autre, weights="quadratic") for une, autre in paires]
+    return dire(np.mean(accords)) if accords else "—"
 
 
 def cote_a_cote(
-    paires: Sequence[dict], ordres: Sequence[Sequence[int]], lecteurs: Sequence[np.ndarray]
+    paires: Sequence[Paire], ordres: Sequence[Sequence[int]], lecteurs: Sequence[np.ndarray]
 ) -> list[str]:
     """Les cinquante suites et leurs notes, une section Markdown par début."""
     lignes = []
     for rang, (paire, ordre) in enumerate(zip(paires, ordres, strict=True)):
-        titre, debut = paire["debut"].split("\n\n", 1)
-        lignes += [f"## {paire['rang']}. {titre}", "", f"> `{debut}…`", ""]
+        titre, debut = paire.debut.split("\n\n", 1)
+        lignes += [f"## {paire.rang}. {titre}", "", f"> `{debut}…`", ""]
         for modele, nom in enumerate(("Le premier", "Le second")):
-            suite = " ".join(paire["suites"][list(ordre).index(modele)].split())
+            suite = " ".join(paire.suites[list(ordre).index(modele)].split())
             notes = "\u00a0; ".join(", ".join(map(str, lu[rang, modele])) for lu in lecteurs)
             lignes += [f"**{nom}** ({notes})\u00a0: `{suite.replace('`', '’')}`", ""]
     return lignes
@@ -166,7 +166,7 @@ def cote_a_cote(
 
 def compter(dossier: Path, fichiers: Sequence[Path]) -> None:
     """Imprime le tableau, et écrit les suites côte à côte."""
-    paires = json.loads((dossier / "a_lire.json").read_text("utf-8"))
+    paires = [Paire(**lue) for lue in json.loads((dossier / "a_lire.json").read_text("utf-8"))]
     ordres = json.loads((dossier / "cle.json").read_text("utf-8"))
     lecteurs = [rendre(lire_notes(fichier), ordres) for fichier in fichiers]
     lignes = tableau(lecteurs)

@@ -264,21 +264,23 @@ def mesurer(
         )
     print(f"\n| hit@5, questions | telles quelles | {' | '.join(BRUITS)} |")
     print(f"| --- |{' --: |' * (1 + len(BRUITS))}")
+
+    def hit5(noter: Moteur, posees: list[Question], dire: Callable[[str], str]) -> str:
+        rangs = [rang_du_bon(noter(dire(q.texte)), noms, q.bonnes) for q in posees]
+        return en_francais(np.mean([rang <= 5 for rang in rangs]), 3)
+
     for moteur, noter in essayes.items():
-        parts = [en_francais(tels_quels[moteur], 3)]
-        for abimer in BRUITS.values():
-            rangs = [rang_du_bon(noter(abimer(q.texte)), noms, q.bonnes) for q in questions]
-            parts.append(en_francais(np.mean([rang <= 5 for rang in rangs]), 3))
-        print(f"| {moteur} | {' | '.join(parts)} |", flush=True)
+        parts = [hit5(noter, questions, abimer) for abimer in BRUITS.values()]
+        print(
+            f"| {moteur} | {en_francais(tels_quels[moteur], 3)} | {' | '.join(parts)} |", flush=True
+        )
     choisies = [q for q in questions if q.texte in traduites]
-    if choisies:
-        print(f"\n| hit@5, {len(choisies)} questions | telles quelles | en anglais |")
-        print("| --- | --: | --: |")
-    for moteur, noter in essayes.items() if choisies else ():
-        parts = []
-        for dire in (str, traduites.__getitem__):
-            rangs = [rang_du_bon(noter(dire(q.texte)), noms, q.bonnes) for q in choisies]
-            parts.append(en_francais(np.mean([rang <= 5 for rang in rangs]), 3))
+    if not choisies:
+        return
+    print(f"\n| hit@5, {len(choisies)} questions | telles quelles | en anglais |")
+    print("| --- | --: | --: |")
+    for moteur, noter in essayes.items():
+        parts = [hit5(noter, choisies, dire) for dire in (str, traduites.__getitem__)]
         print(f"| {moteur} | {' | '.join(parts)} |", flush=True)
 
 

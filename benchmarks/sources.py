@@ -6,6 +6,7 @@ passages et avec de mauvais. À côté, aucun modèle : la phrase la plus proche
 
     python -m benchmarks.sources --sans_modele       # aucun modèle de langage
     python -m benchmarks.sources                     # estimé : une heure sur un cœur libre
+    python -m benchmarks.sources --ecarts            # quand citer un second passage
     python -m benchmarks.sources --choix             # un, deux ou trois passages, trois longueurs
     python -m benchmarks.sources --citations 500     # mot pour mot, quoi qu'on demande
 
@@ -40,9 +41,16 @@ from fabrique.recherche.citations import Controle, controler_reponse
 from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Trouve
-from fabrique.recherche.reponse import CITES, JETONS, place_de, sans_modele
+from fabrique.recherche.reponse import (
+    CITES,
+    ECART_PERMIS,
+    JETONS,
+    ce_qui_se_cite,
+    place_de,
+    sans_modele,
+)
 from fabrique.socle.emplacements import dossier_data
-from fabrique.socle.nombres import accorder, en_pourcent
+from fabrique.socle.nombres import accorder, en_francais, en_pourcent
 from fabrique.socle.suivi import Barre
 
 CONDITIONS = ("sans fiche", "fiches retrouvées", "bons passages", "mauvais passages")
@@ -55,14 +63,21 @@ COLONNES = (
     "abstention_precision",
     "abstention_rappel",
 )
+#: Les écarts essayés entre un passage cité et le premier ; le dernier les permet tous.
+ECARTS = (0.1, 0.3, 0.5, 1.0, 9.0)
 DU_CHOIX = ("passage_cite", "phrase_citee", "fait_cite")
 Redacteur = Callable[[Sequence[Cas]], list[str]]
 
 
+def exemples_de(*jeux: str) -> list[dict]:
+    """Les exemples de *sources* qui sont de ces jeux."""
+    lignes = (dossier_data() / "sources.jsonl").read_text("utf-8").splitlines()
+    return [exemple for exemple in map(json.loads, lignes) if exemple["jeu"] in jeux]
+
+
 def exemples_de_test(combien: int) -> list[dict]:
     """Des questions du test, également espacées : les mêmes à chaque lancement."""
-    lignes = (dossier_data() / "sources.jsonl").read_text("utf-8").splitlines()
-    tous = [e for e in map(json.loads, lignes) if e["jeu"] == "test"]
+    tous = exemples_de("test")
     rangs = np.linspace(0, len(tous) - 1, min(combien, len(tous))).round().astype(int)
     return [tous[rang] for rang in rangs]
 
@@ -88,9 +103,9 @@ def cas_de(condition: str, exemples: Sequence[dict], index: Index) -> list[Cas]:
 # ---------------------------------------------------------------- le tableau
 
 
-def seule(cites: int = CITES) -> Redacteur:
+def seule(cites: int = CITES, ecart: float = ECART_PERMIS) -> Redacteur:
     """La recherche seule : la phrase la plus proche de chaque passage cité, telle quelle."""
-    return lambda cas: [sans_modele(un.question, un.montres, cites) for un in cas]
+    return lambda cas: [sans_modele(un.question, un.montres, cites, ecart) for un in cas]
 
 
 def avec_modele(
@@ -111,7 +126,14 @@ def avec_modele(
             tokenizer,
             [{"instruction": un.question, "input": un.presentees} for un in lus],
             grammaires=[
-                un.grammaire(abstention=abstention, phrases=phrases, cites=cites, mots_max=mots_max)
+                ce_qui_se_cite(
+                    un.question,
+                    un.montres,
+                    abstention=abstention,
+                    phrases=phrases,
+                    cites=cites,
+                    mots_max=mots_max,
+                )
                 for un in lus
             ],
             adaptateur=adaptateur,
@@ -188,6 +210,22 @@ def choisir(combien: int, sortie: Path) -> None:
     for cites, mots_max in product((1, 2, 3), (10, 20, MOTS_MAX)):
         rediger = avec_modele(affine, tokenizer, phrases=1, cites=cites, mots_max=mots_max)
         ligne(f"{cites}, {mots_max} mots", cas, rediger(cas), DU_CHOIX)
+
+
+def essayer_les_ecarts() -> None:
+    """De quoi choisir ``CITES`` et ``ECART_PERMIS`` : sans modèle, et sans le jeu de test."""
+    index = Index.construire("fiches")
+    exemples = [e for e in exemples_de("entrainement", "validation") if e["repondable"]]
+    cas = cas_de("fiches retrouvées", exemples, index)
+    print(f"{len(cas)} questions d’entraînement et de validation, intervalles à 95 %\n")
+    entete(DU_CHOIX)
+    for cites, ecart in ((1, 0.0), *product((2, 3), ECARTS)):
+        dites = seule(cites, ecart)(cas)
+        combien = sum(len(citations_de(dite)) for dite in dites) / len(dites)
+        nom = (
+            f"{cites} au plus, écart {en_francais(ecart, 1)} ({en_francais(combien, 2)} en moyenne)"
+        )
+        ligne(nom, cas, dites, DU_CHOIX)
 
 
 def comparer(combien: int, avec: bool, sortie: Path) -> None:
@@ -388,11 +426,14 @@ def principal() -> None:
     analyse.add_argument(
         "--choix", action="store_true", help="combien citer, et de quelle longueur"
     )
+    analyse.add_argument("--ecarts", action="store_true", help="quand citer un second passage")
     analyse.add_argument("--citations", type=int, help="combien de réponses relire ; rien d'autre")
     analyse.add_argument("--sortie", type=Path, default=Path("sorties/sources"))
     options = analyse.parse_args()
     if options.citations:
         verifier_les_citations(options.citations)
+    elif options.ecarts:
+        essayer_les_ecarts()
     elif options.choix:
         choisir(options.questions, options.sortie)
     else:

@@ -9,6 +9,7 @@ from benchmarks.continuations import (
     COLONNES,
     CRITERES,
     DEBUTS,
+    Paire,
     cote_a_cote,
     debuts,
     lire_notes,
@@ -45,7 +46,7 @@ def test_chaque_note_revient_au_modele_qui_a_ecrit(tmp_path):
 
 
 def test_les_suites_publiees_sont_dites_a_leur_auteur():
-    paires = [{"rang": 1, "debut": "Titre\n\nUn début", "suites": ["du second", "du premier"]}]
+    paires = [Paire(1, "Titre\n\nUn début", ("du second", "du premier"))]
     lues = cote_a_cote(paires, [(1, 0)], [np.zeros((1, 2, len(CRITERES)), int)])
     assert any("Le premier" in ligne and "`du premier`" in ligne for ligne in lues)
 

@@ -37,16 +37,14 @@ from fabrique.recherche.citations import (
     est_mot_pour_mot,
     normaliser,
 )
-from fabrique.recherche.grammaire import MOTS_MAX, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.passages import Trouve
 from fabrique.recherche.reponse import (
-    CITES,
     JETONS,
     PHRASES,
     Place,
+    ce_qui_se_cite,
     en_passages,
-    les_plus_proches,
     place_de,
     qui_tiennent,
 )
@@ -89,31 +87,6 @@ class Cas:
     def dans(self, place: Place) -> Cas:
         """La même question, et ceux de ses passages qui tiennent dans la fenêtre d'un modèle."""
         return replace(self, montres=tuple(qui_tiennent(self.question, self.montres, place)))
-
-    def grammaire(
-        self,
-        texte_libre: bool = False,
-        abstention: bool = False,
-        phrases: int = PHRASES,
-        cites: int = CITES,
-        mots_max: int = MOTS_MAX,
-    ) -> str:
-        """Ce qu'un modèle peut répondre, comme devant une personne (``recherche.reponse.preparer``).
-
-        Args:
-            phrases: entre combien de phrases d'un passage un petit modèle choisit.
-            cites: combien de passages il cite, au plus.
-            mots_max: la longueur d'une citation, en mots.
-        """
-        return grammaire_de(
-            self.textes
-            if texte_libre
-            else les_plus_proches(self.question, self.montres, phrases, cites),
-            texte_libre=texte_libre,
-            par_phrases=not texte_libre,
-            abstention=abstention,
-            mots_max=mots_max,
-        )
 
     def est_cite(self, controle: Controle, attendues: Sequence[str]) -> bool:
         """Vrai si la réponse relue cite un passage montré qui porte l'une des citations attendues."""
@@ -331,7 +304,10 @@ class Sources:
         place = place_de(modele, tokenizer)
         lus = [un.dans(place) for un in self.cas]
         posees = [{"instruction": un.question, "input": un.presentees} for un in lus]
-        grammaires = [un.grammaire(self.libre, phrases=self.phrases) for un in lus]
+        grammaires = [
+            ce_qui_se_cite(un.question, un.montres, texte_libre=self.libre, phrases=self.phrases)
+            for un in lus
+        ]
         options = {"max_new_tokens": JETONS, "lot": LOT}
         nom = f"{nom}, fiches à l’appui"
         return faire_repondre(modele, tokenizer, posees, nom, options, journal, grammaires)

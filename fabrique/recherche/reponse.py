@@ -40,8 +40,7 @@ Place = Callable[[str, str], int]
 #: Libre de choisir entre deux, le Falcon de poche, affiné ou non, choisit moins bien que la recherche.
 PHRASES = 1
 #: Combien de passages il cite, au plus ; et de combien le second peut suivre le premier. Choisis sur
-#: l'entraînement et la validation de *sources* : une seule citation manque une fois sur trois le bon
-#: passage, et un écart plus grand ne fait plus rien gagner.
+#: l'entraînement et la validation de *sources* (``python -m benchmarks.sources --ecarts``).
 CITES, ECART_PERMIS = 2, 0.5
 #: Une phrase à citer ne s'arrête pas à un point-virgule.
 _PHRASE = une_phrase(".!?…")
@@ -289,10 +288,10 @@ def preparer(
     if not motif:
         lus = qui_tiennent(cherchee, sources, place) if place else sources
         presentees = en_passages(lus)
-        grammaire = grammaire_de(
-            [lu.texte for lu in lus] if texte_libre else les_plus_proches(cherchee, lus),
+        grammaire = ce_qui_se_cite(
+            cherchee,
+            lus,
             texte_libre=texte_libre,
-            par_phrases=not texte_libre,
             abstention=abstention_du_modele,
             mots_max=mots_max,
         )
@@ -391,19 +390,54 @@ def qui_tiennent(question: str, montres: Sequence[Trouve], place: Place) -> Sequ
     return montres[:combien]
 
 
+def ce_qui_se_cite(
+    question: str,
+    montres: Sequence[Trouve],
+    *,
+    texte_libre: bool = False,
+    abstention: bool = False,
+    phrases: int = PHRASES,
+    cites: int = CITES,
+    mots_max: int = MOTS_MAX,
+) -> str:
+    """La grammaire d'une réponse à une question, devant ces passages (voir ``grammaire_de``).
+
+    Args:
+        phrases: sans texte libre, entre combien de phrases de chaque passage le modèle choisit.
+        cites: sans texte libre, combien de passages il cite, au plus.
+    """
+    citables = (
+        [montre.texte for montre in montres]
+        if texte_libre
+        else les_plus_proches(question, montres, phrases, cites)
+    )
+    return grammaire_de(
+        citables,
+        texte_libre=texte_libre,
+        par_phrases=not texte_libre,
+        abstention=abstention,
+        mots_max=mots_max,
+    )
+
+
 def les_plus_proches(
-    question: str, montres: Sequence[Trouve], phrases: int = PHRASES, cites: int = CITES
+    question: str,
+    montres: Sequence[Trouve],
+    phrases: int = PHRASES,
+    cites: int = CITES,
+    ecart: float = ECART_PERMIS,
 ) -> list[str]:
     """Ce qu'un petit modèle peut citer : les phrases les plus proches, dans un passage ou deux.
 
-    Une phrase vaut la part des mots pleins de la question qu'elle porte, son titre compris. Un passage
-    vaut son score de recherche, plus sa meilleure phrase. Le meilleur est cité ; le suivant l'est aussi
-    quand il ne le suit que d'``ECART_PERMIS`` : dans le doute, la personne voit les deux.
+    Une phrase vaut la part des mots pleins de la question qu'elle porte, le titre de la fiche compris.
+    Un passage vaut son score de recherche, plus sa meilleure phrase. Le meilleur est cité ; le suivant
+    l'est aussi quand il le suit de près : dans le doute, la personne voit les deux.
 
     Args:
         montres: les passages trouvés ; un score nul, à tous, laisse les phrases décider.
         phrases: combien en garder par passage ; à égalité, les premières.
         cites: combien de passages, au plus.
+        ecart: de combien un passage cité peut suivre le premier.
 
     Returns:
         Un texte par passage, une phrase par ligne ; vide si l'on n'en cite rien.
@@ -415,7 +449,7 @@ def les_plus_proches(
         for rang, (montre, lues) in enumerate(zip(montres, notees, strict=True))
         if lues
     }
-    plancher = max(valeurs.values(), default=0.0) - ECART_PERMIS
+    plancher = max(valeurs.values(), default=0.0) - ecart
     meilleurs = sorted(valeurs, key=lambda rang: -valeurs[rang])[:cites]
     gardes = {rang for rang in meilleurs if valeurs[rang] >= plancher}
     return [
@@ -427,7 +461,7 @@ def les_plus_proches(
 def _noter(cherches: set[str], montre: Trouve) -> list[tuple[float, str]]:
     """Les phrases d'un passage, de la plus proche à la plus lointaine, et ce que vaut chacune.
 
-    À égalité passe d'abord celle qui porte elle-même le plus de mots, son titre mis à part.
+    À égalité passe d'abord celle qui porte elle-même le plus de mots, titre mis à part.
     """
     du_titre, combien = set(racines(montre.titre)), max(1, len(cherches))
     notees = []
@@ -440,9 +474,14 @@ def _noter(cherches: set[str], montre: Trouve) -> list[tuple[float, str]]:
     return [(part, phrase) for part, _, phrase in notees]
 
 
-def sans_modele(question: str, montres: Sequence[Trouve], cites: int = CITES) -> str:
+def sans_modele(
+    question: str,
+    montres: Sequence[Trouve],
+    cites: int = CITES,
+    ecart: float = ECART_PERMIS,
+) -> str:
     """La réponse que donne la recherche seule : la phrase la plus proche de chaque passage cité."""
-    proches = enumerate(les_plus_proches(question, montres, 1, cites), 1)
+    proches = enumerate(les_plus_proches(question, montres, 1, cites, ecart), 1)
     return " ".join(
         f"«\u00a0{phrase.strip(' .')}\u00a0» [{rang}]." for rang, phrase in proches if phrase
     )
