@@ -524,6 +524,8 @@ def test_la_recherche_seule_repond_d_une_phrase_par_passage():
         == "«\u00a0Le bac part à huit heures\u00a0» [1]."
     )
     assert sans_modele("Quand part le bac ?", []) == ""
+    cite = [Trouve("b", "", "Le passeur crie « départ du bac » à huit heures précises.")]
+    assert controler_reponse(sans_modele("Quand part le bac ?", cite), [cite[0].texte]).fidele
 
 
 def test_la_demonstration_finit_par_trois_reponses_et_une_abstention():

@@ -78,11 +78,11 @@ def grammaire_de(
     """
     regles, citations = [], []
     for rang, passage in enumerate(passages, 1):
-        bouts = [bout for bout in map(_mots, _bouts(passage)) if len(bout) > 1]
+        lus = [bout for bout in map(_mots, bouts(passage)) if len(bout) > 1]
         if par_phrases:
-            suites = [_entiere(bout, mots_min, mots_max) for bout in bouts]
+            suites = [_entiere(bout, mots_min, mots_max) for bout in lus]
         else:
-            suites = [s for bout in bouts for s in _suites(bout, texte_libre, mots_min, mots_max)]
+            suites = [s for bout in lus for s in _suites(bout, texte_libre, mots_min, mots_max)]
         if suites:
             regles.append(f"CITE_{rang}: {' | '.join(suites)}")
             citations.append(f'"«\u00a0" CITE_{rang} "\u00a0» [{rang}]"')
@@ -105,7 +105,7 @@ def _formes(texte_libre: bool, abstention: bool, citable: bool) -> list[str]:
     return ['CITATION "."', _SANS_REPONSE] if abstention else ['CITATION "."']
 
 
-def _bouts(passage: str) -> Iterator[str]:
+def bouts(passage: str) -> Iterator[str]:
     """Ce qui peut se citer d'un passage : ses lignes, hors titres, entre ses propres guillemets."""
     for ligne in passage.splitlines():
         if not _TITRE.match(ligne):

@@ -23,7 +23,7 @@ from fabrique.recherche.abstention import (
 )
 from fabrique.recherche.citations import Controle, controler_reponse, situer
 from fabrique.recherche.contradictions import Contradiction, contradictions
-from fabrique.recherche.grammaire import MOTS_MAX, MOTS_MIN, grammaire_de
+from fabrique.recherche.grammaire import MOTS_MAX, MOTS_MIN, bouts, grammaire_de
 from fabrique.recherche.index import Index
 from fabrique.recherche.mots import racines
 from fabrique.recherche.passages import Passage, Trouve, une_phrase
@@ -482,9 +482,9 @@ def sans_modele(
 ) -> str:
     """La réponse que donne la recherche seule : la phrase la plus proche de chaque passage cité."""
     proches = enumerate(les_plus_proches(question, montres, 1, cites, ecart), 1)
-    return " ".join(
-        f"«\u00a0{phrase.strip(' .')}\u00a0» [{rang}]." for rang, phrase in proches if phrase
-    )
+    # Une phrase qui porte elle-même des guillemets se cite entre deux d'entre eux.
+    citees = [(max(bouts(phrase), key=len), rang) for rang, phrase in proches if phrase]
+    return " ".join(f"«\u00a0{bout.strip(' .')}\u00a0» [{rang}]." for bout, rang in citees)
 
 
 def _citations(controle: Controle, sources: Sequence[Trouve]) -> list[CitationSourcee]:
