@@ -121,6 +121,26 @@ def test_interrompu_puis_relance_le_modele_est_identique(source, appris, tmp_pat
     assert courbe(tmp_path) == courbe(appris[0])
 
 
+@pytest.mark.parametrize("pas", [10, 20])
+def test_mort_entre_l_etat_et_sa_mesure_la_courbe_est_la_meme(
+    source, appris, tmp_path, monkeypatch, pas
+):
+    """L’état est écrit, le relevé non : la reprise le fait, même s’il n’y a plus de pas à faire."""
+    ajouter = preentrainement.ajouter_a_la_courbe
+
+    def mourir(sortie, releve):
+        if releve["pas"] == pas:
+            raise SystemExit
+        ajouter(sortie, releve)
+
+    monkeypatch.setattr(preentrainement, "ajouter_a_la_courbe", mourir)
+    with pytest.raises(SystemExit):
+        preentrainer([source], tmp_path, REGLAGES, dire=str)
+    monkeypatch.undo()
+    preentrainer([source], tmp_path, REGLAGES, dire=str)
+    assert courbe(tmp_path) == courbe(appris[0])
+
+
 def test_le_modele_ecrit_se_charge_en_4_bits_et_s_affine(appris):
     poids = load_file(appris[0] / "modele" / "model.safetensors")
     assert {tenseur.dtype for tenseur in poids.values()} == {torch.float16}

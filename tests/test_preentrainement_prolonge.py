@@ -190,6 +190,50 @@ def test_tuee_puis_relancee_la_courbe_est_la_meme(dossier_petit, tmp_path, monke
         lire(charger(), tmp_path / "coupee", documents=DOCUMENTS[:20])
 
 
+@pytest.mark.parametrize("mesure", [3, 9], ids=["pas 3", "dernier pas"])
+def test_morte_pendant_une_mesure_la_courbe_est_la_meme(petit, tmp_path, monkeypatch, mesure):
+    """Le point est en place, son relevé non : la reprise le fait, même s’il n’y a plus rien à lire."""
+    entiere = lire(petit, tmp_path / "entiere")
+    mesurer, faites = prolongement.bits_par_texte, []
+
+    def mourir(*arguments):
+        faites.append(arguments)
+        if len(faites) == mesure:
+            raise SystemExit
+        return mesurer(*arguments)
+
+    monkeypatch.setattr(prolongement, "bits_par_texte", mourir)
+    with pytest.raises(SystemExit):
+        lire(petit, tmp_path / "coupee")
+    monkeypatch.undo()
+    assert lire(petit, tmp_path / "coupee").courbe == entiere.courbe
+    assert courbe(tmp_path / "coupee") == courbe(tmp_path / "entiere")
+
+
+def test_un_arret_demande_n_ajoute_rien_a_la_courbe(petit, tmp_path, monkeypatch):
+    """Son point, hors du rythme prévu, n’a pas de relevé."""
+    pas = entraineur.EntraineurParLongueur.training_step
+
+    def demander(self, *args, **autres):
+        if self.state.global_step == 3:
+            self.control.should_save = self.control.should_training_stop = True
+        return pas(self, *args, **autres)
+
+    monkeypatch.setattr(entraineur.EntraineurParLongueur, "training_step", demander)
+    with pytest.raises(ErreurFabrique, match="à ce pas, sauvegardé"):
+        lire(petit, tmp_path / "s")
+    assert (tmp_path / "s" / "checkpoint-4").is_dir()
+    assert [int(releve["pas"]) for releve in courbe(tmp_path / "s")] == [0, 3]
+
+
+def test_d_autres_textes_mesures_demandent_un_autre_dossier(petit, tmp_path):
+    tokenizer, modele = petit
+    lire(petit, tmp_path / "s")
+    for temoins in (TEMOINS | {"general": ["Le chien dort."]}, {"validation": ["Un texte."]}):
+        with pytest.raises(ErreurFabrique, match="ce qui change : textes_mesures"):
+            prolonger(modele, tokenizer, [DOCUMENTS[:21]], REGLAGES, tmp_path / "s", temoins)
+
+
 def test_la_base_ne_se_mesure_qu_une_fois(petit, tmp_path, monkeypatch):
     """Une autre lecture du même modèle reprend le relevé du pas 0, et finit comme la première."""
     mesures, mesurer = [], prolongement.bits_par_texte

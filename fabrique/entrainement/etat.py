@@ -98,6 +98,15 @@ def ajouter_a_la_courbe(sortie: Path, releve: dict[str, float]) -> None:
         ecrivain.writerow(releve)
 
 
+def dernier_releve(sortie: Path) -> int:
+    """Le pas du dernier relevé de la courbe ; 0 s'il n'y en a pas."""
+    courbe = sortie / COURBE
+    if not courbe.exists():
+        return 0
+    with courbe.open(encoding="utf-8", newline="") as flux:
+        return max((int(releve["pas"]) for releve in csv.DictReader(flux)), default=0)
+
+
 def verifier_la_perte(perte: float, pas: int, sortie: Path) -> None:
     if not math.isfinite(perte):
         raise ErreurFabrique(

@@ -28,6 +28,7 @@ from fabrique.entrainement.etat import (
     COURBE,
     Etat,
     ajouter_a_la_courbe,
+    dernier_releve,
     ecrire_etat,
     lire_etat,
     verifier_la_perte,
@@ -115,7 +116,15 @@ def preentrainer(
     calcul = torch.compile(modele) if compiler else modele
     depart_s = time.monotonic() - etat.duree_s
     avancement = Avancement(etat.pas, reglages.pas, dire)
+
+    def relever() -> None:
+        releve = _mesurer(moyenne.module, tokenizer, temoins, etat, reglages)
+        ajouter_a_la_courbe(sortie, releve)
+        avancement.dire(_en_ligne(releve))
+
     try:
+        if etat.pas > dernier_releve(sortie):  # une mort entre l'état et sa mesure
+            relever()
         while etat.pas < reglages.pas:
             lot = tirer_lot(etat.pas, rubans, sources, reglages).to(appareil)
             perte = _un_pas(calcul, optims, lot, reglages.learning_rate * taux(etat.pas, reglages))
@@ -126,9 +135,7 @@ def preentrainer(
             avancement.avancer(etat.pas, etat.perte)
             if etat.pas % reglages.pas_mesure == 0 or etat.pas == reglages.pas:
                 ecrire_etat(sortie, modele, moyenne, optims, etat)
-                releve = _mesurer(moyenne.module, tokenizer, temoins, etat, reglages)
-                ajouter_a_la_courbe(sortie, releve)
-                avancement.dire(_en_ligne(releve))
+                relever()
         if depart and reglages.part_du_depart:
             rapprocher(moyenne.module, charger_depart(depart, reglages), reglages.part_du_depart)
             releve = _mesurer(moyenne.module, tokenizer, temoins, etat, reglages)

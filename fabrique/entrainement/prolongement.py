@@ -8,6 +8,7 @@ ce qui se lit : des fenêtres de textes, où chaque jeton se prédit, au lieu de
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
 from fabrique.entrainement.bits import bits_par_texte, octets_par_texte
 from fabrique.entrainement.etat import COURBE
@@ -118,12 +119,17 @@ def prolonger(
                 lues["source"][:], reglages.calendrier, graine
             ),
             rappels=(mesure,),
-            definition={"calendrier": reglages.calendrier},
+            definition={"calendrier": reglages.calendrier, "textes_mesures": mesure.empreintes},
         )
 
     resultat = apprendre(modele, tokenizer, lire, marche, sortie)
     mesure.conclure(resultat.modele, resultat.pas)
     return Prolongement(resultat, mesure.courbe, mesure.bits, mesure.octets)
+
+
+def _empreinte(textes: Sequence[str]) -> str:
+    """Ce qui distingue ces textes de tous les autres : d'autres ne se mesurent pas sur la même courbe."""
+    return hashlib.sha256("\0".join(textes).encode()).hexdigest()[:16]
 
 
 class MesureDesTextes(TrainerCallback):
@@ -149,20 +155,20 @@ class MesureDesTextes(TrainerCallback):
             if textes
         }
         self.octets = {jeu: octets_par_texte(textes) for jeu, textes in self.temoins.items()}
+        self.empreintes = {jeu: _empreinte(textes) for jeu, textes in self.temoins.items()}
         self.bits: dict[str, np.ndarray] = {}
         self.courbe: list[dict[str, float]] = []
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
     ) -> None:
-        """Reprend la courbe là où reprend la lecture."""
+        """Reprend la courbe là où reprend la lecture, et mesure ce qu'une mort n'a pas laissé mesurer."""
         self.courbe = [releve for releve in self._lue() if releve["pas"] <= state.global_step]
-        if not state.global_step:
-            self._relever(model, 0)
+        self._relever(model, state)
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Mesure, une fois le point de reprise en place."""
-        self._relever(model, state.global_step)
+        self._relever(model, state)
 
     def conclure(self, modele: PreTrainedModel | PeftModel, pas: int) -> None:
         """Garde les bits de chaque texte après le dernier pas, mesurés de nouveau s'il le faut."""
@@ -191,8 +197,14 @@ class MesureDesTextes(TrainerCallback):
             for jeu, bits in self.bits.items()
         }
 
-    def _relever(self, modele: PreTrainedModel | PeftModel, pas: int) -> None:
-        if any(releve["pas"] == pas for releve in self.courbe):
+    def _relever(self, modele: PreTrainedModel | PeftModel, etat: TrainerState) -> None:
+        """Ajoute le relevé du pas où l'on est, s'il est prévu et s'il manque.
+
+        Le point d'un arrêt demandé n'est pas prévu : une lecture d'une traite n'aurait pas ce relevé.
+        """
+        pas = etat.global_step
+        prevu = pas % self.reglages.pas_mesure == 0 or pas == etat.max_steps
+        if not prevu or any(releve["pas"] == pas for releve in self.courbe):
             return
         mesures = self._connues(pas) or self._mesures(modele)
         jetons = pas * self.reglages.lot * self.reglages.longueur
