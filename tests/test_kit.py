@@ -6,6 +6,7 @@ Sa construction et son installation sans réseau s'éprouvent par « make test-k
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,33 @@ def test_sans_depot_le_kit_ne_se_construit_pas(monkeypatch, tmp_path: Path):
         kit.construire(tmp_path, ["linux"], ["3.11"])
 
 
+@pytest.mark.parametrize("nom", ["cours", "roues", "installer.py", "LISEZMOI.txt"])
+def test_ce_qu_un_autre_a_range_n_est_pas_remplace(tmp_path: Path, nom: str):
+    """La racine d'une clé, où le formateur a déjà un dossier « cours » : refusé avant tout."""
+    if "." in nom:
+        (tmp_path / nom).write_text("à moi", "utf-8")
+    else:
+        (tmp_path / nom).mkdir()
+        (tmp_path / nom / "notes.txt").write_text("à moi", "utf-8")
+    with pytest.raises(ErreurFabrique, match=f"contient déjà {nom}, que le kit remplacerait"):
+        kit.construire(tmp_path, ["linux"], ["3.11"])
+    (reste,) = (f for f in tmp_path.rglob("*") if f.is_file())
+    assert reste.read_text("utf-8") == "à moi"
+
+
+def test_un_kit_commence_puis_coupe_se_reprend(tmp_path: Path, monkeypatch):
+    """Coupé au premier téléchargement, il est déjà signé."""
+
+    def couper(*_):
+        raise ErreurFabrique("le téléchargement a échoué", "")
+
+    monkeypatch.setattr(kit, "_pip", couper)
+    for _ in range(2):
+        with pytest.raises(ErreurFabrique, match="le téléchargement a échoué"):
+            kit.construire(tmp_path, ["linux"], ["3.11"])
+    assert "En construction" in (tmp_path / "LISEZMOI.txt").read_text("utf-8")
+
+
 @pytest.fixture
 def kit_sans_roues(tmp_path: Path) -> Path:
     """Un kit dont seules les roues manquent."""
@@ -81,6 +109,27 @@ def test_le_kit_emporte_le_cours(kit_sans_roues: Path):
     assert b"\r\n" in (kit_sans_roues / "installer.bat").read_bytes()
     assert b"\r" not in (kit_sans_roues / "installer.sh").read_bytes()
     assert "Python 3.11.0" in (kit_sans_roues / "LISEZMOI.txt").read_text("utf-8")
+
+
+def test_ce_que_le_formateur_a_change_dans_son_kit_y_reste(kit_sans_roues: Path, capsys):
+    """Un carnet changé, un fichier ajouté ; ce que le cours n'a plus part, si personne n'y a touché."""
+    carnets = kit_sans_roues / "cours" / "notebooks"
+    (change,) = carnets.glob("00_*.ipynb")
+    change.write_text("mon atelier", "utf-8")
+    (carnets / "mes_notes.txt").write_text("à moi", "utf-8")
+    poses = kit_sans_roues / "cours" / installer.POSES
+    connus = json.loads(poses.read_text("utf-8"))
+    for nom in ("ancien.ipynb", "ancien_annote.ipynb"):
+        (carnets / nom).write_text("d’hier", "utf-8")
+        connus[f"notebooks/{nom}"] = installer._empreinte(carnets / nom)
+    poses.write_text(json.dumps(connus), "utf-8")
+    (carnets / "ancien_annote.ipynb").write_text("d’hier, et mes notes", "utf-8")
+    kit._copier_le_cours(RACINE, kit_sans_roues)
+    assert change.read_text("utf-8") == "mon atelier"
+    assert (carnets / "mes_notes.txt").read_text("utf-8") == "à moi"
+    assert not (carnets / "ancien.ipynb").exists()
+    assert (carnets / "ancien_annote.ipynb").exists()
+    assert "Gardé tel que vous l’avez modifié" in capsys.readouterr().out
 
 
 def test_l_installateur_dit_ce_que_le_kit_contient(kit_sans_roues: Path, tmp_path: Path):

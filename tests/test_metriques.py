@@ -137,6 +137,10 @@ NOTES = {nom: f for nom, f in COMPARAISONS.items() if nom in ("exactitude", "f1"
 }
 #: Sur une ligne, des écritures d'une même chose ; d'une ligne à l'autre, des choses différentes.
 ECRITURES = [
+    ["10²"],
+    ["102"],
+    ["½ heure"],
+    ["12 heure"],
     ["10,50 €", "10.50 €", "10,50\u00a0€", "10,50€"],
     ["1050 €", "1 050 €", "1\u202f050\u00a0€", "1\u2009050€"],
     ["5 %", "5%", "5\u202f%"],
@@ -180,6 +184,11 @@ def test_deux_choses_differentes_n_ont_jamais_la_note_parfaite(nom):
         for dite in unes:
             for attendue in autres:
                 assert NOTES[nom](dite, attendue) < 0.999, (dite, attendue)
+
+
+def test_un_exposant_se_distingue_d_un_chiffre_sauf_dans_une_unite():
+    assert exactitude("20 m²", "20 m2") == 1
+    assert exactitude("Il y en a 10²", "Il y en a 102") == 0
 
 
 def test_les_mots_d_une_phrase_chiffree_se_lisent_a_la_main():

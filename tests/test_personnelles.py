@@ -51,6 +51,8 @@ TROUVEES = {
         "grec «gr16 0110 1250 0000 0001 2300 695», merci",
         "espaces fines «FR76\u202f3000\u202f6000\u202f0112\u202f3456\u202f7890\u202f189»",
         "tirets «FR76\u20113000\u20116000\u20110112\u20113456\u20117890\u2011189»",
+        "doubles espaces «FR76  3000  6000  0112  3456  7890  189»",
+        "barres «FR76/3000/6000/0112/3456/7890/189»",
         # Seize de ces chiffres font un NIR juste : c'est pourtant un IBAN.
         "C’est «FR76 8621 5255 1942 0158 8927 038».",
     ],
@@ -61,6 +63,9 @@ TROUVEES = {
         "la carte «2221.0012.3456.7896» est bloquée",
         "American Express : «3712 345678 90120»",
         "Diners «3625 123456 7896»",
+        "JCB «3530 1113 3330 0000»",
+        "UnionPay «6200 0000 0000 0005»",
+        "Maestro «6759 6498 2643 8453»",
         "espaces fines «4970\u202f4212\u202f3456\u202f7895»",
     ],
     "siret": [
@@ -105,6 +110,11 @@ TROUVEES = {
         "Stockholm, «+46 8 465 004 12».",
         "Sydney «00 61 2 5550 1234»",
         "Montréal «+1 514-555-0134»",
+        # Suivis d'un autre nombre : une extension, un code postal.
+        "«+44 20 7946 0958» / 0959",
+        "Leeds «+44 113 496 0123», 1000 Bruxelles",
+        "«+44 113 496 0123» 1000 Bruxelles",
+        "«+46 8 465 004 12» - 1204 Genève",
     ],
     "courriel": [
         "à «marie.durand@boite-fictive.fr».",
@@ -292,6 +302,26 @@ def test_une_donnee_est_trouvee_et_elle_seule(regle, phrase):
 @pytest.mark.parametrize(("regle", "phrase"), a_plat(EPARGNEES))
 def test_ce_qui_n_est_pas_une_donnee_est_epargne(regle, phrase):
     assert trouver(phrase) == []
+
+
+COLONNES = [
+    ({"nir": "1 84 07 33 063 012"}, "nir", "nir"),
+    ({"date_naissance": "12/03/1984"}, "date_naissance", "naissance"),
+    ({"source": "née le 12 février 1984"}, "source", "naissance"),
+]
+
+
+@pytest.mark.parametrize(("colonne", "champ", "regle"), COLONNES)
+def test_le_nom_d_une_colonne_eclaire_sa_valeur(colonne, champ, regle):
+    """Repérée, puis remplacée en entier ; la même valeur sans ce nom n’est qu’un nombre."""
+    corpus = Dataset.from_list([{"instruction": "Où voter ?", "output": "Ici.", **colonne}])
+    assert donnees_personnelles(corpus) == [Trouvaille(f"personnel.{regle}", 1, champ)]
+    propre, comptes = pseudonymiser(corpus)
+    assert sum(comptes.values()) == 1
+    assert not any(signe.isdigit() for signe in propre[champ][0].replace("_1]", "]"))
+    if champ != "source":
+        autre = Dataset.from_list([{"instruction": "Où voter ?", "lot": colonne[champ]}])
+        assert donnees_personnelles(autre) == []
 
 
 def test_deux_donnees_voisines_sont_trouvees_toutes_les_deux():

@@ -97,6 +97,17 @@ def test_une_preference_ne_s_imite_pas(ecrire):
         lire_corpus(ecrire(PAIRE))
 
 
+@pytest.mark.parametrize("champ", ["label", "kto_tag"])
+@pytest.mark.parametrize("bon", [True, False])
+def test_un_avis_ne_s_imite_pas(ecrire, champ, bon):
+    """Un pouce baissé était appris comme une bonne réponse."""
+    question = {"prompt": "Où voter ?", "completion": "Je ne sais pas."}
+    with pytest.raises(ErreurFabrique, match="fabrique preferer"):
+        lire_corpus(ecrire({**question, champ: bon}))
+    lus = lire_corpus(ecrire({**question, champ: "état civil"}))
+    assert lus["output"][:] == ["Je ne sais pas."]
+
+
 def test_une_colonne_laissee_de_cote_est_nommee(ecrire, caplog):
     lire_votes(ecrire({**PAIRE, "note_du_juge": 4}))
     assert "note_du_juge" in caplog.text

@@ -17,6 +17,7 @@ from .formats import (
     COLONNES as COLONNES,
 )
 from .lecture import (
+    colonnes_du_fichier as colonnes_du_fichier,
     jeu as jeu,
     lire_corpus as lire_corpus,
     repartir as repartir,

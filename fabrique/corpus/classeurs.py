@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import a_la_virgule
+from fabrique.socle.nombres import MO, a_la_virgule
 
-MEGA = 1 << 20
 INSECABLE = "\u00a0"
 JOURS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
 MOIS = (
@@ -74,7 +74,7 @@ def lire_classeur(chemin: Path, poids_max: int) -> Iterator[Rangee]:
             pese = sum(fichier.file_size for fichier in archive.infolist())
         if pese > poids_max:
             raise ErreurFabrique(
-                f"le classeur décompressé pèse {pese // MEGA} Mo", "Exportez-le en CSV", chemin
+                f"le classeur décompressé pèse {pese // MO} Mo", "Exportez-le en CSV", chemin
             )
         # Deux lectures : la dernière valeur calculée, et la formule qui n'en a pas laissé.
         with (
@@ -213,12 +213,19 @@ def _tel_quel(valeur: int | float) -> str:
     return a_la_virgule(str(valeur))
 
 
+def _arrondi(valeur: int | float, decimales: int) -> str:
+    """Le nombre arrondi comme Excel : sur ses quinze chiffres, et la moitié s'éloigne de zéro."""
+    exact = Decimal(valeur if isinstance(valeur, int) else f"{valeur:.15g}")
+    pas = Decimal(1).scaleb(-decimales)
+    return f"{exact.quantize(pas, ROUND_HALF_UP, Context(prec=400)):f}"
+
+
 def _general(valeur: int | float) -> str | None:
     """Le format général, arrondi à onze signes ; rien là où Excel passe aux puissances de dix."""
     entiers = len(str(int(abs(valeur))))
     if entiers > CHIFFRES_MAX or 0 < abs(valeur) < 1e-4:
         return None
-    arrondi = f"{valeur:.{max(0, CHIFFRES_MAX - 1 - entiers)}f}"
+    arrondi = _arrondi(valeur, max(0, CHIFFRES_MAX - 1 - entiers))
     chiffres = arrondi.rstrip("0").rstrip(".") if "." in arrondi else arrondi
     return a_la_virgule(chiffres)
 
@@ -250,7 +257,7 @@ def _nombre(valeur: int | float, format: str) -> str | None:
         return None
     taille = decimales.count("0")
     multiplie = abs(valeur) * 100 ** sum(genre == "pourcent" for genre, _ in elements)
-    chiffres, _, suite = f"{multiplie:.{taille}f}".partition(".")
+    chiffres, _, suite = _arrondi(multiplie, taille).partition(".")
     gauche = _remplir(elements[: len(entiers)], chiffres, "," in entiers)
     droite = _decimales(elements[len(entiers) + 1 :], suite)
     virgule = "," if "." in genres else ""

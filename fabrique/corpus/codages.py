@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import MO
 
-MEGA = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class EnUtf8(io.RawIOBase):
 
     def readinto(self, tampon: Any) -> int:
         while not self.reste and not self.fini:
-            octets = self.flux.read(MEGA)
+            octets = self.flux.read(MO)
             self.fini = not octets
             try:
                 self.reste = self.decodeur.decode(octets, self.fini).encode()
@@ -136,7 +136,7 @@ def reconnaitre(flux: io.BufferedIOBase) -> Codage | None:
     essai = bytearray()
     fini = False
     while not fini:
-        octets = flux.read(MEGA)
+        octets = flux.read(MO)
         fini = not octets
         texte = decodeur.decode(octets, fini)
         if texte.isascii():

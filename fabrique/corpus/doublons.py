@@ -24,7 +24,7 @@ from typing import TypeAlias
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
-from fabrique.corpus.formats import textes
+from fabrique.corpus.formats import demande, empreinte_de_la_demande, textes
 
 #: Longueur des suites de caractères comparées.
 SUITE = 5
@@ -93,6 +93,15 @@ def identite(exemple: dict) -> str:
     """L'empreinte de tout ce qu'un exemple fait lire et dire : pareille pour deux doublons exacts."""
     dits = (f"{champ}\t{normaliser(texte)}" for champ, texte in textes(exemple) if texte.strip())
     return empreinte("\n".join(dits))
+
+
+def empreintes_de_la_demande(exemple: dict) -> tuple[str, ...]:
+    """Ce qui reconnaît une demande apprise : telle qu'elle est écrite, et telle qu'une jumelle l'écrirait.
+
+    La première est celle que les adaptateurs appris avant la seconde portent seule.
+    """
+    jumelle = empreinte(jumeler(demande(exemple)))
+    return tuple(filter(None, (empreinte_de_la_demande(exemple), jumelle)))
 
 
 def suites(texte: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from fabrique.corpus import licences, noms as noms_de_personnes, personnelles, r
 from fabrique.corpus.constats import ALERTE, ERREUR, Alerte, Constat
 from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, signature
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
-from fabrique.corpus.lecture import Exemple
+from fabrique.corpus.lecture import Exemple, tout
 from fabrique.corpus.structure import entier, montrer
 from fabrique.modeles.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
 
@@ -74,8 +74,7 @@ def _examiner_un(
     question = dire = ""
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
-        laisse = {c: v if isinstance(v, str) else json.dumps(v) for c, v in lu["laisse"].items()}
-        constats = constats_trouves(contenu, laisse | contenu, *situation, noms)
+        constats = constats_trouves(contenu, tout(contenu, lu["laisse"]), *situation, noms)
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:
@@ -138,7 +137,7 @@ def _constats_personnels(contenu: dict, rang: int, ligne: int, noms: str) -> Ite
     contexte = personnelles.contexte_de(contenu)
     for champ, texte in personnelles.textes_et_colonnes(contenu):
         libre = 0  # jamais la fin de la donnée précédente dans l'extrait
-        trouvees = personnelles.reperer(texte, contexte, siennes)
+        trouvees = personnelles.reperer(texte, contexte, siennes, personnelles.annonce(champ))
         for regle, debut, fin in sorted(trouvees, key=lambda t: t[1]):
             extrait = texte[max(libre, debut - 20) : debut] + f"[{regle.etiquette}]"
             incertain = regle.nom == noms_de_personnes.NOM

@@ -37,16 +37,16 @@ from fabrique.corpus.codages import (
 from fabrique.corpus.constats import Alerte
 from fabrique.corpus.formats import COLONNES_CONNUES
 from fabrique.socle.erreurs import ErreurFabrique
+from fabrique.socle.nombres import MO
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet")
 
-MEGA = 1 << 20
 #: Un exemple d'instruction tient en quelques Ko ; au-delà de 32 Mo, ce n'en est pas un.
-OBJET_MAX = 32 * MEGA
+OBJET_MAX = 32 * MO
 #: Ce que le fichier décompressé peut peser, et combien de fois plus que l'archive.
-TOTAL_MAX, GONFLEMENT_MAX = 4096 * MEGA, 200
+TOTAL_MAX, GONFLEMENT_MAX = 4096 * MO, 200
 #: Ce qu'un classeur décompressé peut peser.
-CLASSEUR_MAX = 512 * MEGA
+CLASSEUR_MAX = 512 * MO
 #: Au-delà, un corpus se traite par morceaux (les grands corpus publics ont 0,1 à 1 million d'exemples).
 EXEMPLES_MAX = 2_000_000
 #: Si aucun des premiers exemples n'est lisible, le fichier n'est pas ce que dit son nom.
@@ -131,7 +131,7 @@ class _Surveille(io.RawIOBase):
         self.chemin = chemin
         ouvrir = gzip.open if chemin.suffix == ".gz" else open
         self.flux = ouvrir(chemin, "rb")
-        gonfle = GONFLEMENT_MAX * chemin.stat().st_size + 64 * MEGA
+        gonfle = GONFLEMENT_MAX * chemin.stat().st_size + 64 * MO
         self.permis = min(TOTAL_MAX, gonfle)
         self.lus = 0
 
@@ -150,7 +150,7 @@ class _Surveille(io.RawIOBase):
         self.lus += len(octets)
         if self.lus > self.permis:
             raise ErreurFabrique(
-                f"le contenu dépasse {self.permis // MEGA} Mo : archive démesurée ou fichier trop gros",
+                f"le contenu dépasse {self.permis // MO} Mo : archive démesurée ou fichier trop gros",
                 "Découpez le corpus en plusieurs fichiers",
                 self.chemin,
             )
@@ -169,16 +169,16 @@ def _ouvrir(chemin: Path) -> tuple[io.BufferedReader, tuple[Alerte, ...]]:
         Le flux, placé au début, et l'alerte qui dit un codage autre que l'UTF-8.
     """
     alertes: tuple[Alerte, ...] = ()
-    flux: io.BufferedReader = io.BufferedReader(_Surveille(chemin), MEGA)
-    debut = flux.peek(MEGA)
+    flux: io.BufferedReader = io.BufferedReader(_Surveille(chemin), MO)
+    debut = flux.peek(MO)
     if codage := codage_large(debut[:4096]):
-        flux, alertes = io.BufferedReader(EnUtf8(flux, codage, chemin), MEGA), _lu_en(codage)
-        debut = flux.peek(MEGA)
+        flux, alertes = io.BufferedReader(EnUtf8(flux, codage, chemin), MO), _lu_en(codage)
+        debut = flux.peek(MO)
     if b"\0" in debut[:4096]:
         raise ErreurFabrique(
             "ce n’est pas un fichier de texte", "Vérifiez que c’est le bon fichier", chemin
         )
-    if not debut.strip() and len(debut) < MEGA:
+    if not debut.strip() and len(debut) < MO:
         raise ErreurFabrique(
             "le fichier est vide", "Donnez un corpus d’au moins un exemple", chemin
         )
@@ -215,7 +215,7 @@ def _mal_code(chemin: Path, numero: int, octets: bytes) -> ErreurFabrique:
 
 def _trop_long(chemin: Path, numero: int) -> ErreurFabrique:
     return ErreurFabrique(
-        f"un exemple dépasse {OBJET_MAX // MEGA} Mo",
+        f"un exemple dépasse {OBJET_MAX // MO} Mo",
         "Vérifiez que chaque exemple est un objet court, et qu’aucun retour à la ligne n’a disparu",
         chemin,
         ligne=numero,
@@ -229,7 +229,7 @@ def _lire_jsonl(chemin: Path) -> Iterator[Ligne]:
     """Un objet par ligne ; un tableau ou des objets aérés, malgré leur nom, se lisent comme du JSON."""
     flux, alertes = _ouvrir(chemin)
     with flux:
-        debut = flux.peek(MEGA)[:MEGA].removeprefix(codecs.BOM_UTF8).lstrip()
+        debut = flux.peek(MO)[:MO].removeprefix(codecs.BOM_UTF8).lstrip()
         if not _AERE.match(debut):
             yield from _signaler(_objets(flux, chemin), alertes)
             return
@@ -463,7 +463,7 @@ class _Fenetre:
         reste = self.texte[self.position :]
         if len(reste) > OBJET_MAX:
             raise _trop_long(self.chemin, self.ligne)
-        octets = self.flux.read(max(MEGA, len(reste)))
+        octets = self.flux.read(max(MO, len(reste)))
         self.fini = not octets
         try:
             ajout = self.decodeur.decode(octets, self.fini)
@@ -560,9 +560,9 @@ _SEPARATEUR = re.compile(r"\ufeff?\"?sep=(.)\"?\1*\s*", re.IGNORECASE)
 
 def _rangees_de_csv(texte: io.TextIOWrapper, chemin: Path) -> Iterator[Rangee]:
     """Les rangées qui ne sont pas vides, l'en-tête compris."""
-    entete, avant = texte.readline(MEGA), 0
+    entete, avant = texte.readline(MO), 0
     if annonce := _SEPARATEUR.fullmatch(entete):
-        entete, avant = texte.readline(MEGA), 1
+        entete, avant = texte.readline(MO), 1
     separateur = annonce[1] if annonce else max("\t;,", key=entete.count)
     lignes = chain([entete], _bornees(texte, chemin, avant + 1))
     lecteur = csv.reader(lignes, delimiter=separateur, strict=True)

@@ -6,6 +6,7 @@ empêche de le lire est dit en une phrase, avec le fichier, la ligne et le champ
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,6 +52,24 @@ class Exemple:
     erreur: ErreurFabrique | None = None
     alertes: tuple[Alerte, ...] = ()
     laisse: dict = field(default_factory=dict)
+
+
+def tout(contenu: dict, laisse: dict) -> dict:
+    """Ce qu'un exemple porte : ses champs, et les colonnes laissées de côté, en texte."""
+    ecrites = {
+        colonne: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str)
+        for colonne, v in laisse.items()
+    }
+    return ecrites | contenu
+
+
+def colonnes_du_fichier(source: str | Path | Dataset, revision: str | None = None) -> Iterator[dict]:
+    """Chaque exemple d'un corpus avec toutes ses colonnes, même celles qu'on n'apprend pas.
+
+    C'est là que se cherchent les données personnelles : une colonne les porte aussi bien qu'un texte.
+    """
+    _, lignes = ouvrir(source, revision)
+    return (tout(exemple.contenu, exemple.laisse) for exemple in lire_exemples(lignes))
 
 
 def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Dataset:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -137,7 +137,7 @@ _DIT_NIR = _forme(r"""(?i:
 
 # -- IBAN : deux lettres, une clé, 11 à 30 signes ; stdnum connaît la longueur de chaque pays.
 
-_IBAN = _forme(rf"(?<!\w) (?i: [a-z]{{2}}{_BLANC}\d\d (?:{_BLANC}[a-z0-9]){{11,30}} )")
+_IBAN = _forme(rf"(?<!\w) (?i: [a-z]{{2}}{_ECART}\d\d (?:{_ECART}[a-z0-9]){{11,30}} )")
 
 
 def _longueur_iban(trouve: str) -> int:
@@ -150,12 +150,13 @@ def _longueur_iban(trouve: str) -> int:
     return 0
 
 
-# -- Carte bancaire : les premiers chiffres disent le réseau (Visa, Mastercard, Discover, American
-#    Express, Diners), le dernier est une clé de Luhn. Source : ISO/IEC 7812.
+# -- Carte bancaire : les premiers chiffres disent le réseau (Visa, Mastercard, Maestro, Discover,
+#    UnionPay, JCB, American Express, Diners), le dernier est une clé de Luhn. Source : ISO/IEC 7812.
 
 _CARTE_BANCAIRE = _forme(r"""
     (?<![\w.,+-])
-    (?: (?: 4\d{3} | 5[1-5]\d\d | 2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720) | 6(?:011|5\d\d) )
+    (?: (?: 4\d{3} | 5[0-8]\d\d | 2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)
+          | 6(?:011|[2357]\d\d) | 35(?:2[89]|[3-8]\d) )
         (?P<a>[ ]?[./-]?[ ]?) \d{4} (?P=a) \d{4} (?P=a) \d{4}
       | 3[47]\d\d (?P<b>[ ]?[./-]?[ ]?) \d{6} (?P=b) \d{5}
       | 3(?:0[0-5]|[68]\d)\d (?P<c>[ ]?[./-]?[ ]?) \d{6} (?P=c) \d{4} )
@@ -207,20 +208,29 @@ _ETRANGER = _forme(r"""
 
 
 def _longueur_telephone(trouve: str) -> int:
-    """La longueur du numéro étranger, ou 0 : ni la France, ni un numéro vert ou surtaxé."""
+    """La longueur du plus long numéro étranger au début du texte : un code postal peut le suivre."""
+    for fin in range(len(trouve), 7, -1):
+        entier = trouve[fin - 1].isdigit() and not trouve[fin : fin + 1].isdigit()
+        if entier and _est_un_telephone_etranger(trouve[:fin]):
+            return fin
+    return 0
+
+
+def _est_un_telephone_etranger(trouve: str) -> bool:
+    """Vrai d'un numéro entier : ni la France, ni un numéro vert ou surtaxé."""
     import phonenumbers
 
     try:
         numero = phonenumbers.parse(trouve, "FR")
     except phonenumbers.NumberParseException:
-        return 0
+        return False
     genre = phonenumbers.PhoneNumberType
     services = {
         genre.TOLL_FREE, genre.PREMIUM_RATE, genre.SHARED_COST, genre.UAN, genre.VOICEMAIL
     }  # fmt: skip
     if numero.country_code == 33 or not phonenumbers.is_valid_number(numero):
-        return 0
-    return 0 if phonenumbers.number_type(numero) in services else len(trouve)
+        return False
+    return phonenumbers.number_type(numero) not in services
 
 
 # -- Courriel : les domaines d'exemple sont réservés à la documentation (RFC 2606) ; « contact@… »
@@ -561,7 +571,7 @@ class Trouvaille:
 
 
 def reperer(
-    texte: str, contexte: str = "", regles: Sequence[RegleDeDonnee] = REGLES
+    texte: str, contexte: str = "", regles: Sequence[RegleDeDonnee] = REGLES, annonce: str = ""
 ) -> Iterator[tuple[RegleDeDonnee, int, int]]:
     """Les données personnelles d'un texte : règle, début et fin, sans chevauchement.
 
@@ -573,15 +583,19 @@ def reperer(
         contexte: ce que disent les autres champs de l'exemple : une question sur le « numéro de
             sécurité sociale » éclaire la réponse.
         regles: ``noms.avec_les_noms`` y ajoute les noms de personnes.
+        annonce: ce qui se lit juste avant (``annonce``, pour une colonne).
     """
-    aplani = aplanir(texte)
+    aplani = aplanir(annonce + texte)
     plat = aplani.texte
     if regles is REGLES and not _AMORCE.search(plat):
         return
     for regle in regles:
         for debut, fin in list(regle.reperer(plat, contexte)):
             plat = plat[:debut] + "\0" * (fin - debut) + plat[fin:]
-            yield regle, *aplani.place(debut, fin)
+            place = (bord - len(annonce) for bord in aplani.place(debut, fin))
+            debut, fin = (max(0, bord) for bord in place)
+            if debut < fin:
+                yield regle, debut, fin
 
 
 def textes_et_colonnes(exemple: dict) -> Iterator[tuple[str, str]]:
@@ -592,18 +606,28 @@ def textes_et_colonnes(exemple: dict) -> Iterator[tuple[str, str]]:
             yield colonne, valeur
 
 
+def annonce(champ: str) -> str:
+    """Ce que le nom d'une colonne dit de sa valeur : « date_naissance », « nir » ; rien des nôtres."""
+    nom = champ.partition("[")[0]
+    return "" if nom in (*CHAMPS, "messages") else f"{nom.replace('_', ' ')} : "
+
+
 def contexte_de(exemple: dict) -> str:
-    """Tous les textes d'un exemple, l'un sous l'autre."""
-    return "\n".join(texte for _, texte in textes_et_colonnes(exemple))
+    """Tous les textes d'un exemple, l'un sous l'autre, chaque colonne annoncée par son nom."""
+    return "\n".join(annonce(champ) + texte for champ, texte in textes_et_colonnes(exemple))
 
 
-def donnees_personnelles(corpus: Dataset) -> list[Trouvaille]:
-    """Toutes les données personnelles d'un corpus ; les valeurs ne sont ni gardées ni montrées."""
+def donnees_personnelles(exemples: Iterable[dict]) -> list[Trouvaille]:
+    """Toutes les données personnelles d'un corpus ; les valeurs ne sont ni gardées ni montrées.
+
+    Args:
+        exemples: un ``Dataset``, ou ce que rend ``colonnes_du_fichier``.
+    """
     return [
         Trouvaille(regle.nom, rang, champ)
-        for rang, exemple in enumerate(corpus, 1)
+        for rang, exemple in enumerate(exemples, 1)
         for champ, texte in textes_et_colonnes(exemple)
-        for regle, _, _ in reperer(texte, contexte_de(exemple))
+        for regle, _, _ in reperer(texte, contexte_de(exemple), annonce=annonce(champ))
     ]
 
 
@@ -634,23 +658,28 @@ class Pseudonymes:
     comptes: Counter[str] = field(default_factory=Counter)
     rangs: Counter[str] = field(default_factory=Counter)
 
-    def remplacer(self, texte: str, contexte: str = "") -> str:
+    def remplacer(self, texte: str, contexte: str = "", annonce: str = "") -> str:
         """Le texte, chaque donnée personnelle remplacée par « [COURRIEL_1] », « [NIR_2] »…"""
         morceaux, position = [], 0
-        for regle, debut, fin in sorted(reperer(texte, contexte, self.regles), key=lambda t: t[1]):
+        trouvees = reperer(texte, contexte, self.regles, annonce)
+        for regle, debut, fin in sorted(trouvees, key=lambda t: t[1]):
             morceaux += [texte[position:debut], self._nommer(regle, texte[debut:fin])]
             self.comptes[regle.nom] += 1
             position = fin
         return "".join([*morceaux, texte[position:]])
 
-    def remplacer_partout(self, valeur: Any, contexte: str = "") -> Any:
-        """La même chose dans chaque texte d'une valeur JSON : colonnes, listes, objets."""
+    def remplacer_partout(self, valeur: Any, contexte: str = "", champ: str = CHAMPS[0]) -> Any:
+        """La même chose dans chaque texte d'une valeur JSON : colonnes, listes, objets.
+
+        Args:
+            champ: la colonne où se lit cette valeur, dont le nom l'éclaire.
+        """
         if isinstance(valeur, str):
-            return self.remplacer(valeur, contexte)
+            return self.remplacer(valeur, contexte, annonce(champ))
         if isinstance(valeur, dict):
-            return {c: self.remplacer_partout(v, contexte) for c, v in valeur.items()}
+            return {c: self.remplacer_partout(v, contexte, c) for c, v in valeur.items()}
         if isinstance(valeur, list):
-            return [self.remplacer_partout(v, contexte) for v in valeur]
+            return [self.remplacer_partout(v, contexte, champ) for v in valeur]
         return valeur
 
     def _nommer(self, regle: RegleDeDonnee, trouve: str) -> str:

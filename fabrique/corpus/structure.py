@@ -108,6 +108,12 @@ REFUSES = {
     ),
     "history": "des échanges qui précèdent, mais ce n’est pas une liste de paires [question, réponse]",
 }
+#: Les champs qui disent, par vrai ou faux, si une réponse est bonne ; d'autre chose, ils se laissent.
+AVIS = ("label", "kto_tag")
+UN_AVIS = (
+    "un avis sur la réponse, bonne ou mauvaise : il s’apprend par « fabrique preferer », et non en "
+    "l’imitant"
+)
 _PRECEDENCE = ((DEMANDES, "la demande"), (CONTEXTES, "le contexte"), (REPONSES, "la réponse"))
 _RETIRER = "Retirez ce champ si vous n’en avez pas besoin, ou récrivez l’exemple avec lui"
 
@@ -137,6 +143,8 @@ def _raison(champ: str, valeur: object, objet: dict, modele: Format) -> str:
     """Pourquoi on ne peut pas laisser ce champ de côté ; rien si on le peut."""
     if champ in REFUSES:
         return f"porte {REFUSES[champ]}"
+    if champ in AVIS and isinstance(valeur, bool):
+        return f"porte {UN_AVIS}"
     if champ in POIDS:
         neutre = valeur in (1, "1")
         return (

@@ -16,7 +16,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from fabrique.corpus.formats import empreinte_de_la_demande
+from fabrique.corpus.doublons import empreintes_de_la_demande
 from fabrique.modeles.gabarits import SANS_PERTE, couper, exemple_en_jetons
 from fabrique.modeles.vraisemblance import sans_prediction_inutile
 from fabrique.socle.erreurs import ErreurFabrique
@@ -116,7 +116,7 @@ def lecture_d_un_corpus(
         ordre=lambda lus, lot, graine: OrdreParLongueur(
             [len(ids) for ids in lus["input_ids"]], lot, graine
         ),
-        demandes=tuple(map(empreinte_de_la_demande, corpus)),
+        demandes=tuple(e for exemple in corpus for e in empreintes_de_la_demande(exemple)),
     )
 
 

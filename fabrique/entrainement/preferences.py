@@ -32,7 +32,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from fabrique.corpus.formats import empreinte_de_la_demande
+from fabrique.corpus.doublons import empreintes_de_la_demande
 from fabrique.corpus.votes import Avis, Vote
 from fabrique.entrainement.exemples import Compte, Lecture, OrdreParLongueur, s_apprend
 from fabrique.entrainement.marche import apprendre
@@ -237,7 +237,9 @@ def apprendre_des_votes(
 
     def lire() -> Lecture:
         exemples, compte = votes_en_jetons(votes, tokenizer, reglages.cutoff_len)
-        siennes = (empreinte_de_la_demande({"messages": [*v.messages, {}]}) for v in votes)
+        siennes = (
+            e for v in votes for e in empreintes_de_la_demande({"messages": [*v.messages, {}]})
+        )
         origine = lire_origine(depart) if depart else None
         return Lecture(
             exemples,

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique import __version__
 from fabrique.corpus import jeu, lire_corpus
-from fabrique.corpus.formats import empreinte_de_la_demande
+from fabrique.corpus.doublons import empreintes_de_la_demande
 from fabrique.entrainement import Reglages
 from fabrique.evaluation.comparaison import (
     Ecart,
@@ -325,15 +325,17 @@ def jeu_de_test(corpus: Dataset) -> Dataset:
 
 
 def jamais_apprises(corpus: Dataset, origine: Origine | None) -> Dataset:
-    """Les questions d'un corpus que l'adaptateur n'a pas apprises ; toutes, si on l'ignore."""
-    apprises = set(origine.apprises) if origine else set()
-    neuves = [r for r, e in enumerate(corpus) if empreinte_de_la_demande(e) not in apprises]
+    """Les questions d'un corpus que l'adaptateur n'a pas apprises ; toutes, si on l'ignore.
+
+    Une question apprise se reconnaît à ses mots, quels que soient sa ponctuation et ses accents.
+    """
+    neuves = _sans(corpus, set(origine.apprises) if origine else set())
     ecartees = len(corpus) - len(neuves)
     if ecartees:
         JOURNAL.warning(
             f"{ecartees} questions sont écartées : l’adaptateur les a apprises. Il en reste {len(neuves)}."
         )
-    return corpus.select(neuves)
+    return neuves
 
 
 def _questions_generales(general: str, origine: Origine | None) -> Dataset | None:
@@ -376,9 +378,13 @@ def _appris_et_test(
 
 def _les_autres(corpus: Dataset, neuves: Dataset) -> Dataset:
     """Les exemples d'un corpus qui ne sont pas parmi les questions neuves."""
-    posees = {empreinte_de_la_demande(e) for e in neuves}
+    return _sans(corpus, {e for neuve in neuves for e in empreintes_de_la_demande(neuve)})
+
+
+def _sans(corpus: Dataset, demandes: set[str]) -> Dataset:
+    """Les exemples d'un corpus dont la demande n'est aucune de celles-là, ni leur jumelle."""
     return corpus.select(
-        [r for r, e in enumerate(corpus) if empreinte_de_la_demande(e) not in posees]
+        [r for r, e in enumerate(corpus) if demandes.isdisjoint(empreintes_de_la_demande(e))]
     )
 
 

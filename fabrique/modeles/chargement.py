@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import bitsandbytes as bnb
-import psutil
 import torch
 import transformers
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
@@ -29,7 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from transformers.models.falcon import modeling_falcon
 
 from fabrique.machine.denormaux import sans_denormaux
-from fabrique.machine.materiel import examiner
+from fabrique.machine.materiel import examiner, memoire_disponible
 from fabrique.machine.profil import verifier_calcul
 from fabrique.modeles.catalogue import Entree, trouver
 from fabrique.modeles.fichier_gguf import FichierGguf
@@ -219,7 +218,7 @@ def _verifier_la_place(fichier: FichierGguf, octets: int) -> None:
     """
     besoin = fichier.poids * octets
     libres = {
-        "en mémoire": psutil.virtual_memory().available,
+        "en mémoire": memoire_disponible(),
         f"dans {tempfile.gettempdir()}": shutil.disk_usage(tempfile.gettempdir()).free,
     }
     for ou, libre in libres.items():

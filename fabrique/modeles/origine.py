@@ -30,7 +30,7 @@ class Origine:
     Args:
         base: le nom public de sa base.
         empreinte: celle des poids de la base ; rien quand ils n'étaient dans aucun dossier.
-        apprises: les empreintes des demandes apprises (``empreinte_de_la_demande``).
+        apprises: les empreintes des demandes apprises (``empreintes_de_la_demande``).
     """
 
     base: str

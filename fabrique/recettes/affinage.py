@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from fabrique.corpus import (
+    colonnes_du_fichier,
     donnees_personnelles,
     doublons_exacts,
     lire_corpus,
@@ -28,7 +29,7 @@ from fabrique.machine.materiel import examiner
 from fabrique.machine.profil import choisir_profil
 from fabrique.modeles.chargement import charger, squelette
 from fabrique.recettes.cout import bilan
-from fabrique.socle.emplacements import dossier_durable, ecrire_signe
+from fabrique.socle.emplacements import dossier_durable, ecrire_signe, est_signe
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_francais
 
@@ -105,8 +106,13 @@ def _dire_le_gain(avant: np.ndarray, apres: np.ndarray, sortie: Path) -> None:
     """Compare les pertes de validation, et garde la comparaison dans ``validation.json``."""
     ecart = comparer_pertes(avant, apres)
     print(f"Validation : perte {en_francais(ecart.avant, 3)} → {en_francais(ecart.apres, 3)}")
-    if est_le_premier():
-        ecrire_signe(sortie / "validation.json", json.dumps(asdict(ecart)))
+    if not est_le_premier():
+        return
+    fichier = sortie / "validation.json"
+    if fichier.exists() and not est_signe(fichier):
+        print(f"{fichier} n’est pas de nous, ou a été changé : la comparaison n’y est pas écrite.")
+        return
+    ecrire_signe(fichier, json.dumps(asdict(ecart)))
 
 
 #: Exemples de validation mesurés à chaque relevé : assez pour voir une pente, sans ralentir la marche.
@@ -119,7 +125,7 @@ def _verifier_corpus(corpus: Dataset, dataset: str, accepter: bool) -> None:
     doublons = doublons_exacts(corpus)
     if doublons > DOUBLONS_NOMBREUX * len(corpus):
         print(f"Attention : {doublons} doublons exacts sur {len(corpus)} exemples.")
-    trouvees = donnees_personnelles(corpus)
+    trouvees = donnees_personnelles(colonnes_du_fichier(dataset))
     if trouvees and not accepter:
         premiere = trouvees[0]
         raise ErreurFabrique(

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from fabrique.corpus import donnees_personnelles, lire_corpus, repartir, verifier_encodage
+from fabrique.corpus import (
+    colonnes_du_fichier,
+    donnees_personnelles,
+    lire_corpus,
+    repartir,
+    verifier_encodage,
+)
 from fabrique.corpus.controle_votes import verifier_votes
 from fabrique.corpus.votes import lire_votes, table_des_votes
 from fabrique.service.depots import Depot, Depots
@@ -41,7 +47,7 @@ def verifier(depots: Depots, depot: Depot, champ: str, accepter_personnelles: bo
             raise ErreurFabrique(
                 "ce sont des fiches, sans question ni réponse", "Donnez des conversations"
             )
-        trouvees = donnees_personnelles(corpus)
+        trouvees = donnees_personnelles(colonnes_du_fichier(chemin))
         if trouvees and not accepter_personnelles:
             raise ErreurFabrique(
                 f"{accorder(len(trouvees), 'donnée personnelle', 'données personnelles')}, la première à l’exemple "

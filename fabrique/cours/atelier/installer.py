@@ -75,7 +75,9 @@ def poser_le_cours(source: Path, cible: Path) -> list[str]:
         Une phrase par fichier gardé.
     """
     poses, phrases = _lire_les_poses(cible), []
-    for neuf in sorted(fichier for fichier in source.rglob("*") if fichier.is_file()):
+    neufs = sorted(f for f in source.rglob("*") if f.is_file() and f.name != POSES)
+    _retirer_les_anciens(cible, poses, [f.relative_to(source).as_posix() for f in neufs])
+    for neuf in neufs:
         chemin, empreinte = neuf.relative_to(source), _empreinte(neuf)
         place = _place(cible, chemin, empreinte, poses)
         if place is None:
@@ -93,6 +95,15 @@ def poser_le_cours(source: Path, cible: Path) -> list[str]:
     partiel.write_text(json.dumps(poses, indent=1), encoding="utf-8")
     partiel.replace(cible / POSES)
     return phrases
+
+
+def _retirer_les_anciens(cible: Path, poses: dict[str, str], neufs: list[str]) -> None:
+    """Ôte ce que le kit avait posé, que personne n'a changé, et que le cours n'a plus."""
+    for nom in [nom for nom in poses if nom not in neufs]:
+        fichier = cible / nom
+        if fichier.is_file() and _empreinte(fichier) == poses[nom]:
+            fichier.unlink()
+            del poses[nom]
 
 
 def _place(cible: Path, chemin: Path, empreinte: str, poses: dict[str, str]) -> Path | None:

@@ -46,9 +46,23 @@ PYTHONS = tuple(installer.MINIMALES)
 #: Publiés sans roue, en Python pur : leur roue, construite ici, vaut partout.
 SANS_ROUE = ("rouge-score",)
 #: Ce que le dossier du cours emporte, en plus des carnets.
-DOCUMENTS = ("README.md", "LICENCES.md", "LICENSE", "data", "docs/animer", "docs/lexique.md")
+DOCUMENTS = (
+    "README.md",
+    "LICENCES.md",
+    "LICENSE",
+    "data",
+    "docs/animer",
+    "docs/images",
+    "docs/lexique.md",
+    "docs/ou_lancer.md",
+    "docs/servir.md",
+)
 
-LISEZMOI = """FabriqueLLM, kit hors ligne
+#: Ce que le kit pose dans son dossier ; son mode d'emploi, écrit d'abord, le signe.
+MODE_D_EMPLOI, TITRE = "LISEZMOI.txt", "FabriqueLLM, kit hors ligne"
+CONTENU = (MODE_D_EMPLOI, "cours", "roues", "listes", "installer.py", "verifier.py")
+EN_CONSTRUCTION = TITRE + "\n\nEn construction : relancez la commande pour l’achever.\n"
+LISEZMOI = TITRE + """
 
 Il faut Python {pythons} (ou une version corrective plus récente), en 64 bits, et 4 Go de disque.
 Aucun réseau n’est appelé.
@@ -86,13 +100,15 @@ def construire(
         La taille du kit, en octets.
 
     Raises:
-        ErreurFabrique: pas de dépôt, ``uv`` absent, version inconnue, index injoignable, ou
-            torch pour CUDA, dix fois trop lourd pour une clé.
+        ErreurFabrique: pas de dépôt, dossier où le kit écraserait ce qui n'est pas de lui, ``uv``
+            absent, version inconnue, index injoignable, ou torch pour CUDA, dix fois trop lourd
+            pour une clé.
     """
     racine, dossier = _depot(), Path(dossier)
     couples = [
         (p, v) for p in _connues(plateformes, PLATEFORMES) for v in _connues(pythons, PYTHONS)
     ]
+    _prendre_le_dossier(dossier)
     roues = dossier / "roues"
     roues.mkdir(parents=True, exist_ok=True)
     for ancienne in roues.glob("fabrique-*.whl"):
@@ -105,6 +121,21 @@ def construire(
         _telecharger(liste, roues, PLATEFORMES[plateforme], python)
     _copier_le_cours(racine, dossier)
     return sum(fichier.stat().st_size for fichier in dossier.rglob("*") if fichier.is_file())
+
+
+def _prendre_le_dossier(dossier: Path) -> None:
+    """Refuse un dossier où un autre a rangé ce que le kit écrirait ; sinon, le signe d'avance."""
+    mode_d_emploi = dossier / MODE_D_EMPLOI
+    if mode_d_emploi.is_file() and mode_d_emploi.read_bytes().startswith(TITRE.encode("utf-8")):
+        return
+    presents = [nom for nom in (*CONTENU, *LANCEURS) if (dossier / nom).exists()]
+    if presents:
+        raise ErreurFabrique(
+            f"ce dossier contient déjà {', '.join(presents)}, que le kit remplacerait",
+            f"Donnez un dossier neuf, par exemple {dossier / 'kit'}",
+            dossier,
+        )
+    ecrire_texte(mode_d_emploi, EN_CONSTRUCTION)
 
 
 def _connues(demandees: Iterable[str], connues: Iterable[str]) -> list[str]:
@@ -233,17 +264,21 @@ def _lancer(commande: list, variables: dict[str, str] | None = None) -> str:
 
 
 def _copier_le_cours(racine: Path, dossier: Path) -> None:
-    """Carnets et documents, installateur, lanceurs, mode d'emploi."""
-    cours = dossier / "cours"
-    shutil.rmtree(cours, ignore_errors=True)
-    carnets = cours / "notebooks"
-    carnets.mkdir(parents=True)
-    for carnet in (racine / "notebooks").glob("[0-9]*.ipynb"):
-        shutil.copy(carnet, carnets)
-    for nom in filter(lambda nom: (racine / nom).exists(), DOCUMENTS):
-        copier = shutil.copytree if (racine / nom).is_dir() else shutil.copy
-        (cours / nom).parent.mkdir(parents=True, exist_ok=True)
-        copier(racine / nom, cours / nom)
+    """Carnets et documents, installateur, lanceurs, mode d'emploi.
+
+    Ce que le formateur a changé dans le cours d'un kit y reste ; la nouvelle version est à côté.
+    """
+    with tempfile.TemporaryDirectory() as neuf:
+        carnets = Path(neuf) / "notebooks"
+        carnets.mkdir()
+        for carnet in (racine / "notebooks").glob("[0-9]*.ipynb"):
+            shutil.copy(carnet, carnets)
+        for nom in filter(lambda nom: (racine / nom).exists(), DOCUMENTS):
+            copier = shutil.copytree if (racine / nom).is_dir() else shutil.copy
+            (Path(neuf) / nom).parent.mkdir(parents=True, exist_ok=True)
+            copier(racine / nom, Path(neuf) / nom)
+        for phrase in installer.poser_le_cours(Path(neuf), dossier / "cours"):
+            print(phrase, flush=True)
     shutil.copy(installer.__file__, dossier / "installer.py")
     shutil.copy(verification.__file__, dossier / "verifier.py")
     for nom, texte in LANCEURS.items():
@@ -251,4 +286,4 @@ def _copier_le_cours(racine: Path, dossier: Path) -> None:
     listes = sorted(fichier.stem for fichier in (dossier / "listes").glob("*.txt"))
     versions = sorted({installer.MINIMALES[nom.split("-")[1]] for nom in listes})
     mode_d_emploi = LISEZMOI.format(pythons=" ou ".join(versions), listes=", ".join(listes))
-    ecrire_texte(dossier / "LISEZMOI.txt", mode_d_emploi)
+    ecrire_texte(dossier / MODE_D_EMPLOI, mode_d_emploi)
