@@ -1,6 +1,8 @@
 """Les classeurs Excel : chaque cellule telle qu'Excel la montre, ou une alerte qui la nomme."""
 
+from contextlib import nullcontext
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
 from openpyxl import Workbook
@@ -186,3 +188,17 @@ def test_le_separateur_annonce_par_excel_n_est_pas_l_entete(tmp_path, debut, ann
     chemin.write_text(f"{debut}{annonce}\r\n{corps}\r\n", encoding="utf-8", newline="")
     (erreur,) = controler(chemin).erreurs
     assert (erreur.regle, erreur.rang, erreur.ligne) == ("structure.vide", 2, 4)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="les fichiers ouverts se lisent là")
+@pytest.mark.parametrize("ligne", [("Où voter ?", "Ici."), ("Où voter ?", "")])
+def test_un_classeur_lu_ou_refuse_est_referme(tmp_path, ligne):
+    """Resté ouvert, Windows ne laisserait ni l’enregistrer, ni l’effacer."""
+    classeur = Workbook()
+    for rangee in (("instruction", "output"), ligne):
+        classeur.active.append(rangee)
+    classeur.save(tmp_path / "c.xlsx")
+    with nullcontext() if ligne[1] else pytest.raises(ErreurFabrique):
+        lire_corpus(tmp_path / "c.xlsx")
+    ouverts = {str(f.readlink()) for f in Path("/proc/self/fd").iterdir() if f.exists()}
+    assert str((tmp_path / "c.xlsx").resolve()) not in ouverts

@@ -128,6 +128,7 @@ def sur_colab(code: str, dossier: Path) -> str:
     commande = [sys.executable, "cellules.py"]
     fini = subprocess.run(commande, cwd=dossier, env=environnement, capture_output=True, text=True)
     assert fini.returncode == 0, fini.stderr
+    assert "torchao" not in fini.stderr
     return fini.stdout
 
 
@@ -211,8 +212,18 @@ COURS_CASSE = SANS_LE_COURS.replace(
     "importlib.util.find_spec = lambda nom: None", "sys.modules['fabrique'] = None"
 ).replace("fini =", "importlib.util.find_spec = lambda nom: nom\nfini =")
 
+#: Un noyau qu'on interrompt pendant l'installation.
+INTERROMPU = SANS_LE_COURS.replace(
+    "noyau =", "import subprocess\ndef interrompre(*_, **__): raise KeyboardInterrupt\n"
+    "subprocess.run = interrompre\nnoyau =",
+)  # fmt: skip
 
-@pytest.mark.parametrize("noyau", [SANS_LE_COURS, COURS_CASSE], ids=["sans git", "importation"])
+
+@pytest.mark.parametrize(
+    "noyau",
+    [SANS_LE_COURS, COURS_CASSE, INTERROMPU],
+    ids=["sans git", "importation", "interrompue"],
+)
 def test_une_installation_manquee_tient_en_une_phrase(noyau, tmp_path):
     """Ni pip en anglais, ni trace ; la cellule échoue, donc « Tout exécuter » s'arrête là."""
     commande = [sys.executable, "-c", noyau, cellules("00_demarrage")[0]]

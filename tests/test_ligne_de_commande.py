@@ -573,6 +573,47 @@ def test_des_donnees_personnelles_sont_refusees_sauf_accord(
     assert principal([str(a) for a in arguments] + ["--accepter_donnees_personnelles"]) == 0
 
 
+@pytest.mark.parametrize(
+    "colonne",
+    [
+        {"id": "paul.mercier@boite-fictive.fr"},
+        {"source": "courrier de Mme Petit, 06 39 98 12 34"},
+        {"auteur": "paul.mercier@boite-fictive.fr"},
+        {"notes": {"suivi": "née le 12 février 1984"}},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_une_colonne_qu_on_n_apprend_pas_se_lit_aussi(
+    capsys, tmp_path, dossier_petit, fichier_corpus, colonne
+):
+    """Pour finetune comme pour controler : la donnée est nommée par sa colonne, jamais montrée."""
+    exemples = json.loads(fichier_corpus.read_text(encoding="utf-8"))
+    exemples[4] |= colonne
+    corpus = tmp_path / "c.json"
+    corpus.write_text(json.dumps(exemples, ensure_ascii=False), encoding="utf-8")
+    phrase = echouer(capsys, finetune(dossier_petit, corpus, tmp_path / "s"))
+    assert "à l’exemple 5" in phrase
+    assert f"champ « {next(iter(colonne))} »" in phrase
+    assert not (tmp_path / "s").exists()
+    assert principal(["corpus", "controler", str(corpus)]) == 1
+    assert f"personnel.{'naissance' if 'notes' in colonne else ''}" in capsys.readouterr().out
+
+
+def test_la_comparaison_n_ecrase_pas_un_fichier_d_autrui(
+    capsys, tmp_path, dossier_petit, fichier_corpus
+):
+    """« validation.json » est aussi un nom de corpus : posé là, changé, il reste."""
+    arguments = [str(a) for a in finetune(dossier_petit, fichier_corpus, tmp_path / "s")]
+    arguments += ["--val_set_size", "3"]
+    assert principal(arguments) == 0
+    fichier = tmp_path / "s" / "validation.json"
+    assert json.loads(fichier.read_text("utf-8"))["avant"] > 0
+    fichier.write_text("mes exemples", "utf-8")
+    assert principal(arguments) == 0
+    assert fichier.read_text("utf-8") == "mes exemples"
+    assert "n’est pas de nous" in capsys.readouterr().out
+
+
 def test_un_adaptateur_absent(capsys, tmp_path, dossier_petit):
     arguments = ["generer", "--model", dossier_petit, "--adaptateur", tmp_path / "rien"]
     assert "introuvable" in echouer(capsys, [*arguments, "--instruction", "Oui ?"])

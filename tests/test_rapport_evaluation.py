@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import unicodedata
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -455,9 +456,12 @@ def test_les_questions_sont_celles_que_l_apprentissage_a_mises_de_cote(
 def test_d_un_autre_corpus_les_questions_apprises_sont_ecartees(
     dossier_petit, appris, corpus, tmp_path
 ):
-    """Même écrites avec une autre apostrophe, d'autres blancs, et même dans un jeu de test."""
+    """Même écrites autrement (apostrophe, blancs, accents, ligature, ponctuation), et même dans un jeu de test."""
     sues = [e["instruction"] for e in repartir(corpus, 4)[0] if not e["input"]]
+    nues = [unicodedata.normalize("NFD", q).replace("\u0301", "").replace(" ?", "?") for q in sues]
     autres = [
+        *({"instruction": q, "output": "Oui."} for q in nues),
+        *({"instruction": q.replace(" ", "\u00a0\u200b"), "output": "Oui."} for q in sues),
         *({"instruction": f" {q.upper()} ".replace("’", "'"), "output": "Oui."} for q in sues),
         *({"instruction": f"Question neuve {n} ?", "output": "Non."} for n in range(5)),
     ]

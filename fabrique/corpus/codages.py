@@ -21,7 +21,6 @@ from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import MO
 
 
-
 @dataclass(frozen=True)
 class Codage:
     """Un codage.

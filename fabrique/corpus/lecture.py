@@ -63,7 +63,9 @@ def tout(contenu: dict, laisse: dict) -> dict:
     return ecrites | contenu
 
 
-def colonnes_du_fichier(source: str | Path | Dataset, revision: str | None = None) -> Iterator[dict]:
+def colonnes_du_fichier(
+    source: str | Path | Dataset, revision: str | None = None
+) -> Iterator[dict]:
     """Chaque exemple d'un corpus avec toutes ses colonnes, même celles qu'on n'apprend pas.
 
     C'est là que se cherchent les données personnelles : une colonne les porte aussi bien qu'un texte.

@@ -62,7 +62,9 @@ DOCUMENTS = (
 MODE_D_EMPLOI, TITRE = "LISEZMOI.txt", "FabriqueLLM, kit hors ligne"
 CONTENU = (MODE_D_EMPLOI, "cours", "roues", "listes", "installer.py", "verifier.py")
 EN_CONSTRUCTION = TITRE + "\n\nEn construction : relancez la commande pour l’achever.\n"
-LISEZMOI = TITRE + """
+LISEZMOI = (
+    TITRE
+    + """
 
 Il faut Python {pythons} (ou une version corrective plus récente), en 64 bits, et 4 Go de disque.
 Aucun réseau n’est appelé.
@@ -75,6 +77,7 @@ Pour seulement vérifier une machine, même sans rien installer : python verifie
 
 Contenu : roues pour {listes} ; carnets, corpus, Falcon de poche, guide de l’animateur.
 """
+)
 LANCEURS = {
     "installer.sh": '#!/bin/sh\nexec "${PYTHON:-python3}" "$(dirname "$0")/installer.py" "$@"\n',
     "installer.bat": "@echo off\r\n"
