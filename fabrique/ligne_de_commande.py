@@ -500,7 +500,8 @@ def preentrainer(
     if model:
         from fabrique.recettes.domaine import lire_un_domaine
 
-        tapes = _tapes(contexte, {**reglages, "questions": questions, "depart": depart})
+        propres = {"questions": questions, "depart": depart, "compiler": compiler}
+        tapes = _tapes(contexte, {**reglages, **propres})
         choisis = ReglagesProlongement.d_apres(prolongement, tapes)
         lire_un_domaine(model, sources, sortie, choisis, general, revision or None)
         return
@@ -659,6 +660,7 @@ def page(
     Reglages, "epochs", "mbatch_size", "cutoff_len", "lora_r", "target_modules", "recalcul"
 )
 def cout(
+    contexte: typer.Context,
     *,
     dataset: Corpus = "",
     jetons: Annotated[
@@ -701,7 +703,14 @@ def cout(
 
     if preentrainement:
         nuit = lecture.estimer_la_commande(
-            model, machine, preentrainement, reglages, jetons, texte_go, cartes, prix_heure
+            model,
+            machine,
+            preentrainement,
+            _tapes(contexte, reglages),
+            jetons,
+            texte_go,
+            cartes,
+            prix_heure,
         )
         ecrire = lecture.en_dictionnaire if en_json else lecture.en_tableau
         _montrer(ecrire(nuit, budget))

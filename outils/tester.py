@@ -20,8 +20,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import nbformat
-import psutil
 
+from fabrique.machine.materiel import coeurs_accordes, memoire_disponible
 from outils.corriges import glisser_dans
 from outils.jumeau import poser
 
@@ -97,8 +97,7 @@ def copier_carnets(motif: str = "*") -> list[Path]:
 
 def ouvriers() -> int:
     """Combien de commandes avancent ensemble : une par cœur, si la mémoire y suffit."""
-    place = psutil.virtual_memory().available // MEMOIRE_PAR_OUVRIER
-    return max(1, min(os.cpu_count() or 1, place))
+    return max(1, min(coeurs_accordes(), memoire_disponible() // MEMOIRE_PAR_OUVRIER))
 
 
 def emploie_le_profil(carnet: Path) -> bool:

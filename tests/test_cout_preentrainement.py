@@ -101,6 +101,26 @@ def test_la_commande_estime_une_lecture(capsys):
     assert objet["part_payee"] == pytest.approx(500 / objet["prix"])
 
 
+def test_la_commande_chiffre_la_lecture_que_preentrainer_ferait(capsys):
+    """Rang, couches, longueur et lot sont les siens, sauf ceux que l’on donne."""
+    demande = ["cout", "--preentrainement", "lora", "--texte_go", "2", "--model", "falcon-7b"]
+    demande += ["--machine", "a100", "--json"]
+    jetons = jetons_du_texte(2 * GO)
+    for options, changes in (
+        ([], {}),
+        (
+            ["--mbatch_size", "3", "--epochs", "2"],
+            {"fenetres_ensemble": 3, "lot": 9, "passages": 2},
+        ),
+        (["--cutoff_len", "256", "--lora_r", "4"], {"longueur": 256, "lora_r": 4}),
+    ):
+        assert principal([*demande, *options]) == 0
+        objet = json.loads(capsys.readouterr().out)
+        attendue = estimer_la_lecture("falcon-7b", "a100", replace(LORA, **changes), jetons)
+        for nom in ("pas", "point", "disque", "memoire", "prudent"):
+            assert objet[nom] == pytest.approx(getattr(attendue, nom)), (options, nom)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

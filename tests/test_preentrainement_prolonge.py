@@ -79,6 +79,18 @@ def test_les_documents_se_mettent_bout_a_bout_sans_rien_perdre(tokenizer):
     )
 
 
+def test_des_fenetres_ecrites_sont_celles_de_la_memoire(tokenizer, tmp_path, monkeypatch):
+    """Plusieurs paquets par source, et une source vide entre deux."""
+    monkeypatch.setattr("fabrique.entrainement.fenetres.FENETRES_A_LA_FOIS", 2)
+    sources = [DOCUMENTS[:12], [], DOCUMENTS[12:14]]
+    ecrites = en_fenetres(sources, tokenizer, 32, tmp_path / "ici" / "f")
+    assert (tmp_path / "ici" / "f").stat().st_size > 8 * 32 * len(ecrites)
+    gardees = en_fenetres(sources, tokenizer, 32)
+    assert list(ecrites) == list(gardees)
+    assert len(ecrites) > 4
+    assert set(ecrites["source"][:]) == {0, 2}
+
+
 def test_un_lot_de_fenetres_se_fait_a_la_main():
     """Deux documents et un remplissage : les positions repartent, le premier jeton ne se prédit pas."""
     lot = LotDeFenetres()([{"input_ids": [5, 6, 7, 8, 9, 2], "documents": [0, 0, 1, 1, 1, -1]}])
@@ -153,6 +165,7 @@ def test_un_modele_entier_apprend_le_domaine(dossier_petit, tmp_path):
     avant, apres = faite.change("validation")
     assert apres < avant
     assert faite.jetons == faite.resultat.pas * 2 * 32
+    assert not list((tmp_path / "s").glob(".fenetres*"))
     assert (tmp_path / "s" / "model.safetensors").is_file()
     assert (tmp_path / "s" / "tokenizer.json").is_file()
 

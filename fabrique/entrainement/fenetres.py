@@ -9,8 +9,10 @@ dimensions ; tout modèle à attention ordinaire le prend tel quel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 
-import numpy as np
+import pyarrow
 import torch
 from datasets import Dataset
 from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -23,13 +25,29 @@ from fabrique.socle.erreurs import ErreurFabrique
 REMPLISSAGE = -1
 
 
+#: Fenêtres écrites ensemble : ce que la mémoire vive en tient à la fois.
+FENETRES_A_LA_FOIS = 1024
+_COLONNES = pyarrow.schema(
+    {
+        "input_ids": pyarrow.list_(pyarrow.int32()),
+        "documents": pyarrow.list_(pyarrow.int32()),
+        "source": pyarrow.int64(),
+    }
+)
+
+
 def en_fenetres(
-    sources: Sequence[Sequence[Document]], tokenizer: PreTrainedTokenizerBase, longueur: int
+    sources: Sequence[Sequence[Document]],
+    tokenizer: PreTrainedTokenizerBase,
+    longueur: int,
+    fichier: Path | None = None,
 ) -> Dataset:
     """Met les documents de chaque source bout à bout, et coupe tous les ``longueur`` jetons.
 
     Args:
         sources: les documents, une suite par source.
+        fichier: où les écrire ; elles se relisent alors du disque, quelle que soit leur taille. À
+            défaut, elles restent en mémoire vive.
 
     Returns:
         ``input_ids`` et ``documents`` (le numéro du document de chaque jeton), de forme
@@ -38,24 +56,46 @@ def en_fenetres(
     Raises:
         ErreurFabrique: aucun texte.
     """
-    ids: list[np.ndarray] = []
-    numeros: list[np.ndarray] = []
-    rangs: list[int] = []
-    for rang, documents in enumerate(sources):
-        codes = [np.array(code, dtype=np.int32) for code in _codes(documents, tokenizer)]
-        jetons = sum(map(len, codes))
-        manque = -jetons % longueur
-        ids += [*codes, np.full(manque, tokenizer.eos_token_id, dtype=np.int32)]
-        numeros += [np.full(len(code), n, dtype=np.int32) for n, code in enumerate(codes)]
-        numeros.append(np.full(manque, REMPLISSAGE, dtype=np.int32))
-        rangs += [rang] * ((jetons + manque) // longueur)
-    if not rangs:
+    paquets = _paquets(sources, tokenizer, longueur)
+    premier = next(paquets, None)
+    if premier is None:
         raise ErreurFabrique("aucun texte à lire", "Donnez des fichiers qui ne sont pas vides")
-    colonnes = {
-        nom: list(np.concatenate(morceaux).reshape(-1, longueur))
-        for nom, morceaux in (("input_ids", ids), ("documents", numeros))
+    if fichier:
+        fichier.parent.mkdir(parents=True, exist_ok=True)
+    flux = pyarrow.OSFile(str(fichier), "wb") if fichier else pyarrow.BufferOutputStream()
+    with flux, pyarrow.ipc.new_stream(flux, _COLONNES) as ecrivain:
+        for paquet in chain([premier], paquets):
+            ecrivain.write_batch(pyarrow.RecordBatch.from_pydict(paquet, schema=_COLONNES))
+    return Dataset.from_file(str(fichier)) if fichier else Dataset.from_buffer(flux.getvalue())
+
+
+def _paquets(
+    sources: Sequence[Sequence[Document]], tokenizer: PreTrainedTokenizerBase, longueur: int
+) -> Iterator[dict[str, list]]:
+    """Les fenêtres, par paquets ; la dernière de chaque source est complétée."""
+    plein = FENETRES_A_LA_FOIS * longueur
+    for rang, documents in enumerate(sources):
+        ids: list[int] = []
+        numeros: list[int] = []
+        for numero, code in enumerate(_codes(documents, tokenizer)):
+            ids += code
+            numeros += [numero] * len(code)
+            while len(ids) >= plein:
+                yield _paquet(ids[:plein], numeros[:plein], rang, longueur)
+                ids, numeros = ids[plein:], numeros[plein:]
+        if ids:
+            manque = -len(ids) % longueur
+            ids += [tokenizer.eos_token_id] * manque
+            yield _paquet(ids, numeros + [REMPLISSAGE] * manque, rang, longueur)
+
+
+def _paquet(ids: list[int], numeros: list[int], rang: int, longueur: int) -> dict[str, list]:
+    debuts = range(0, len(ids), longueur)
+    return {
+        "input_ids": [ids[d : d + longueur] for d in debuts],
+        "documents": [numeros[d : d + longueur] for d in debuts],
+        "source": [rang] * len(debuts),
     }
-    return Dataset.from_dict(colonnes | {"source": rangs})
 
 
 def _codes(

@@ -13,9 +13,14 @@ def nombre_de_processus() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rang_du_processus() -> int:
+    """0, ou le rang que le lanceur a donné à celui-ci."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def est_le_premier() -> bool:
     """Vrai pour le processus qui écrit et qui parle ; toujours vrai quand il est seul."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rang_du_processus() == 0
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
 from fabrique.entrainement.bits import bits_par_texte, octets_par_texte
+from fabrique.entrainement.disque import ecriture_expliquee
 from fabrique.entrainement.etat import COURBE
 from fabrique.entrainement.exemples import Compte, Lecture
 from fabrique.entrainement.fenetres import LotDeFenetres, OrdreDesSources, en_fenetres
 from fabrique.entrainement.marche import apprendre
-from fabrique.entrainement.processus import est_le_premier
+from fabrique.entrainement.processus import est_le_premier, rang_du_processus
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
 from fabrique.entrainement.resultat import ResultatEntrainement
 from fabrique.entrainement.textes import Document
@@ -37,6 +39,8 @@ JOURNAL = logging.getLogger(__name__)
 
 #: Ce qu'une mesure lit de chaque jeu de textes, au plus : elle revient à chaque point de reprise.
 TEXTES_MESURES, SIGNES_MESURES = 24, 3000
+#: Les fenêtres d'une lecture en cours, dans son dossier : un fichier par processus.
+FENETRES = ".fenetres"
 #: Les colonnes de la courbe qui comptent quelque chose.
 ENTIERS = ("pas", "jetons")
 
@@ -109,8 +113,11 @@ def prolonger(
     mesure = MesureDesTextes(tokenizer, temoins or {}, reglages, Path(sortie), depart or {})
     marche = reglages.de_la_marche()
 
+    fichier = Path(sortie) / f"{FENETRES}-{rang_du_processus()}"
+
     def lire() -> Lecture:
-        fenetres = en_fenetres(sources, tokenizer, reglages.longueur)
+        with ecriture_expliquee(Path(sortie)):
+            fenetres = en_fenetres(sources, tokenizer, reglages.longueur, fichier)
         return Lecture(
             fenetres,
             Compte(lus=len(fenetres), appris=len(fenetres), coupes=0, ecartes=0),
@@ -122,7 +129,13 @@ def prolonger(
             definition={"calendrier": reglages.calendrier, "textes_mesures": mesure.empreintes},
         )
 
-    resultat = apprendre(modele, tokenizer, lire, marche, sortie)
+    try:
+        resultat = apprendre(modele, tokenizer, lire, marche, sortie)
+    finally:
+        with suppress(
+            OSError
+        ):  # Windows le tient encore ouvert : la lecture suivante le remplacera
+            fichier.unlink(missing_ok=True)
     mesure.conclure(resultat.modele, resultat.pas)
     return Prolongement(resultat, mesure.courbe, mesure.bits, mesure.octets)
 

@@ -28,6 +28,11 @@ from fabrique.socle.nombres import GO, en_francais, en_go, en_minutes, en_pource
 OCTETS_PAR_JETON = 3.69
 #: Octets par poids entraîné d'un point de reprise : le poids et les deux moments d'Adam, en 32 bits.
 OCTETS_PAR_POIDS_D_UN_POINT = 12
+#: Ce que l'estimation d'une lecture entière suppose, et que la commande ne fait pas.
+EN_TRENTE_DEUX_BITS = (
+    "calcul en 16 bits, comme en 2023\u00a0; « fabrique preentrainer » sans --lora calcule en 32 bits, "
+    "plus lentement et avec plus de mémoire"
+)
 #: Octets d'une fenêtre préparée, par jeton : son identifiant et le numéro de son document.
 OCTETS_PREPARES = 8
 
@@ -126,6 +131,7 @@ def estimer_la_lecture(
         f"{machine}\u00a0: {puissance(carte)} ({carte.source}), par carte\u00a0; rendement prudent {en_pourcent(carte.rendement, 1)}",
         f"disque\u00a0: {en_francais(reglages.points_gardes)} points de reprise gardés et un de plus, "
         f"{en_francais(OCTETS_PAR_POIDS_D_UN_POINT)} octets par poids entraîné, et les textes préparés",
+        *([] if reglages.lora or machine == "cpu" else [EN_TRENTE_DEUX_BITS]),
     )
     return Nuit(
         modele=str(modele),
@@ -146,20 +152,29 @@ def estimer_la_lecture(
     )
 
 
+#: Les réglages que ``cout`` nomme dans les mots du réglage fin, et leur nom dans ceux de la lecture.
+NOMS_DE_LA_LECTURE = {
+    "epochs": "passages",
+    "cutoff_len": "longueur",
+    "mbatch_size": "fenetres_ensemble",
+}
+
+
 def estimer_la_commande(
     modele: str,
     machine: str,
     comment: str,
-    reglages: dict,
+    tapes: dict,
     jetons: int | None,
     texte_go: float | None,
     cartes: int,
     prix_heure: float | None,
 ) -> Nuit:
-    """Ce que ``fabrique cout --preentrainement`` estime, avec les options qu'il partage avec ``cout``.
+    """Ce que ``fabrique cout --preentrainement`` estime : la commande ``fabrique preentrainer --model``.
 
     Args:
         comment: « lora » ou « complet ».
+        tapes: les réglages de ``cout`` que la personne a donnés ; les autres sont ceux de la lecture.
 
     Raises:
         ErreurFabrique: une autre façon d'apprendre, ou ni jetons ni texte.
@@ -175,19 +190,13 @@ def estimer_la_commande(
             "il faut un nombre de jetons ou une quantité de texte",
             "Donnez --jetons ou --texte_go",
         )
+    choisis = {NOMS_DE_LA_LECTURE.get(nom, nom): valeur for nom, valeur in tapes.items()}
+    ensemble = choisis.get("fenetres_ensemble", 1)
+    lot = ensemble * math.ceil(ReglagesProlongement.lot / ensemble)
     return estimer_la_lecture(
         modele,
         machine,
-        ReglagesProlongement(
-            lora=comment == "lora",
-            passages=reglages["epochs"],
-            longueur=reglages["cutoff_len"],
-            lot=reglages["mbatch_size"],
-            fenetres_ensemble=reglages["mbatch_size"],
-            lora_r=reglages["lora_r"],
-            target_modules=reglages["target_modules"],
-            recalcul=reglages["recalcul"],
-        ),
+        ReglagesProlongement(lora=comment == "lora", lot=lot, **choisis),
         jetons or jetons_du_texte((texte_go or 0) * GO),
         cartes,
         prix_heure,

@@ -107,6 +107,7 @@ def lire_un_domaine(
             nous, textes illisibles, trop peu de textes mis de côté pour un essai ; tout cela avant de
             charger les poids.
     """
+    _verifier_les_parts(sources)
     vide = squelette(modele, revision)
     verifier_modele(vide, reglages.de_la_marche())
     if est_le_premier():
@@ -130,6 +131,16 @@ def lire_un_domaine(
     if essai:
         print(dire_le_tout(lectures, domaine.octets / tire.octets))
     return faite
+
+
+def _verifier_les_parts(sources: Sequence[Source]) -> None:
+    for source in sources:
+        if (source.part_debut, source.part_fin) != (1, 1):
+            raise ErreurFabrique(
+                "les parts d’une source ne valent que pour un modèle neuf",
+                "Retirez-les\u00a0; --calendrier dit dans quel ordre lire les sources",
+                source.chemin,
+            )
 
 
 def _verifier_la_validation(textes: Sized) -> None:
