@@ -19,6 +19,8 @@ os.environ |= {
 
 import gc  # noqa: E402
 import json  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -235,3 +237,26 @@ def servir() -> Iterator[Callable]:
     yield ouvrir
     for serveur in ouverts:
         serveur.mourir()
+
+
+@pytest.fixture
+def petit_disque(tmp_path):
+    """Un disque de 16 Mo en mémoire, quand le système permet d'en monter un."""
+    dossier = tmp_path / "disque"
+    dossier.mkdir()
+    monter = ["mount", "-t", "tmpfs", "-o", "size=16m", "fabrique", str(dossier)]
+    if not shutil.which("mount") or subprocess.run(monter, capture_output=True).returncode:
+        pytest.skip("ce système ne laisse pas monter de petit disque")
+    yield dossier
+    # Une erreur attrapée garde parfois un fichier ouvert : le disque s'en va quand elle le lâche.
+    subprocess.run(["umount", "--lazy", str(dossier)], check=True)
+
+
+def remplir(dossier, laisser):
+    """Quelqu'un d'autre prend toute la place, sauf ``laisser`` octets, d'un petit disque et de lui seul."""
+    assert dossier.parent.stat().st_dev == dossier.stat().st_dev
+    assert shutil.disk_usage(dossier).total < 64 * 10**6
+    with (dossier.parent / "ballast").open("wb") as flux:
+        while shutil.disk_usage(dossier).free > laisser:
+            flux.write(b"\0" * min(65536, shutil.disk_usage(dossier).free - laisser))
+            flux.flush()

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import remplir
 from safetensors.torch import load_file
 from transformers import Trainer
 
@@ -333,26 +334,6 @@ def test_un_dossier_vide_ou_de_fichiers_caches_convient(dossier_petit, corpus, t
 
 
 # ---------------------------------------------------------------- le disque
-
-
-@pytest.fixture
-def petit_disque(tmp_path):
-    """Un disque de 16 Mo en mémoire, quand le système permet d'en monter un."""
-    dossier = tmp_path / "disque"
-    dossier.mkdir()
-    monter = ["mount", "-t", "tmpfs", "-o", "size=16m", "fabrique", str(dossier)]
-    if not shutil.which("mount") or subprocess.run(monter, capture_output=True).returncode:
-        pytest.skip("ce système ne laisse pas monter de petit disque")
-    yield dossier
-    subprocess.run(["umount", str(dossier)], check=True)
-
-
-def remplir(dossier, laisser):
-    """Quelqu'un d'autre prend toute la place, sauf ``laisser`` octets."""
-    with (dossier.parent / "ballast").open("wb") as flux:
-        while shutil.disk_usage(dossier).free > laisser:
-            flux.write(b"\0" * min(65536, shutil.disk_usage(dossier).free - laisser))
-            flux.flush()
 
 
 @pytest.mark.parametrize("cause", ["vu avant d’écrire", "vu en écrivant"])

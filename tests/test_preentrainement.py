@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import logging
 import math
 import shutil
 
@@ -20,7 +21,7 @@ from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.optimiseurs import Muon, optimiseurs, orthogonaliser, taux
 from fabrique.entrainement.preentrainement import nouveau_modele, preentrainer
 from fabrique.entrainement.reglages import ReglagesPreentrainement
-from fabrique.entrainement.rubans import ruban, tirer_lot
+from fabrique.entrainement.rubans import passages, ruban, tirer_lot
 from fabrique.entrainement.textes import (
     Document,
     Source,
@@ -454,9 +455,40 @@ def test_le_taux_reste_entre_zero_exclu_et_un(pas, echauffement, part, qui):
     assert 0 < taux(rang, reglages) <= 1
 
 
+@pytest.mark.parametrize("decroissance", [0.0, 0.2])
+def test_seules_les_matrices_des_blocs_decroissent(tokenizer, decroissance):
+    """Sans gradient, un pas ne fait que multiplier par 1 − taux × décroissance."""
+    modele = nouveau_modele(REGLAGES, tokenizer)
+    avant = {nom: poids.detach().clone() for nom, poids in modele.named_parameters()}
+    for poids in modele.parameters():
+        poids.grad = torch.zeros_like(poids)
+    for optim in optimiseurs(modele, 0.1, decroissance):
+        optim.step()
+    for nom, poids in modele.named_parameters():
+        part = 1 - 0.1 * decroissance if ".h." in nom and poids.ndim == 2 else 1
+        torch.testing.assert_close(poids, part * avant[nom])
+
+
+def test_une_source_relue_plus_de_quatre_fois_est_nommee(source, tmp_path, caplog):
+    """Ses parts disent combien de fois elle le sera, à un pas près d’une mesure faite sur les lots."""
+    rubans = [np.zeros(1000, np.uint16), np.ones(400, np.uint16)]
+    deux = [Source(tmp_path, 0.9, 0.5), Source(tmp_path, 0.1, 0.5)]
+    reglages = dataclasses.replace(REGLAGES, pas=2000)
+    lues = sum(tirer_lot(pas, rubans, deux, reglages).float().mean().item() for pas in range(2000))
+    prevus = passages(rubans, deux, reglages)
+    jetons = 2000 * reglages.lot * reglages.longueur
+    assert prevus[0] * 1000 + prevus[1] * 400 == pytest.approx(jetons)
+    assert prevus[1] * 400 == pytest.approx(lues / 2000 * jetons, rel=0.05)
+    with caplog.at_level(logging.WARNING, logger="fabrique"):
+        preentrainer([source], tmp_path / "s", COURT, dire=str)
+        assert not caplog.text
+        preentrainer([source], tmp_path / "t", dataclasses.replace(COURT, lot=999), dire=str)
+    assert "« fiches » sera lu" in caplog.text.replace("\u00a0", " ")
+
+
 def test_muon_a_les_matrices_des_blocs_et_adamw_tout_le_reste(tokenizer):
     modele = nouveau_modele(REGLAGES, tokenizer)
-    muon, adamw = optimiseurs(modele, 1e-3)
+    muon, adamw = optimiseurs(modele, 1e-3, 0.3)
     compter = lambda optim: sum(p.numel() for g in optim.param_groups for p in g["params"])  # noqa: E731
     assert compter(muon) == 2 * (64 * 96 + 64 * 64 + 2 * 64 * 256)
     assert compter(muon) + compter(adamw) == sum(p.numel() for p in modele.parameters())

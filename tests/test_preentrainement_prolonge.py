@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import sur_le_jumeau
+from conftest import remplir, sur_le_jumeau
 from hypothesis import given, strategies as st
 from torch.nn.functional import cross_entropy
 
@@ -338,6 +338,7 @@ def test_le_jumeau_lit_un_domaine_en_4_bits_et_son_adaptateur_repond(
         (["--model", "falcon-poche", "--part", "2"], "dépasse le tout"),
         (["--model", "falcon-poche", "--longueur", "4096"], "dépassent la fenêtre"),
         (["--model", "falcon-poche", "--part", "0,5"], "moins de deux textes"),
+        (["--model", "falcon-poche", "--compiler"], "que pour un modèle neuf"),
         (["--lora"], "ne va qu’avec --model"),
     ],
 )
@@ -348,6 +349,51 @@ def test_des_options_qui_ne_vont_pas_ensemble(textes, tmp_path, capsys, options,
     assert principal(commande) == DONNEES
     assert message in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def test_les_parts_d_une_source_ne_valent_que_pour_un_modele_neuf(textes, tmp_path, capsys):
+    commande = ["preentrainer", "--model", "falcon-poche", "--sortie", str(tmp_path / "s")]
+    assert principal([*commande, "--texte", f"{textes}:0,1:0,4"]) == DONNEES
+    assert "--calendrier" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_lire_puis_affiner_puis_evaluer(dossier_petit, textes, fichier_corpus, tmp_path, capsys):
+    """Les trois commandes de docs/preentrainer.md, l’une sur ce que l’autre a écrit."""
+    lu, affine = tmp_path / "lu", tmp_path / "affine"
+    lire = ["preentrainer", "--model", str(dossier_petit), "--texte", str(textes)]
+    assert principal([*lire, "--sortie", str(lu), "--longueur", "32", "--general", ""]) == 0
+    affiner = ["finetune", "--model", str(lu), "--dataset", str(fichier_corpus)]
+    affiner += ["--lora_out_dir", str(affine), "--val_set_size", "4"]
+    assert principal([*affiner, "--epochs", "1", "--batch_size", "4", "--mbatch_size", "4"]) == 0
+    evaluer = ["evaluer", "--model", str(lu), "--adaptateur", str(affine), "--general", ""]
+    evaluer += ["--dataset", str(fichier_corpus), "--max_new_tokens", "3", "--json"]
+    capsys.readouterr()
+    assert principal(evaluer) == 0
+    assert {m["nom"] for m in json.loads(capsys.readouterr().out)["mesures"]} >= {
+        "f1",
+        "perplexite",
+    }
+
+
+def test_la_nuit_sur_un_vrai_petit_disque(petit, petit_disque, monkeypatch):
+    """Un autre remplit le disque après le premier point : arrêtée là, la lecture en repart."""
+    sortie, pas = petit_disque / "s", entraineur.EntraineurParLongueur.training_step
+
+    def avec_un_voisin(self, *arguments, **autres):
+        if self.state.global_step == 4:
+            remplir(sortie, 20_000)
+        return pas(self, *arguments, **autres)
+
+    with monkeypatch.context() as provisoire:
+        provisoire.setattr(entraineur.EntraineurParLongueur, "training_step", avec_un_voisin)
+        with pytest.raises(ErreurFabrique, match="disque est plein") as leve:
+            lire(petit, sortie)
+    assert leve.value.code == MACHINE
+    assert (sortie / "checkpoint-3" / "complet.json").is_file()
+    assert not (sortie / "adapter_model.safetensors").exists()
+    (petit_disque / "ballast").unlink()
+    assert lire(petit, sortie).resultat.pas_faits == 8
 
 
 # ---------------------------------------------------------------- les textes

@@ -12,8 +12,12 @@ from transformers import FalconForCausalLM
 from fabrique.entrainement.reglages import ReglagesPreentrainement
 
 
-def optimiseurs(modele: FalconForCausalLM, learning_rate: float) -> list[torch.optim.Optimizer]:
+def optimiseurs(
+    modele: FalconForCausalLM, learning_rate: float, weight_decay: float
+) -> list[torch.optim.Optimizer]:
     """Muon pour les matrices des blocs, AdamW pour le reste (plongements, normalisations).
+
+    Seules les matrices des blocs décroissent.
 
     Source : Jordan et al., 2024 (Muon) ; l'échelle « match_rms_adamw » (Liu et al., 2025,
     arXiv:2502.16982) donne aux deux le même taux d'apprentissage.
@@ -22,7 +26,7 @@ def optimiseurs(modele: FalconForCausalLM, learning_rate: float) -> list[torch.o
     connues = {id(p) for p in matrices}
     reste = [p for p in modele.parameters() if id(p) not in connues]
     return [
-        Muon(matrices, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(reste, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import (
@@ -36,7 +37,7 @@ from fabrique.entrainement.etat import (
 from fabrique.entrainement.optimiseurs import bf16_natif, optimiseurs, taux
 from fabrique.entrainement.reglages import ReglagesPreentrainement
 from fabrique.entrainement.reprise import empreinte_du_dossier, verifier_dossier
-from fabrique.entrainement.rubans import ruban, tirer_lot
+from fabrique.entrainement.rubans import passages, ruban, tirer_lot
 from fabrique.entrainement.textes import (
     Document,
     Source,
@@ -100,6 +101,7 @@ def preentrainer(
         ruban(appris, tokenizer, source.questions)
         for source, (appris, _) in zip(sources, cotes, strict=True)
     ]
+    _dire_les_relectures(rubans, sources, reglages)
     temoins = {
         source.nom: [d.reponse if source.questions else d.texte for d in cote]
         for source, (_, cote) in zip(sources, cotes, strict=True)
@@ -107,7 +109,7 @@ def preentrainer(
     modele = charger_depart(depart, reglages) if depart else nouveau_modele(reglages, tokenizer)
     appareil = "cuda" if torch.cuda.is_available() else "cpu"
     modele.to(appareil).train()
-    optims = optimiseurs(modele, reglages.learning_rate)
+    optims = optimiseurs(modele, reglages.learning_rate, reglages.weight_decay)
     # La moyenne mobile des poids, moins bruitée que le dernier pas, est ce qu'on mesure et garde.
     # Source : Izmailov et al., 2018 (arXiv:1803.05407).
     moyenne = AveragedModel(modele, multi_avg_fn=get_ema_multi_avg_fn(reglages.inertie))
@@ -284,6 +286,24 @@ def _verifier_les_textes(source: Source, appris: list[Document]) -> None:
     if not any(presentations(document, source.questions) for document in appris):
         quoi = "aucun titre suivi d’une réponse courte" if source.questions else "aucun texte"
         raise ErreurFabrique(f"{quoi} à apprendre", "Vérifiez ce fichier", source.chemin)
+
+
+#: Passages au-delà desquels relire un texte n'apporte presque plus rien.
+#: Source : Muennighoff et al., 2023 (arXiv:2305.16264).
+PASSAGES_UTILES = 4
+
+
+def _dire_les_relectures(
+    rubans: list[np.ndarray], sources: list[Source], reglages: ReglagesPreentrainement
+) -> None:
+    """Nomme les sources que ces parts feront relire plus que de raison."""
+    for source, fois in zip(sources, passages(rubans, sources, reglages), strict=True):
+        if fois > PASSAGES_UTILES:
+            JOURNAL.warning(
+                f"«\u00a0{source.nom}\u00a0» sera lu {en_francais(fois)} fois\u00a0: au-delà de "
+                f"{PASSAGES_UTILES}, relire n’apporte presque rien, et le modèle retient par cœur. "
+                "Baissez sa part, ou le nombre de pas."
+            )
 
 
 def empreinte_de_la_marche(

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from fabrique.socle.erreurs import COMPTE, RANG, ErreurFabrique, Nombre
+from fabrique.socle.erreurs import COMPTE, QUANTITE, RANG, ErreurFabrique, Nombre
 from fabrique.socle.options import refuser, reglage, verifier_les_nombres
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ class ReglagesPreentrainement:
     learning_rate: float = reglage(
         3e-3, "Taux d’apprentissage.", Nombre(positive=True, exemple="0,003"), option="--lr"
     )
+    weight_decay: float = reglage(0.05, "Décroissance des matrices des blocs.", QUANTITE)
     echauffement: int = reglage(100, "Pas où le taux monte.", COMPTE)
     part_descente: float = 0.55
     inertie: float = reglage(

@@ -67,12 +67,27 @@ def tirer_lot(
 ) -> torch.Tensor:
     """Tire ``lot`` fenêtres de ``longueur`` jetons. Le tirage ne dépend que de la graine et du pas."""
     hasard = np.random.default_rng((reglages.graine, pas))
-    avance = pas / reglages.pas
-    parts = np.array([s.part_debut + avance * (s.part_fin - s.part_debut) for s in sources])
-    choix = hasard.choice(len(rubans), size=reglages.lot, p=parts / parts.sum())
+    choix = hasard.choice(len(rubans), size=reglages.lot, p=_parts(sources, pas / reglages.pas))
     fenetres = []
     for ruban_choisi in (rubans[i] for i in choix):
         depart = hasard.integers(0, max(1, len(ruban_choisi) - reglages.longueur))
         fenetre = np.resize(ruban_choisi[depart : depart + reglages.longueur], reglages.longueur)
         fenetres.append(fenetre.astype(np.int64))
     return torch.from_numpy(np.stack(fenetres))
+
+
+def passages(
+    rubans: list[np.ndarray], sources: list[Source], reglages: ReglagesPreentrainement
+) -> list[float]:
+    """Combien de fois chaque ruban sera lu d'ici la fin, en moyenne."""
+    avances = np.arange(reglages.pas) / reglages.pas
+    fenetres = reglages.lot * np.sum([_parts(sources, avance) for avance in avances], axis=0)
+    return [
+        float(lues * reglages.longueur / len(lu)) for lues, lu in zip(fenetres, rubans, strict=True)
+    ]
+
+
+def _parts(sources: list[Source], avance: float) -> np.ndarray:
+    """La part de chaque source dans les lots, de somme 1, quand on en est à ``avance`` (0 à 1)."""
+    parts = np.array([s.part_debut + avance * (s.part_fin - s.part_debut) for s in sources])
+    return parts / parts.sum()
