@@ -488,27 +488,36 @@ def preentrainer(
         str, typer.Option("--general", help="Avec --model : textes où chercher l’oubli.")
     ] = "encyclopedie",
     prolongement: dict,
+    accepter_donnees_personnelles: Annotated[
+        bool,
+        typer.Option(
+            "--accepter_donnees_personnelles", help="Lit même des textes qui en contiennent."
+        ),
+    ] = False,
 ) -> None:
     """Préentraîne un petit Falcon, ou prolonge un modèle (--model) ; relancée, elle reprend."""
     from fabrique.entrainement.preentrainement import preentrainer
     from fabrique.entrainement.textes import lire_source
+    from fabrique.recettes.domaine import lire_un_domaine, verifier_les_personnes
 
     sources = [
         *(lire_source(description) for description in texte),
         *(lire_source(description, questions=True) for description in questions),
     ]
     if model:
-        from fabrique.recettes.domaine import lire_un_domaine
-
         propres = {"questions": questions, "depart": depart, "compiler": compiler}
         tapes = _tapes(contexte, {**reglages, **propres})
         choisis = ReglagesProlongement.d_apres(prolongement, tapes)
+        if not accepter_donnees_personnelles:
+            verifier_les_personnes(sources)
         lire_un_domaine(model, sources, sortie, choisis, general, revision or None)
         return
     for nom in _tapes(contexte, {**prolongement, "revision": revision, "general": general}):
         raise ErreurFabrique(
             f"l’option --{nom} ne va qu’avec --model", "Donnez le modèle à prolonger", champ=nom
         )
+    if not accepter_donnees_personnelles:
+        verifier_les_personnes(sources)
     dossier = preentrainer(
         sources,
         sortie,

@@ -358,6 +358,19 @@ def test_les_parts_d_une_source_ne_valent_que_pour_un_modele_neuf(textes, tmp_pa
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("facon", [["--model", "falcon-poche"], ["--couches", "2"]])
+def test_des_textes_qui_nomment_des_personnes_se_refusent(textes, tmp_path, capsys, facon):
+    """Modèle prolongé ou neuf : avant tout calcul, sans montrer la donnée."""
+    with textes.open("a", encoding="utf-8") as flux:
+        flux.write('\n{"texte": "Joindre Paul au 06 39 98 12 34, ou paul@boite-fictive.fr."}')
+    commande = ["preentrainer", "--texte", str(textes), "--sortie", str(tmp_path / "s"), *facon]
+    assert principal(commande) == DONNEES
+    phrase = capsys.readouterr().err
+    assert "2 données personnelles, la première au document 25" in phrase
+    assert "06 39" not in phrase
+    assert not (tmp_path / "s").exists()
+
+
 def test_lire_puis_affiner_puis_evaluer(dossier_petit, textes, fichier_corpus, tmp_path, capsys):
     """Les trois commandes de docs/preentrainer.md, l’une sur ce que l’autre a écrit."""
     lu, affine = tmp_path / "lu", tmp_path / "affine"

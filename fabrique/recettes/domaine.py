@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique.corpus import lire_corpus
+from fabrique.corpus.personnelles import reperer
 from fabrique.entrainement.adaptateur import verifier_modele
 from fabrique.entrainement.loi import Promesse, promettre
 from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
@@ -28,7 +29,7 @@ from fabrique.entrainement.textes import (
 from fabrique.modeles.chargement import charger, squelette
 from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_durable
 from fabrique.socle.erreurs import ErreurFabrique
-from fabrique.socle.nombres import en_duree, en_ecart, en_francais, en_pourcent
+from fabrique.socle.nombres import accorder, en_duree, en_ecart, en_francais, en_pourcent
 
 #: Les deux jeux de textes que l'on ne lit pas.
 VALIDATION, GENERAL = "validation", "general"
@@ -131,6 +132,29 @@ def lire_un_domaine(
     if essai:
         print(dire_le_tout(lectures, domaine.octets / tire.octets))
     return faite
+
+
+def verifier_les_personnes(sources: Sequence[Source]) -> None:
+    """Refuse, avant tout calcul, des textes où se reconnaissent des données personnelles.
+
+    Raises:
+        ErreurFabrique: elle les compte, et dit où est la première, sans la montrer.
+    """
+    for source in sources:
+        trouvees = [
+            (rang, regle)
+            for rang, document in enumerate(lire_documents(source.chemin), 1)
+            for regle, _, _ in reperer(f"{document.titre}\n{document.texte}")
+        ]
+        if trouvees:
+            rang, regle = trouvees[0]
+            raise ErreurFabrique(
+                f"{accorder(len(trouvees), 'donnée personnelle', 'données personnelles')}, la première "
+                f"au document {rang} ({regle.nom.removeprefix('personnel.')})\u00a0: un modèle récite "
+                "ce qu’il a lu",
+                "Retirez-les, ou ajoutez --accepter_donnees_personnelles si vous en avez le droit",
+                source.chemin,
+            )
 
 
 def _verifier_les_parts(sources: Sequence[Source]) -> None:
