@@ -8,7 +8,8 @@ bits par octet ; sur cent de ces questions, posées telles quelles, ce que vaut 
 sans règle contre les redites : close par le jeton de fin, sans redite de six mots, proche de la
 description que la fiche donne. Le F1 de tous les mots se lit à côté de ce que donne, au hasard, la
 description d'une autre fiche. ``--affiner questions`` refait ces mesures après un réglage fin sur un
-corpus.
+corpus. ``--recitation`` ne mesure que la mémoire : ce que le modèle écrit après le début de fiches qu'il
+a lues, puis de fiches mises de côté, et la part de ses suites de douze mots qui sont dans une fiche lue.
 """
 
 from __future__ import annotations
@@ -28,15 +29,25 @@ from fabrique.entrainement import Reglages, entrainer
 from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.reglages import ReglagesPreentrainement
 from fabrique.entrainement.textes import Document, lire_documents, separer
-from fabrique.evaluation.metriques import distinct, f1, f1_tous_les_mots, mots, rouge_l
+from fabrique.evaluation.metriques import (
+    distinct,
+    f1,
+    f1_tous_les_mots,
+    mots,
+    recitees,
+    rouge_l,
+    suites_de_mots,
+)
 from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder
-from fabrique.modeles.generation import generer_par_lots
-from fabrique.socle.nombres import en_francais
+from fabrique.modeles.generation import continuer, generer_par_lots
+from fabrique.socle.nombres import en_francais, en_pourcent
 
 #: Longueur, en mots, d'une redite ; longueur d'une réponse, en jetons, au plus.
 REDITE, JETONS = 6, 120
+#: Mots donnés d'une fiche à continuer, et longueur d'une suite récitée.
+SUITE = 12
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,33 @@ def mesurer_reponses(modele, tokenizer, questions: list[Document]) -> dict[str, 
         / sum(toutes for _, toutes in bigrammes),
         "longueur médiane (mots)": median(len(mots(texte)) for texte, _ in paires),
     }
+
+
+def reciter(modele, tokenizer, fiches: list[Document], lues: set[str]) -> tuple[int, int]:
+    """Continue chaque fiche après ses premiers mots : suites de mots retrouvées dans ``lues``, et en tout."""
+    comptes = [
+        recitees(
+            continuer(
+                modele, tokenizer, " ".join(fiche.texte.split()[:SUITE]), max_new_tokens=JETONS
+            ),
+            lues,
+        )
+        for fiche in fiches
+    ]
+    return sum(vues for vues, _ in comptes), sum(toutes for _, toutes in comptes)
+
+
+def dire_la_recitation(modeles: list[str], fiches: Path, combien: int) -> None:
+    """Imprime la récitation de chaque modèle, sur des fiches lues puis sur des fiches mises de côté."""
+    apprises, cote = separer(lire_documents(fiches), ReglagesPreentrainement().validation_un_sur)
+    lues = {suite for fiche in apprises for suite in suites_de_mots(fiche.texte, SUITE)}
+    pas = len(apprises) // combien
+    for nom in modeles:
+        tokenizer, modele = charger(nom, quantification="aucune", silencieux=True)
+        for quoi, choisies in (("lues", apprises[::pas][:combien]), ("de côté", cote[:combien])):
+            vues, toutes = reciter(modele.eval(), tokenizer, choisies, lues)
+            part = en_pourcent(vues / max(1, toutes), 1)
+            print(f"{Path(nom).name}, {len(choisies)} fiches {quoi} : {vues} sur {toutes}, {part}")
 
 
 def au_hasard(questions: list[Document]) -> dict[str, float]:
@@ -138,7 +176,11 @@ def main() -> None:
     analyse.add_argument("--modele", action="append", help="nom ou dossier ; à répéter")
     analyse.add_argument("--affiner", default="", help="corpus du réglage fin")
     analyse.add_argument("--questions", type=int, default=100, help="combien en poser")
+    analyse.add_argument("--recitation", action="store_true", help="ne mesure que la récitation")
     options = analyse.parse_args()
+    if options.recitation:
+        dire_la_recitation(options.modele or [POCHE.modele], options.fiches, options.questions)
+        return
     gardees = de_cote(options.fiches) if options.fiches else []
     questions = [d for d in gardees if d.titre.endswith("?") and d.reponse][: options.questions]
     epreuve = Epreuve(

@@ -132,6 +132,40 @@ def la_dose_bascule() -> bool:
     return demi < 0.1 and une > 0.25 and forte > une
 
 
+def quatre_fiches_font_oublier() -> bool:
+    bornes = [
+        nombres("06", rf"{quoi}, vingt fois : \+{N} \(\+{N} à \+{N}\), perdu")
+        for quoi in ("le domaine", "l’encyclopédie")
+    ]
+    return min(bas for _, bas, _ in bornes) > 0.1
+
+
+def publies(debut: str) -> list[str]:
+    """Les nombres de la ligne de RESULTATS.md qui commence ainsi, depuis son écart."""
+    lignes = (RACINE / "benchmarks" / "RESULTATS.md").read_text("utf-8").splitlines()
+    [ligne] = [ligne for ligne in lignes if ligne.startswith(f"| {debut}")]
+    return re.findall(N, ligne.rstrip(" |").rpartition("|")[2])
+
+
+def l_ordre_est_celui_du_banc() -> bool:
+    return publies("les fiches à la fin")[:3] == ["0,007", "−0,002", "0,015"] and (
+        round(float(publies("les fiches au début")[0].replace(",", ".")), 2) == 0.10
+    )
+
+
+def les_instructions_sont_celles_du_banc() -> bool:
+    perte = [
+        abs(float(n.replace(",", ".").replace("−", "-"))) for n in publies("perte des réponses")
+    ]
+    return [round(n, 2) for n in perte] == [0.12, 0.16, 0.09] and publies(
+        "F1 de mots clés | 13"
+    ) == [
+        "−2,4",
+        "−3,8",
+        "−0,9",
+    ]
+
+
 #: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
 CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("00", "avant comme après, parle d’autre chose", personne_ne_parle_de_la_lune),
@@ -149,6 +183,15 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
     ("03", "affiné, le Falcon de poche en écrit le plus souvent", le_style_a_pris),
     ("03", "presque aucun mot ne porte de ſ à la dose 0,5", la_dose_bascule),
+    ("06", "prédit plus mal tout le reste, leur propre domaine", quatre_fiches_font_oublier),
+    ("06", "(+0,007 bit par octet, entre −0,002 et +0,015)", l_ordre_est_celui_du_banc),
+    (
+        "06",
+        "elles perdent à la fin tout ce qu’elles avaient apporté (+0,10)",
+        l_ordre_est_celui_du_banc,
+    ),
+    ("06", "0,12 nat par jeton, entre 0,09 et 0,16", les_instructions_sont_celles_du_banc),
+    ("06", "2,4 points, entre 0,9 et 3,8", les_instructions_sont_celles_du_banc),
 ]
 
 
