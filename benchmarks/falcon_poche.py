@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fabrique.corpus import lire_corpus
-from fabrique.entrainement import Reglages, entrainer
+from fabrique.entrainement import entrainer
 from fabrique.entrainement.bits import bits_par_octet
 from fabrique.entrainement.reglages import ReglagesPreentrainement
 from fabrique.entrainement.textes import Document, lire_documents, separer
@@ -42,6 +42,7 @@ from fabrique.machine.profil import POCHE
 from fabrique.modeles.chargement import charger
 from fabrique.modeles.gabarits import coder
 from fabrique.modeles.generation import continuer, generer_par_lots
+from fabrique.recettes.demo import REGLAGES
 from fabrique.socle.nombres import en_francais, en_pourcent
 
 #: Longueur, en mots, d'une redite ; longueur d'une réponse, en jetons, au plus.
@@ -158,11 +159,10 @@ def mesurer(nom: str, epreuve: Epreuve, affiner: str) -> dict[str, float]:
 
 
 def apres_reglage_fin(nom: str, corpus: str, questions: list[Document]) -> dict[str, float]:
-    """Les mêmes réponses, une fois le modèle affiné en 4 bits sur un corpus livré ou un fichier."""
+    """Les mêmes réponses, une fois le modèle affiné en 4 bits, aux réglages de la démonstration."""
     tokenizer, modele = charger(nom, POCHE.quantification, silencieux=True)
     with tempfile.TemporaryDirectory() as dossier:
-        reglages = Reglages.du_profil(POCHE, epochs=2, learning_rate=3.5e-3)
-        resultat = entrainer(modele, tokenizer, lire_corpus(corpus), reglages, Path(dossier))
+        resultat = entrainer(modele, tokenizer, lire_corpus(corpus), REGLAGES, Path(dossier))
         return mesurer_reponses(resultat.modele, tokenizer, questions)
 
 
