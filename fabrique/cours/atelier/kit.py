@@ -32,10 +32,11 @@ class Plateforme:
 
 PLATEFORMES = {
     "linux": Plateforme(
-        "x86_64-manylinux_2_28",
-        # De glibc 2.28 (Debian 10, RHEL 8) en descendant, puis les anciens noms (PEP 600).
+        "x86_64-manylinux_2_31",
+        # De glibc 2.31 (Debian 11, Ubuntu 20.04, RHEL 9), que demande llguidance, en descendant, puis les
+        # anciens noms (PEP 600).
         (
-            *(f"manylinux_2_{mineure}_x86_64" for mineure in range(28, 4, -1)),
+            *(f"manylinux_2_{mineure}_x86_64" for mineure in range(31, 4, -1)),
             *(f"manylinux{annee}_x86_64" for annee in ("2014", "2010", "1")),
         ),
     ),
