@@ -18,7 +18,7 @@ from fabrique.corpus import licences, noms as noms_de_personnes, personnelles, r
 from fabrique.corpus.constats import ALERTE, ERREUR, Alerte, Constat
 from fabrique.corpus.doublons import empreinte, identite, jumeler, normaliser, signature
 from fabrique.corpus.formats import champs_dits, demande, reponse, textes
-from fabrique.corpus.lecture import Exemple, tout
+from fabrique.corpus.lecture import Exemple, toutes_les_colonnes
 from fabrique.corpus.structure import entier, montrer
 from fabrique.modeles.gabarits import SANS_PERTE, coder, couper, exemple_en_jetons, neutraliser
 
@@ -74,7 +74,8 @@ def _examiner_un(
     question = dire = ""
     if not constats:
         question, dire = demande(contenu), reponse(contenu)
-        constats = constats_trouves(contenu, tout(contenu, lu["laisse"]), *situation, noms)
+        colonnes = toutes_les_colonnes(contenu, lu["laisse"])
+        constats = constats_trouves(contenu, colonnes, *situation, noms)
     constats += [constat_d_alerte(Alerte(**alerte), rangee["rang"]) for alerte in lu["alertes"]]
     jetons = 0
     if tokenizer and not lu["defauts"]:

@@ -54,7 +54,7 @@ class Exemple:
     laisse: dict = field(default_factory=dict)
 
 
-def tout(contenu: dict, laisse: dict) -> dict:
+def toutes_les_colonnes(contenu: dict, laisse: dict) -> dict:
     """Ce qu'un exemple porte : ses champs, et les colonnes laissées de côté, en texte."""
     ecrites = {
         colonne: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str)
@@ -71,7 +71,9 @@ def colonnes_du_fichier(
     C'est là que se cherchent les données personnelles : une colonne les porte aussi bien qu'un texte.
     """
     _, lignes = ouvrir(source, revision)
-    return (tout(exemple.contenu, exemple.laisse) for exemple in lire_exemples(lignes))
+    return (
+        toutes_les_colonnes(exemple.contenu, exemple.laisse) for exemple in lire_exemples(lignes)
+    )
 
 
 def lire_corpus(source: str | Path | Dataset, revision: str | None = None) -> Dataset:

@@ -132,9 +132,8 @@ def prolonger(
     try:
         resultat = apprendre(modele, tokenizer, lire, marche, sortie)
     finally:
-        with suppress(
-            OSError
-        ):  # Windows le tient encore ouvert : la lecture suivante le remplacera
+        # Windows peut le tenir encore ouvert : la lecture suivante le remplacera.
+        with suppress(OSError):
             fichier.unlink(missing_ok=True)
     mesure.conclure(resultat.modele, resultat.pas)
     return Prolongement(resultat, mesure.courbe, mesure.bits, mesure.octets)
