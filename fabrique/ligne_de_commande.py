@@ -508,16 +508,22 @@ def preentrainer(
         propres = {"questions": questions, "depart": depart, "compiler": compiler}
         tapes = _tapes(contexte, {**reglages, **propres})
         choisis = ReglagesProlongement.d_apres(prolongement, tapes)
-        if not accepter_donnees_personnelles:
-            verifier_les_personnes(sources)
-        lire_un_domaine(model, sources, sortie, choisis, general, revision or None)
+        lire_un_domaine(
+            model,
+            sources,
+            sortie,
+            choisis,
+            general,
+            revision or None,
+            accepter_donnees_personnelles,
+        )
         return
     for nom in _tapes(contexte, {**prolongement, "revision": revision, "general": general}):
         raise ErreurFabrique(
             f"l’option --{nom} ne va qu’avec --model", "Donnez le modèle à prolonger", champ=nom
         )
     if not accepter_donnees_personnelles:
-        verifier_les_personnes(sources)
+        verifier_les_personnes(sources, sortie)
     dossier = preentrainer(
         sources,
         sortie,

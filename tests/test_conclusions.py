@@ -183,7 +183,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
     ("03", "affiné, le Falcon de poche en écrit le plus souvent", le_style_a_pris),
     ("03", "presque aucun mot ne porte de ſ à la dose 0,5", la_dose_bascule),
-    ("06", "prédit plus mal tout le reste, leur propre domaine", quatre_fiches_font_oublier),
+    ("06", "prédit plus mal ce qu’il n’a pas lu, les autres fiches", quatre_fiches_font_oublier),
     ("06", "(+0,007 bit par octet, entre −0,002 et +0,015)", l_ordre_est_celui_du_banc),
     (
         "06",

@@ -674,8 +674,7 @@ def test_un_fichier_qui_n_est_pas_un_gguf_se_dit(par_coeur_f16, tmp_path):
 def test_un_gguf_trop_grand_pour_la_memoire_se_dit(par_coeur_f16, monkeypatch):
     from fabrique.modeles import chargement
 
-    libre = namedtuple("memoire", "available total")(1000, 1000)
-    monkeypatch.setattr(chargement.psutil, "virtual_memory", lambda: libre)
+    monkeypatch.setattr(chargement, "memoire_disponible", lambda: 1000)
     with pytest.raises(ErreurFabrique, match="en mémoire") as refus:
         fabrique.charger(par_coeur_f16.fichier, silencieux=True)
     assert refus.value.code == MACHINE

@@ -111,7 +111,7 @@ def test_un_fichier_demesure_est_refuse_sans_tout_charger(tmp_path):
 def test_un_exemple_plus_long_que_la_borne_est_refuse_a_sa_ligne(tmp_path, monkeypatch, nom):
     """Juste sous la borne, il est lu ; juste au-dessus, non."""
     monkeypatch.setattr(fichiers, "OBJET_MAX", 400)
-    monkeypatch.setattr(fichiers, "MEGA", 64)
+    monkeypatch.setattr(fichiers, "MO", 64)
     debuts = {"c.jsonl": "{}\n%s\n{}", "c.json": "[{},\n%s,\n{}]", "c.csv": "a\nb\n%s\nc\n"}
     objet = "%s" if nom == "c.csv" else '{"a": "%s"}'
     chemin = tmp_path / nom
@@ -125,7 +125,7 @@ def test_un_exemple_plus_long_que_la_borne_est_refuse_a_sa_ligne(tmp_path, monke
 
 def test_une_archive_n_est_lue_que_jusqu_a_la_borne(tmp_path, monkeypatch):
     """Refus avant d'avoir tout décompressé : le flux s'arrête où il doit."""
-    monkeypatch.setattr(fichiers, "MEGA", 1024)
+    monkeypatch.setattr(fichiers, "MO", 1024)
     monkeypatch.setattr(fichiers, "GONFLEMENT_MAX", 2)
     chemin = tmp_path / "c.jsonl.gz"
     chemin.write_bytes(gzip.compress((b" " * 99 + b"\n") * 100_000))
@@ -297,21 +297,21 @@ def test_un_tableau_json_se_lit_comme_avec_le_module_json(
     chemin = tmp_path_factory.getbasetemp() / "tableau.json"
     texte = json.dumps(tableau, indent=retrait, ensure_ascii=ascii)
     chemin.write_text(texte, encoding="utf-8", newline="")
-    with patch.object(fichiers, "MEGA", fenetre):
+    with patch.object(fichiers, "MO", fenetre):
         assert contenus(chemin) == json.loads(texte)
 
 
 @pytest.mark.parametrize("nombre", ["12345", "-1.5", "1e5", "1E+5", "2.5e-3", "0.000001", "true"])
 @pytest.mark.parametrize("fenetre", range(1, 12))
 def test_un_nombre_au_bord_de_la_fenetre_n_est_pas_coupe(tmp_path, monkeypatch, nombre, fenetre):
-    monkeypatch.setattr(fichiers, "MEGA", fenetre)
+    monkeypatch.setattr(fichiers, "MO", fenetre)
     chemin = tmp_path / "c.json"
     chemin.write_text(f"[{nombre}, {nombre},{nombre} ]")
     assert contenus(chemin) == [json.loads(nombre)] * 3
 
 
 def test_un_objet_plus_grand_que_la_fenetre_est_lu_entier(tmp_path, monkeypatch):
-    monkeypatch.setattr(fichiers, "MEGA", 16)
+    monkeypatch.setattr(fichiers, "MO", 16)
     objets = [{"instruction": "é" * n, "output": "🙂" * n} for n in (1, 500, 3, 2000)]
     chemin = tmp_path / "c.json"
     chemin.write_text(json.dumps(objets, ensure_ascii=False), encoding="utf-8")
@@ -341,7 +341,7 @@ def test_chaque_objet_porte_le_numero_de_sa_ligne(tmp_path_factory, morceaux, ta
         texte += json.dumps(objet, indent=1) + apres
     chemin = tmp_path_factory.getbasetemp() / "lignes.json"
     chemin.write_text(texte + ("]" if tableau else ""), encoding="utf-8", newline="")
-    with patch.object(fichiers, "MEGA", fenetre):
+    with patch.object(fichiers, "MO", fenetre):
         lues = [(ligne.numero, ligne.contenu) for ligne in lire_lignes(chemin)]
     assert lues == [(n, objet) for n, (_, _, objet) in zip(attendus, morceaux, strict=True)]
 
@@ -359,7 +359,7 @@ def test_chaque_objet_porte_le_numero_de_sa_ligne(tmp_path_factory, morceaux, ta
 )
 @pytest.mark.parametrize("fenetre", [1, 7, MEGA])
 def test_un_tableau_mal_forme_dit_sa_ligne(tmp_path, monkeypatch, texte, ligne, fenetre):
-    monkeypatch.setattr(fichiers, "MEGA", fenetre)
+    monkeypatch.setattr(fichiers, "MO", fenetre)
     chemin = tmp_path / "c.json"
     chemin.write_text(texte)
     with pytest.raises(ErreurFabrique, match="JSON incomplet") as prise:

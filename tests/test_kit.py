@@ -132,6 +132,20 @@ def test_ce_que_le_formateur_a_change_dans_son_kit_y_reste(kit_sans_roues: Path,
     assert "Gardé tel que vous l’avez modifié" in capsys.readouterr().out
 
 
+def test_le_cours_d_un_kit_d_avant_est_mis_a_cote(kit_sans_roues: Path, capsys):
+    """Sans la liste de ce qui fut posé, rien ne dit ce que le formateur a changé."""
+    cours = kit_sans_roues / "cours"
+    for rang in ("", "-2"):
+        (cours / installer.POSES).unlink()
+        (cours / "a_moi.txt").write_text(f"à moi{rang}", "utf-8")
+        kit._copier_le_cours(RACINE, kit_sans_roues)
+        assert f"cours-ancien{rang}." in capsys.readouterr().out
+        garde = kit_sans_roues / f"cours-ancien{rang}" / "a_moi.txt"
+        assert garde.read_text("utf-8") == f"à moi{rang}"
+        assert not (cours / "a_moi.txt").exists()
+        assert (cours / installer.POSES).exists()
+
+
 def test_l_installateur_dit_ce_que_le_kit_contient(kit_sans_roues: Path, tmp_path: Path):
     """Aucune roue pour cette machine : il le dit et n'écrit rien."""
     cible = tmp_path / "cible"

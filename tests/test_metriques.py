@@ -186,8 +186,9 @@ def test_deux_choses_differentes_n_ont_jamais_la_note_parfaite(nom):
                 assert NOTES[nom](dite, attendue) < 0.999, (dite, attendue)
 
 
-def test_un_exposant_se_distingue_d_un_chiffre_sauf_dans_une_unite():
+def test_un_exposant_se_distingue_d_un_chiffre_sauf_apres_une_lettre():
     assert exactitude("20 m²", "20 m2") == 1
+    assert exactitude("le CO₂", "le CO2") == 1
     assert exactitude("Il y en a 10²", "Il y en a 102") == 0
 
 

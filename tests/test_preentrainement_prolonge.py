@@ -362,7 +362,8 @@ def test_les_parts_d_une_source_ne_valent_que_pour_un_modele_neuf(textes, tmp_pa
 def test_des_textes_qui_nomment_des_personnes_se_refusent(textes, tmp_path, capsys, facon):
     """Modèle prolongé ou neuf : avant tout calcul, sans montrer la donnée."""
     with textes.open("a", encoding="utf-8") as flux:
-        flux.write('\n{"texte": "Joindre Paul au 06 39 98 12 34, ou paul@boite-fictive.fr."}')
+        flux.write('\n{"texte": "Joindre Paul au 06 39 98 12 34.", "titre": "Qui ?", ')
+        flux.write('"description": "Écrivez à paul@boite-fictive.fr."}')
     commande = ["preentrainer", "--texte", str(textes), "--sortie", str(tmp_path / "s"), *facon]
     assert principal(commande) == DONNEES
     phrase = capsys.readouterr().err

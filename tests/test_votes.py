@@ -98,7 +98,7 @@ def test_une_preference_ne_s_imite_pas(ecrire):
 
 
 @pytest.mark.parametrize("champ", ["label", "kto_tag"])
-@pytest.mark.parametrize("bon", [True, False])
+@pytest.mark.parametrize("bon", [True, False, "FAUX", "true"])
 def test_un_avis_ne_s_imite_pas(ecrire, champ, bon):
     """Un pouce baissé était appris comme une bonne réponse."""
     question = {"prompt": "Où voter ?", "completion": "Je ne sais pas."}

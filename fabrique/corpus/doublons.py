@@ -24,7 +24,7 @@ from typing import TypeAlias
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
-from fabrique.corpus.formats import demande, empreinte_de_la_demande, textes
+from fabrique.corpus.formats import JUMELLE, demande, empreinte_de_la_demande, textes
 
 #: Longueur des suites de caractères comparées.
 SUITE = 5
@@ -95,13 +95,13 @@ def identite(exemple: dict) -> str:
     return empreinte("\n".join(dits))
 
 
-def empreintes_de_la_demande(exemple: dict) -> tuple[str, ...]:
+def empreintes_de_la_demande(exemple: dict) -> tuple[str, str]:
     """Ce qui reconnaît une demande apprise : telle qu'elle est écrite, et telle qu'une jumelle l'écrirait.
 
     La première est celle que les adaptateurs appris avant la seconde portent seule.
     """
     jumelle = empreinte(jumeler(demande(exemple)))
-    return tuple(filter(None, (empreinte_de_la_demande(exemple), jumelle)))
+    return empreinte_de_la_demande(exemple), f"{JUMELLE}{jumelle}"
 
 
 def suites(texte: str) -> np.ndarray:

@@ -348,6 +348,10 @@ def demande(exemple: dict) -> str:
     return "\n".join(filter(None, (exemple.get(c) for c in ("instruction", "input", "titre"))))
 
 
+#: Ce qui distingue l'empreinte commune à des demandes jumelles de celle d'une demande.
+JUMELLE = "~"
+
+
 def empreinte_de_la_demande(exemple: dict) -> str:
     """Seize chiffres hexadécimaux qui reconnaissent une demande, blancs, casse et apostrophes à part.
 

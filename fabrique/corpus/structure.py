@@ -109,7 +109,7 @@ REFUSES = {
     "history": "des échanges qui précèdent, mais ce n’est pas une liste de paires [question, réponse]",
 }
 #: Les champs qui disent, par vrai ou faux, si une réponse est bonne ; d'autre chose, ils se laissent.
-AVIS = ("label", "kto_tag")
+AVIS, VRAI_OU_FAUX = ("label", "kto_tag"), ("true", "false", "vrai", "faux")
 UN_AVIS = (
     "un avis sur la réponse, bonne ou mauvaise : il s’apprend par « fabrique preferer », et non en "
     "l’imitant"
@@ -143,7 +143,7 @@ def _raison(champ: str, valeur: object, objet: dict, modele: Format) -> str:
     """Pourquoi on ne peut pas laisser ce champ de côté ; rien si on le peut."""
     if champ in REFUSES:
         return f"porte {REFUSES[champ]}"
-    if champ in AVIS and isinstance(valeur, bool):
+    if champ in AVIS and str(valeur).strip().lower() in VRAI_OU_FAUX:
         return f"porte {UN_AVIS}"
     if champ in POIDS:
         neutre = valeur in (1, "1")

@@ -90,7 +90,7 @@ def lire_etat(
 
 def ajouter_a_la_courbe(sortie: Path, releve: dict[str, float]) -> None:
     courbe = sortie / COURBE
-    nouveau = not courbe.exists()
+    nouveau = not courbe.exists() or not courbe.stat().st_size
     with ecriture_expliquee(sortie), courbe.open("a", encoding="utf-8", newline="") as flux:
         ecrivain = csv.DictWriter(flux, releve)
         if nouveau:

@@ -288,7 +288,7 @@ def _verifier_les_textes(source: Source, appris: list[Document]) -> None:
         raise ErreurFabrique(f"{quoi} à apprendre", "Vérifiez ce fichier", source.chemin)
 
 
-#: Passages au-delà desquels relire un texte n'apporte presque plus rien.
+#: Passages jusqu'où relire un texte vaut presque en lire un neuf.
 #: Source : Muennighoff et al., 2023 (arXiv:2305.16264).
 PASSAGES_UTILES = 4
 
@@ -300,9 +300,9 @@ def _dire_les_relectures(
     for source, fois in zip(sources, passages(rubans, sources, reglages), strict=True):
         if fois > PASSAGES_UTILES:
             JOURNAL.warning(
-                f"«\u00a0{source.nom}\u00a0» sera lu {en_francais(fois)} fois\u00a0: au-delà de "
-                f"{PASSAGES_UTILES}, relire n’apporte presque rien, et le modèle retient par cœur. "
-                "Baissez sa part, ou le nombre de pas."
+                f"«\u00a0{source.nom}\u00a0» sera lu au moins {en_francais(fois, 1)} fois\u00a0: au-delà de "
+                f"{PASSAGES_UTILES}, relire apporte de moins en moins, et le modèle risque de retenir par "
+                "cœur. Baissez sa part, ou le nombre de pas."
             )
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from peft import PeftModel
@@ -113,7 +114,7 @@ def prolonger(
     mesure = MesureDesTextes(tokenizer, temoins or {}, reglages, Path(sortie), depart or {})
     marche = reglages.de_la_marche()
 
-    fichier = Path(sortie) / f"{FENETRES}-{rang_du_processus()}"
+    fichier = _fichier_des_fenetres(Path(sortie))
 
     def lire() -> Lecture:
         with ecriture_expliquee(Path(sortie)):
@@ -132,11 +133,29 @@ def prolonger(
     try:
         resultat = apprendre(modele, tokenizer, lire, marche, sortie)
     finally:
-        # Windows peut le tenir encore ouvert : la lecture suivante le remplacera.
-        with suppress(OSError):
-            fichier.unlink(missing_ok=True)
+        if fichier:
+            _oter(fichier)
     mesure.conclure(resultat.modele, resultat.pas)
     return Prolongement(resultat, mesure.courbe, mesure.bits, mesure.octets)
+
+
+def _fichier_des_fenetres(sortie: Path) -> Path | None:
+    """Un fichier neuf pour les fenêtres de ce processus ; aucun si tout est déjà fait.
+
+    Celui d'un lancement tué part. Jamais récrit : un autre lancement le lit peut-être encore.
+    """
+    if (sortie / "rapport.json").exists():
+        return None
+    debut = f"{FENETRES}-{rang_du_processus()}-"
+    for ancien in sortie.glob(f"{debut}*"):
+        _oter(ancien)
+    return sortie / f"{debut}{uuid4().hex}"
+
+
+def _oter(fichier: Path) -> None:
+    """Efface un fichier de fenêtres ; Windows s'y refuse tant qu'on le lit, et un autre lancement l'ôtera."""
+    with suppress(OSError):
+        fichier.unlink(missing_ok=True)
 
 
 def _empreinte(textes: Sequence[str]) -> str:

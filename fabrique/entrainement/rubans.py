@@ -79,7 +79,7 @@ def tirer_lot(
 def passages(
     rubans: list[np.ndarray], sources: list[Source], reglages: ReglagesPreentrainement
 ) -> list[float]:
-    """Combien de fois chaque ruban sera lu d'ici la fin, en moyenne."""
+    """Combien de fois chaque ruban sera lu d'ici la fin, en moyenne ; un texte y est parfois deux fois."""
     avances = np.arange(reglages.pas) / reglages.pas
     fenetres = reglages.lot * np.sum([_parts(sources, avance) for avance in avances], axis=0)
     return [

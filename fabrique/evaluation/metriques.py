@@ -78,8 +78,8 @@ _ELISION = re.compile(r"\b([cjmnst]|\w*qu)'(?=\w)")
 _NOMBRE = r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*"
 _UNITE = r"[%‰€$£]|(?<=\d )°|[<>≤≥](?= ?\d)"
 _NOMBRES_ET_UNITES = re.compile(f"({_NOMBRE}|{_UNITE})")
-#: « m² », « km³ ».
-_UNITE_PUISSANCE = re.compile(r"(?<=[^\W\d_])[²³]")
+#: « m² », « km³ », « CO₂ ».
+_APRES_UNE_LETTRE = re.compile(r"(?<=[^\W\d_])[²³₀-₉]")
 #: « 9h30 » et « 12,5kg » sont des mots.
 _MOTS = re.compile(rf"(?:{_NOMBRE}|[^\W\d_])+|{_UNITE}")
 
@@ -113,9 +113,9 @@ def mots_cles(texte: str, langue: str = "fr") -> list[str]:
 def _sans_signes(texte: str) -> str:
     """Sans accents ni ponctuation ; contre un nombre, la ponctuation devient un blanc.
 
-    « 10² » et « ½ » ne deviennent pas « 102 » et « 12 » ; « m² » vaut « m2 ».
+    « 10² » et « ½ » ne deviennent pas « 102 » et « 12 » ; « m² » vaut « m2 », et « CO₂ » « CO2 ».
     """
-    texte = _UNITE_PUISSANCE.sub(lambda p: unicodedata.normalize("NFKD", p[0]), texte)
+    texte = _APRES_UNE_LETTRE.sub(lambda p: unicodedata.normalize("NFKD", p[0]), texte)
     nu = "".join(
         signe if unicodedata.category(signe) == "No" else unicodedata.normalize("NFKD", signe)
         for signe in re.sub(r"^[^\w\s]+|[^\w\s]+$", " ", texte)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -17,7 +17,7 @@ from fabrique.entrainement.loi import Promesse, promettre
 from fabrique.entrainement.processus import est_le_premier, seul_le_premier_parle
 from fabrique.entrainement.prolongement import Prolongement, prolonger
 from fabrique.entrainement.reglages_prolongement import ReglagesProlongement
-from fabrique.entrainement.reprise import verifier_a_nous
+from fabrique.entrainement.reprise import empreinte_du_dossier, verifier_a_nous
 from fabrique.entrainement.textes import (
     Document,
     Source,
@@ -31,6 +31,8 @@ from fabrique.socle.emplacements import CORPUS_LIVRES, dossier_durable
 from fabrique.socle.erreurs import ErreurFabrique
 from fabrique.socle.nombres import accorder, en_duree, en_ecart, en_francais, en_pourcent
 
+#: Signes où l'on cherche à la fois des données personnelles : un roman entier tiendrait trop de place.
+SIGNES_FOUILLES = 100_000
 #: Les deux jeux de textes que l'on ne lit pas.
 VALIDATION, GENERAL = "validation", "general"
 #: Les parts de l'essai, dont la loi se tire.
@@ -92,6 +94,7 @@ def lire_un_domaine(
     reglages: ReglagesProlongement,
     general: str = "encyclopedie",
     revision: str | None = None,
+    accepter_donnees_personnelles: bool = False,
 ) -> Prolongement:
     """Fait lire un domaine à un modèle, dit ce qu'il y gagne et ce qu'il oublie.
 
@@ -102,10 +105,11 @@ def lire_un_domaine(
         modele: nom du catalogue, dossier ou identifiant du hub.
         sources: les textes, de la moins bonne source à la meilleure.
         general: où chercher l'oubli ; vide : nulle part.
+        accepter_donnees_personnelles: lit même des textes où des personnes se reconnaissent.
 
     Raises:
         ErreurFabrique: réglages que le modèle ne permet pas, dossier de sortie qui n'est pas à
-            nous, textes illisibles, trop peu de textes mis de côté pour un essai ; tout cela avant de
+            nous, textes illisibles ou données personnelles non acceptées, trop peu de textes mis de côté pour un essai ; tout cela avant de
             charger les poids.
     """
     _verifier_les_parts(sources)
@@ -114,6 +118,8 @@ def lire_un_domaine(
     if est_le_premier():
         for dossier in (sortie, dossier_durable(sortie, dire=False)):
             verifier_a_nous(dossier, vide.config._name_or_path)
+        if not accepter_donnees_personnelles:
+            verifier_les_personnes(sources, sortie)
     domaine = Domaine.lire(sources, reglages.validation_un_sur)
     temoins = {VALIDATION: domaine.validation, GENERAL: textes_generaux(general)}
     essai = reglages.part < 1
@@ -134,17 +140,24 @@ def lire_un_domaine(
     return faite
 
 
-def verifier_les_personnes(sources: Sequence[Source]) -> None:
+def verifier_les_personnes(sources: Sequence[Source], sortie: Path) -> None:
     """Refuse, avant tout calcul, des textes où se reconnaissent des données personnelles.
+
+    Args:
+        sortie: le dossier de la lecture ; déjà commencée, ses textes ont été cherchés, et d'autres y
+            seront refusés.
 
     Raises:
         ErreurFabrique: elle les compte, et dit où est la première, sans la montrer.
     """
+    if empreinte_du_dossier(sortie) is not None:
+        return
     for source in sources:
         trouvees = [
             (rang, regle)
             for rang, document in enumerate(lire_documents(source.chemin), 1)
-            for regle, _, _ in reperer(f"{document.titre}\n{document.texte}")
+            for morceau in _a_fouiller(document)
+            for regle, _, _ in reperer(morceau)
         ]
         if trouvees:
             rang, regle = trouvees[0]
@@ -155,6 +168,19 @@ def verifier_les_personnes(sources: Sequence[Source]) -> None:
                 "Retirez-les, ou ajoutez --accepter_donnees_personnelles si vous en avez le droit",
                 source.chemin,
             )
+
+
+def _a_fouiller(document: Document) -> Iterator[str]:
+    """Tout ce qu'un document fait lire, par tranches qui finissent une ligne."""
+    dit = "" if document.reponse in document.texte else document.reponse
+    entier = "\n".join(filter(None, (document.titre, dit, document.texte)))
+    debut = 0
+    while debut < len(entier):
+        fin = debut + SIGNES_FOUILLES
+        if fin < len(entier):
+            fin = entier.rfind("\n", debut, fin) + 1 or fin
+        yield entier[debut:fin]
+        debut = fin
 
 
 def _verifier_les_parts(sources: Sequence[Source]) -> None:

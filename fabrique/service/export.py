@@ -20,6 +20,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fabrique import __version__
+from fabrique.corpus.formats import JUMELLE
 from fabrique.machine.materiel import memoire_disponible
 from fabrique.modeles.adaptateurs import verifier_adaptateur
 from fabrique.modeles.catalogue import nom_public, trouver
@@ -428,7 +429,9 @@ def notice(fait: Export, modele: str | Path, adaptateur: str | Path | None) -> s
     appris = "aucun"
     if adaptateur:
         appris = f"« {Path(adaptateur).resolve().name} », fusionné dans les poids"
-        appris += f" ; {len(origine.apprises)} demandes apprises" if origine else ""
+        if origine:
+            demandes = sum(not apprise.startswith(JUMELLE) for apprise in origine.apprises)
+            appris += f" ; {accorder(demandes, 'demande apprise', 'demandes apprises')}"
     deja = Path(adaptateur or "", "README.md")
     suite = deja.read_text("utf-8") if adaptateur and deja.is_file() else ""
     differents = "".join(f"\n- « {' '.join(texte.split())[:80]} »" for texte in fait.differents)

@@ -7,6 +7,7 @@ Les deux suivent la configuration de pip et les variables de mandataire.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -267,6 +268,19 @@ def _lancer(commande: list, variables: dict[str, str] | None = None) -> str:
 # ---------------------------------------------------------------- le dossier du cours
 
 
+def _ecarter_l_ancien(cours: Path) -> list[str]:
+    """Un cours posé avant que le kit ne note ce qu'il pose : on ne sait qui l'a changé, il est mis à côté."""
+    if not cours.exists() or (cours / installer.POSES).exists():
+        return []
+    ecarte = cours.with_name("cours-ancien")
+    for rang in itertools.count(2):
+        if not ecarte.exists():
+            break
+        ecarte = cours.with_name(f"cours-ancien-{rang}")
+    cours.rename(ecarte)
+    return [f"L’ancien cours est gardé à côté\u00a0: {ecarte.name}."]
+
+
 def _copier_le_cours(racine: Path, dossier: Path) -> None:
     """Carnets et documents, installateur, lanceurs, mode d'emploi.
 
@@ -281,7 +295,10 @@ def _copier_le_cours(racine: Path, dossier: Path) -> None:
             copier = shutil.copytree if (racine / nom).is_dir() else shutil.copy
             (Path(neuf) / nom).parent.mkdir(parents=True, exist_ok=True)
             copier(racine / nom, Path(neuf) / nom)
-        for phrase in installer.poser_le_cours(Path(neuf), dossier / "cours"):
+        for phrase in [
+            *_ecarter_l_ancien(dossier / "cours"),
+            *installer.poser_le_cours(Path(neuf), dossier / "cours"),
+        ]:
             print(phrase, flush=True)
     shutil.copy(installer.__file__, dossier / "installer.py")
     shutil.copy(verification.__file__, dossier / "verifier.py")
