@@ -97,7 +97,9 @@ def mesurer_reponses(modele, tokenizer, questions: list[Document]) -> dict[str, 
     }
 
 
-def reciter(modele, tokenizer, fiches: list[Document], lues: set[str]) -> tuple[int, int]:
+def reciter(
+    modele, tokenizer, fiches: list[Document], lues: set[tuple[str, ...]]
+) -> tuple[int, int]:
     """Continue chaque fiche après ses premiers mots : suites de mots retrouvées dans ``lues``, et en tout."""
     comptes = [
         recitees(

@@ -7,7 +7,6 @@ Les deux suivent la configuration de pip et les variables de mandataire.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from fabrique.cours.atelier import installer, verification
@@ -272,11 +272,8 @@ def _ecarter_l_ancien(cours: Path) -> list[str]:
     """Un cours posé avant que le kit ne note ce qu'il pose : on ne sait qui l'a changé, il est mis à côté."""
     if not cours.exists() or (cours / installer.POSES).exists():
         return []
-    ecarte = cours.with_name("cours-ancien")
-    for rang in itertools.count(2):
-        if not ecarte.exists():
-            break
-        ecarte = cours.with_name(f"cours-ancien-{rang}")
+    noms = chain(["cours-ancien"], (f"cours-ancien-{rang}" for rang in count(2)))
+    ecarte = next(libre for libre in map(cours.with_name, noms) if not libre.exists())
     cours.rename(ecarte)
     return [f"L’ancien cours est gardé à côté\u00a0: {ecarte.name}."]
 
