@@ -1,4 +1,4 @@
-"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png 1.094``.
+"""Trace la courbe d'un préentraînement : ``python -m outils.courbe courbe.csv courbe.png 0.906``.
 
 Le dernier nombre est la mesure des poids livrés sur les fiches de la notice. Une source que l'on n'a
 lue qu'à partir d'un moment n'a de mesures que depuis.
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from fabrique.socle.figures import BLEU, NOIR, ORANGE, ROSE, VERT, nouvelle_figure
-from fabrique.socle.nombres import en_francais
+from fabrique.socle.nombres import accorder
 
 NOMS = {
     "bpo_service_public": ("fiches de la notice", BLEU),
@@ -26,7 +26,7 @@ def tracer(courbe: Path, image: Path, livres: float) -> None:
     """Bits par octet, sur des documents mis de côté, selon les jetons lus."""
     lignes = list(csv.DictReader(courbe.open(encoding="utf-8")))
     jetons = [int(ligne["jetons"]) / 1e6 for ligne in lignes]
-    titre = f"Les fiches jamais lues descendent à {en_francais(livres, 2)} bits par octet"
+    titre = f"Les fiches jamais lues descendent à {accorder(livres, 'bit', decimales=2)} par octet"
     figure, axe = nouvelle_figure(titre, hauteur=4)
     for colonne, (nom, couleur) in NOMS.items():
         mesures = [float(ligne[colonne] or "nan") for ligne in lignes]
