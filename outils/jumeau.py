@@ -64,18 +64,24 @@ def poser(cache: Path, tokenizer: Path | None = None, nom: str = "falcon-7b-inst
     Returns:
         Le dossier du modèle, dans le cache.
     """
-    entree = CATALOGUE[nom]
-    depot = cache / "hub" / repo_folder_name(repo_id=entree.depot, repo_type="model")
-    dossier = depot / "snapshots" / entree.revision
-    dossier.mkdir(parents=True, exist_ok=True)
-    (depot / "refs").mkdir(exist_ok=True)
-    (depot / "refs" / "main").write_text(entree.revision)
+    dossier = dossier_du_cache(cache, nom)
     ecrire_tokenizer(dossier, tokenizer)
     entrees = Tokenizer.from_file(str(dossier / "tokenizer.json")).get_vocab_size()
     torch.manual_seed(0)
     modele = FalconForCausalLM(configuration(entrees)).to(torch.bfloat16)
     modele.generation_config = GenerationConfig(bos_token_id=11, eos_token_id=11)
     modele.save_pretrained(dossier)
+    return dossier
+
+
+def dossier_du_cache(cache: Path, nom: str) -> Path:
+    """Le dossier où le hub rangerait ce modèle du catalogue, à sa révision ; il est créé."""
+    entree = CATALOGUE[nom]
+    depot = cache / "hub" / repo_folder_name(repo_id=entree.depot, repo_type="model")
+    dossier = depot / "snapshots" / entree.revision
+    dossier.mkdir(parents=True, exist_ok=True)
+    (depot / "refs").mkdir(exist_ok=True)
+    (depot / "refs" / "main").write_text(entree.revision)
     return dossier
 
 
