@@ -53,10 +53,14 @@ MEMOIRE_PAR_OUVRIER = 4 * 1024**3
 PLUS_LONGS = 20
 #: Secondes laissées à une cellule : une machine quatre fois plus lente que la nôtre y suffit encore.
 DELAI_PAR_CELLULE = 1200
-#: Le second reprend l'adaptateur que le premier apprend : l'un après l'autre, dans le même dossier.
-SUITE = ("03_finetuning_falcon_4bit", "04_evaluation")
 #: Les carnets du plus long au plus court, mesurés ; les autres viennent après.
-LES_PLUS_LONGS = (*SUITE, "10_petits_modeles", "02_corpus_instructions", "07_chez_soi")
+LES_PLUS_LONGS = (
+    "03_finetuning_falcon_4bit",
+    "04_evaluation",
+    "10_petits_modeles",
+    "02_corpus_instructions",
+    "07_chez_soi",
+)
 #: En combien de commandes les carnets passent sur le jumeau : chacune refait les imports et le jumeau.
 PARTS_DU_JUMEAU = 3
 NBVAL = ["--nbval-lax", f"--nbval-cell-timeout={DELAI_PAR_CELLULE}", "-p", "no:cacheprovider"]
@@ -88,8 +92,8 @@ def copier_carnets(motif: str = "*") -> list[Path]:
         sys.exit(f"Aucun carnet ne correspond à « {motif} ».")
     copies = []
     for carnet in carnets:
-        dossier = COPIES / (SUITE[0] if carnet.stem in SUITE else carnet.stem)
-        dossier.mkdir(parents=True, exist_ok=True)
+        dossier = COPIES / carnet.stem
+        dossier.mkdir(parents=True)
         copies.append(Path(shutil.copy(carnet, dossier)))
         glisser_dans(copies[-1])
     return copies
@@ -148,25 +152,21 @@ def commandes(carnets: list[Path], paquet: bool, style: bool, parts: int = 1) ->
         yield Commande([sys.executable, "-m", "ruff", "check", "."])
         yield Commande([sys.executable, "-m", "ruff", "format", "--check", "."])
     sous_nbval, sur_le_jumeau = [], []
-    for groupe in ensemble(carnets):
-        deux_fois = [c for c in groupe if emploie_le_profil(RACINE / "notebooks" / c.name)]
-        sous_nbval.append(
-            Commande(pytest(*NBVAL, *map(str, groupe)), {} if deux_fois else SUR_LE_JUMEAU)
-        )
-        sur_le_jumeau += [f"{JUMEAU}[{carnet.stem}]" for carnet in deux_fois]
+    for carnet in du_plus_long(carnets):
+        deux_fois = emploie_le_profil(RACINE / "notebooks" / carnet.name)
+        sous_nbval.append(Commande(pytest(*NBVAL, str(carnet)), {} if deux_fois else SUR_LE_JUMEAU))
+        if deux_fois:
+            sur_le_jumeau.append(f"{JUMEAU}[{carnet.stem}]")
     yield from sous_nbval[:1]
     for part in filter(None, en_parts(sur_le_jumeau, PARTS_DU_JUMEAU)):
         yield Commande(pytest(*part))
     yield from sous_nbval[1:]
 
 
-def ensemble(carnets: list[Path]) -> list[list[Path]]:
-    """Les carnets d'une même commande, du plus long au plus court ; celui de la suite en compte deux."""
+def du_plus_long(carnets: list[Path]) -> list[Path]:
+    """Les carnets, du plus long au plus court."""
     rangs = {nom: rang for rang, nom in enumerate(LES_PLUS_LONGS)}
-    ordonnes = sorted(sorted(carnets, reverse=True), key=lambda c: rangs.get(c.stem, len(rangs)))
-    suite = [carnet for carnet in ordonnes if carnet.stem in SUITE]
-    seuls = [[carnet] for carnet in ordonnes if carnet not in suite]
-    return [*filter(None, [suite]), *seuls]
+    return sorted(sorted(carnets, reverse=True), key=lambda c: rangs.get(c.stem, len(rangs)))
 
 
 def pytest(*arguments: str) -> list[str]:

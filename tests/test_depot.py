@@ -26,10 +26,9 @@ from outils.tester import (
     ESSENTIELS,
     LES_PLUS_LONGS,
     RACINE,
-    SUITE,
     commandes,
+    du_plus_long,
     en_parts,
-    ensemble,
     fichiers_de_tests,
 )
 
@@ -434,14 +433,12 @@ def test_chaque_fichier_de_tests_est_lance_une_fois(parts: int):
     assert max(map(len, lances)) - min(map(len, lances)) <= 1
 
 
-def test_chaque_carnet_est_lance_une_fois_et_la_suite_dans_l_ordre():
-    """Celui qui reprend l'adaptateur d'un autre le suit, dans la même commande."""
+def test_chaque_carnet_est_lance_une_fois_les_plus_longs_d_abord():
     carnets = sorted((RACINE / "notebooks").glob("*.ipynb"))
-    groupes = ensemble(carnets)
-    assert sorted(carnet for groupe in groupes for carnet in groupe) == carnets
-    assert [carnet.stem for carnet in groupes[0]] == [*SUITE]
-    assert {*LES_PLUS_LONGS} <= {carnet.stem for carnet in carnets}
-    assert [groupe[0].stem for groupe in ensemble(carnets[:3])] == [c.stem for c in carnets[2::-1]]
+    ranges = du_plus_long(carnets)
+    assert sorted(ranges) == carnets
+    assert tuple(c.stem for c in ranges[: len(LES_PLUS_LONGS)]) == LES_PLUS_LONGS
+    assert du_plus_long(carnets[:2]) == carnets[1::-1]
 
 
 def test_l_integration_continue_lance_ce_qui_existe(tmp_path: Path):
