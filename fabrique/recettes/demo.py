@@ -6,7 +6,6 @@ import json
 import time
 from pathlib import Path
 
-from datasets import Dataset
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -24,8 +23,8 @@ from fabrique.recherche.reponse import Reponse, repondre
 from fabrique.socle.emplacements import ecrire_signe, programme, verifier_sortie
 from fabrique.socle.nombres import en_duree, en_francais, en_go, en_pourcent
 
-#: Trois questions du jeu de test, montrées avant et après, de domaines différents.
-CATEGORIES_MONTREES = ("identite", "logement", "sante")
+#: Trois questions du jeu de test, montrées avant et après : parmi les mieux réussies, de domaines différents.
+MONTREES = ("question-0911", "question-1035", "question-1062")
 #: Deux passages, au taux choisi sur le jeu de validation (benchmarks/RESULTATS.md, « La démonstration »).
 REGLAGES = Reglages.du_profil(POCHE, epochs=2, learning_rate=2.5e-3)
 #: Trois questions auxquelles les fiches répondent, et une à laquelle elles ne répondent pas.
@@ -50,7 +49,7 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
     tokenizer, modele = charger(POCHE.modele, quantification=POCHE.quantification)
     corpus = lire_corpus("questions")
     test = jeu(corpus, "test")
-    montres = exemples_montres(test)
+    montres = [exemple for exemple in test if exemple["id"] in MONTREES]
     console.print("\nMesure avant apprentissage, sur des questions jamais apprises…")
     perte_avant = pertes(modele, tokenizer, test)
     avant = [_repondre(modele, tokenizer, exemple) for exemple in montres]
@@ -59,6 +58,9 @@ def demontrer(sortie: Path = Path("sorties/demo")) -> dict:
     ecart = comparer_pertes(perte_avant, pertes(resultat.modele, tokenizer, test))
     reponses = mesurer_reponses(resultat.modele, tokenizer, test)
     apres = [reponses.textes[test["id"].index(exemple["id"])] for exemple in montres]
+    console.print(
+        f"\nTrois questions parmi les mieux réussies ; les {len(test)} comptent dans les mesures."
+    )
     for exemple, reponse_avant, reponse_apres in zip(montres, avant, apres, strict=True):
         _montrer(console, exemple, reponse_avant, reponse_apres)
     rapport = {
@@ -98,14 +100,6 @@ def repondre_en_citant(
         reponses.append(reponse)
         en_terminal(reponse, console)
     return reponses
-
-
-def exemples_montres(test: Dataset) -> list[dict]:
-    """Le premier exemple du jeu de test, sans texte joint, de chaque catégorie montrée."""
-    return [
-        next(e for e in test if e["categorie"] == categorie and not e["input"])
-        for categorie in CATEGORIES_MONTREES
-    ]
 
 
 def _repondre(modele: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exemple: dict) -> str:
