@@ -2,7 +2,7 @@
 
     python -m benchmarks.graines
 
-Le Falcon de poche est affiné trois fois comme au carnet 03, sur les mêmes exemples ; seule la graine
+Le Falcon de poche est affiné trois fois comme au carnet 04, sur les mêmes exemples ; seule la graine
 change : celle qui tire l'adaptateur de départ et l'ordre des exemples. Chaque modèle est mesuré sur les
 questions de test. Écrit ``data/graines.json``, que lit le carnet 04.
 """
@@ -24,7 +24,7 @@ from fabrique.modeles.generation import generer_par_lots
 from fabrique.socle.emplacements import dossier_data, ecrire_json
 
 GRAINES = (42, 43, 44)
-#: Ce que le carnet 03 apprend, et la longueur que le carnet 04 laisse aux réponses.
+#: Ce que le carnet 04 apprend, et la longueur qu’il laisse aux réponses.
 EXEMPLES, JETONS = 240, 96
 
 
