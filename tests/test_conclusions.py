@@ -55,8 +55,8 @@ def cases(numero: str, entete: str) -> list[str]:
 N = r"(−?\d+(?:,\d+)?)"
 
 
-def personne_ne_parle_de_la_lune() -> bool:
-    return not any("Lune" in case for case in cases("00", "le modèle affiné")[-2:])
+def la_lune_reste_sans_reponse() -> bool:
+    return not any("384" in case for case in cases("00", "le modèle affiné")[-2:])
 
 
 def toujours_les_memes_nombres() -> bool:
@@ -102,26 +102,23 @@ def la_reformulation_echappe() -> bool:
     return [vue for _, vue in vues] == ["vue", "vue", "vue", "PAS VUE"]
 
 
-def le_hors_sujet_coute_peu() -> bool:
+def le_hors_sujet_coute_moins() -> bool:
     echangees, melees = (
         nombres("02", rf"\n{nom} +\+{N} % de perte \[")[0] for nom in ("échangées", "mêlées")
     )
-    return echangees < melees / 5
+    return echangees < melees / 3
 
 
-def les_reponses_sont_courtes() -> bool:
-    longueur, reference = nombres(
-        "03",
-        rf"Affiné +\d+ réponses closes sur 12, +\d+ en phrases, {N} jetons en médiane \(références : {N}\)",
-    )
-    return longueur < reference / 2
+def la_base_terminait_deja() -> bool:
+    closes, en_phrases = nombres("03", rf"Base +{N} réponses closes sur 12, +{N} en phrases")
+    return min(closes, en_phrases) >= 10
 
 
 def le_style_a_pris() -> bool:
     base, affine = nombres(
         "03", rf"base +réponses d’époque : +{N} % [^\n]+\n+XVIIᵉ +réponses d’époque : +{N} %"
     )
-    return base == 0 and affine >= 80
+    return base == 0 and affine > 60
 
 
 def la_dose_bascule() -> bool:
@@ -129,7 +126,7 @@ def la_dose_bascule() -> bool:
         return sum("ſ" in mot for mot in texte.split()) / len(texte.split())
 
     demi, une, forte = map(part, cases("03", "dose 1,50"))
-    return demi < 0.1 and une > 0.25 and forte > une
+    return demi < 0.1 < une < forte
 
 
 def quatre_fiches_font_oublier() -> bool:
@@ -168,7 +165,7 @@ def les_instructions_sont_celles_du_banc() -> bool:
 
 #: Le carnet, la phrase, et ce qui la tient. Sur une autre machine, la phrase nomme le Falcon de poche.
 CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
-    ("00", "avant comme après, parle d’autre chose", personne_ne_parle_de_la_lune),
+    ("00", "ne répond ni avant ni après", la_lune_reste_sans_reponse),
     ("01", "Un modèle qui redit toujours les mêmes nombres", toujours_les_memes_nombres),
     ("01", "font passer le texte de 42 jetons à 11", le_pdf_repare),
     ("01", "fait ici bien moins bien que le sien", votre_tokenizer_fait_moins_bien),
@@ -179,15 +176,15 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         les_demandes_maladroites,
     ),
     ("02", "sont reformulées, le contrôle ne voit rien", la_reformulation_echappe),
-    ("02", "lui coûtent bien moins que des mots mêlés", le_hors_sujet_coute_peu),
-    ("03", "bien plus courtes que les références", les_reponses_sont_courtes),
+    ("02", "elle le compte bien moins cher que des mots mêlés", le_hors_sujet_coute_moins),
+    ("03", "terminait déjà presque toutes ses réponses, en phrases", la_base_terminait_deja),
     ("03", "affiné, le Falcon de poche en écrit le plus souvent", le_style_a_pris),
     ("03", "presque aucun mot ne porte de ſ à la dose 0,5", la_dose_bascule),
     ("06", "prédit plus mal ce qu’il n’a pas lu, les autres fiches", quatre_fiches_font_oublier),
     ("06", "(+0,007 bit par octet, entre −0,002 et +0,015)", l_ordre_est_celui_du_banc),
     (
         "06",
-        "elles perdent à la fin tout ce qu’elles avaient apporté (+0,10)",
+        "elles y perdaient tout ce qu’elles avaient apporté (+0,10)",
         l_ordre_est_celui_du_banc,
     ),
     ("06", "0,12 nat par jeton, entre 0,09 et 0,16", les_instructions_sont_celles_du_banc),
