@@ -1,11 +1,15 @@
 """La preuve à la taille de Falcon-7B : ses promesses se vérifient, ses refus se disent."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from benchmarks.memoire_7b import (
     MEMOIRE_COLAB,
@@ -24,6 +28,7 @@ from benchmarks.vitesse_finetune import (
     tableau as vitesses,
 )
 from fabrique.socle.erreurs import MACHINE, ErreurFabrique
+from outils.tester import RACINE
 
 TENUE = Mesure(
     couches_4bits=128,
@@ -96,3 +101,21 @@ def test_le_tableau_compare_chaque_recette_aux_deux_premieres():
     derniere = vitesses(mesures).splitlines()[-1]
     for attendu in ("2,00", "4,00", "1,00 |", "200", "+0,000 [+0,000"):
         assert attendu in derniere
+
+
+def test_un_carnet_s_execute_cellule_apres_cellule(tmp_path):
+    """Une cellule fautive est nommée, et n'arrête pas la suivante ; à part : IPython prend tout le processus."""
+    cellules = [new_markdown_cell("Un titre."), new_code_cell("un = 1"), new_code_cell("un / 0")]
+    carnet = tmp_path / "essai.ipynb"
+    nbformat.write(new_notebook(cells=[*cellules, new_code_cell("assert un == 1")]), carnet)
+    programme = (
+        "import sys; from pathlib import Path; from benchmarks.carnet_7b import executer, raconter; "
+        f"sys.exit(raconter(executer(Path({str(carnet)!r}))))"
+    )
+    issue = subprocess.run(
+        [sys.executable, "-c", programme], cwd=RACINE, capture_output=True, text=True
+    )
+    assert issue.returncode == 1
+    assert "cellule 2 :" in issue.stdout
+    assert "ZeroDivisionError" in issue.stdout
+    assert "3 cellules, 1 en échec" in issue.stdout
