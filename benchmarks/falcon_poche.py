@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import lzma
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 
@@ -137,7 +137,7 @@ def au_hasard(questions: list[Document]) -> dict[str, float]:
     }
 
 
-def mesurer(nom: str, epreuve: Epreuve, affiner: str) -> dict[str, float]:
+def mesurer(nom: str, epreuve: Epreuve, affiner: str, epochs: int) -> dict[str, float]:
     """Toutes les mesures d'un modèle, dans l'ordre du tableau."""
     tokenizer, modele = charger(nom, quantification="aucune", silencieux=True)
     modele.eval()
@@ -155,16 +155,19 @@ def mesurer(nom: str, epreuve: Epreuve, affiner: str) -> dict[str, float]:
         )
         mesures |= mesurer_reponses(modele, tokenizer, epreuve.questions)
     if epreuve.questions and affiner:
-        apres = apres_reglage_fin(nom, affiner, epreuve.questions)
+        apres = apres_reglage_fin(nom, affiner, epreuve.questions, epochs)
         mesures |= {f"affiné, {quoi}": valeur for quoi, valeur in apres.items()}
     return mesures
 
 
-def apres_reglage_fin(nom: str, corpus: str, questions: list[Document]) -> dict[str, float]:
+def apres_reglage_fin(
+    nom: str, corpus: str, questions: list[Document], epochs: int
+) -> dict[str, float]:
     """Les mêmes réponses, une fois le modèle affiné en 4 bits, aux réglages de la démonstration."""
     tokenizer, modele = charger(nom, POCHE.quantification, silencieux=True)
     with tempfile.TemporaryDirectory() as dossier:
-        resultat = entrainer(modele, tokenizer, lire_corpus(corpus), REGLAGES, Path(dossier))
+        reglages = replace(REGLAGES, epochs=epochs)
+        resultat = entrainer(modele, tokenizer, lire_corpus(corpus), reglages, Path(dossier))
         return mesurer_reponses(resultat.modele, tokenizer, questions)
 
 
@@ -177,6 +180,7 @@ def main() -> None:
     analyse.add_argument("--fiches", type=Path, help="fiches dont une sur dix a été mise de côté")
     analyse.add_argument("--modele", action="append", help="nom ou dossier ; à répéter")
     analyse.add_argument("--affiner", default="", help="corpus du réglage fin")
+    analyse.add_argument("--epochs", type=int, default=2, help="ses passages")
     analyse.add_argument("--questions", type=int, default=100, help="combien en poser")
     analyse.add_argument("--recitation", action="store_true", help="ne mesure que la récitation")
     options = analyse.parse_args()
@@ -191,7 +195,7 @@ def main() -> None:
         questions=questions,
     )
     modeles = options.modele or [POCHE.modele]
-    colonnes = [mesurer(nom, epreuve, options.affiner) for nom in modeles]
+    colonnes = [mesurer(nom, epreuve, options.affiner, options.epochs) for nom in modeles]
     table = Table(title=f"{len(epreuve.notice)} fiches de la notice, {len(questions)} questions")
     table.add_column("mesure")
     for nom in modeles:
